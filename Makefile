@@ -1,0 +1,47 @@
+# The developer's manual: what can be done here, one target each.
+
+GO         ?= go
+STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME   ?= 30s
+PURE        = ./internal/... ./nat/... ./netstack/... ./egress/... ./secmod/... ./worker/...
+
+.PHONY: run check test e2e fuzz bench soak gen build tools
+
+run: ## start a server for one person on this machine
+	$(GO) run ./cmd/rocserv quickstart
+
+build: ## the binary as released: static, not PIE
+	CGO_ENABLED=0 $(GO) build -trimpath -tags urfave_cli_no_docs -ldflags '-s -w' -o rocserv ./cmd/rocserv
+
+check: ## quick: format, vet, staticcheck, the house's own rules, race on the pure packages
+	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not gofmt-ed:"; echo "$$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags e2e ./test/...
+	$(STATICCHECK) -tags e2e ./...
+	GOARCH=arm64 $(GO) vet ./...
+	$(GO) mod tidy -diff
+	$(GO) test -count=1 ./test/house
+	$(GO) test -race -short $(PURE)
+	@test/govulncheck
+
+test: tools check ## everything: check, all tests, end to end with real clients
+	$(GO) test -shuffle=on ./...
+	$(MAKE) e2e
+
+e2e: ## real clients in network namespaces, the server as an ordinary uid; needs root
+	test/e2e/run
+
+fuzz: ## every fuzz target for FUZZTIME
+	test/fuzz $(FUZZTIME)
+
+bench: ## side by side with ocserv; needs root and a quiet machine
+	test/bench/run
+
+soak: ## mixed load for a long time; needs root
+	test/soak
+
+gen: ## generated files: needs protoc and protoc-gen-go
+	$(GO) generate ./...
+
+tools: ## what the tests need of Debian's packages
+	@test/tools

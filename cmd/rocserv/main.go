@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	"github.com/urfave/cli/v2"
+
+	"rocserv/internal/passwd"
+	"rocserv/internal/quickstart"
+	"rocserv/secmod"
+	"rocserv/worker"
+)
+
+// version is set when a release is built.
+var version = "0.1-dev"
+
+// Hidden roles.
+const (
+	roleWorker     = "__worker"
+	roleSecMod     = "__secmod"
+	roleQuickstart = "__quickstart"
+)
+
+func init() { runtime.LockOSThread() }
+
+func main() {
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case roleWorker:
+			os.Exit(worker.Main())
+		case roleSecMod:
+			os.Exit(secmod.Main())
+		case roleQuickstart:
+			os.Exit(makeState(os.Args[2:]))
+		}
+	}
+	if err := app().Run(os.Args); err != nil {
+		os.Exit(fail(err))
+	}
+}
+
+// fail prints what is wrong once and returns the exit status.
+func fail(err error) int {
+	var coder cli.ExitCoder
+	if errors.As(err, &coder) {
+		if text := coder.Error(); text != "" {
+			fmt.Fprintln(os.Stderr, text)
+		}
+		return coder.ExitCode()
+	}
+	fmt.Fprintf(os.Stderr, "error: %v\n", err)
+	return 1
+}
+
+func app() *cli.App {
+	return &cli.App{
+		Name:            "rocserv",
+		Usage:           "a rootless OpenConnect/AnyConnect VPN server",
+		UsageText:       "rocserv quickstart\n   rocserv -f -c FILE [-d N] [-p PIDFILE]\n   rocserv -t -c FILE\n   rocserv passwd [-c FILE] USER",
+		Version:         version,
+		HideHelpCommand: true,
+		Flags:           serverFlags(),
+		Action:          runServer,
+		Commands:        []*cli.Command{quickstart.Command(runQuickstart), passwd.Command()},
+		// cli would exit by itself for its ExitCoder; main does, once.
+		ExitErrHandler: func(*cli.Context, error) {},
+	}
+}

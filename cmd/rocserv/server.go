@@ -1,0 +1,147 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+
+	"github.com/urfave/cli/v2"
+
+	"rocserv/internal/config"
+	"rocserv/internal/quickstart"
+	"rocserv/internal/rolelog"
+	"rocserv/mainproc"
+)
+
+// configFiles are looked for, in order, without -c (as ocserv).
+var configFiles = []string{"/etc/ocserv/ocserv.conf", "/etc/ocserv.conf"}
+
+func serverFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "configuration `FILE`, in ocserv's syntax"},
+		&cli.BoolFlag{Name: "foreground", Aliases: []string{"f"}, Usage: "stay with the terminal"},
+		&cli.IntFlag{Name: "debug", Aliases: []string{"d"}, Value: -1, DefaultText: "the file's log-level", Usage: "log level `N`, 0-9"},
+		&cli.StringFlag{Name: "pid-file", Aliases: []string{"p"}, Usage: "write main's pid to `FILE`"},
+		&cli.BoolFlag{Name: "test-config", Aliases: []string{"t"}, Usage: "check the configuration and the files it names, and exit"},
+	}
+}
+
+// runServer is the command without a subcommand.
+func runServer(c *cli.Context) error {
+	if c.NArg() > 0 {
+		return cli.Exit("error: no additional command line options are allowed", 1)
+	}
+	name, err := findConfig(c.String("config"))
+	if err != nil {
+		return err
+	}
+	if c.Bool("test-config") {
+		return testConfig(name)
+	}
+	return serve(mainproc.Options{
+		ConfigName: name,
+		ReadConfig: func() ([]byte, error) { return os.ReadFile(name) },
+		PIDFile:    c.String("pid-file"),
+		Foreground: c.Bool("foreground"),
+		Debug:      c.Int("debug"),
+	})
+}
+
+// serve makes this process main.
+func serve(o mainproc.Options) error {
+	o.Level = new(slog.LevelVar)
+	o.Logger = slog.New(rolelog.NewTextHandler(os.Stderr, o.Level))
+	o.Version = version
+	o.Parse = func(name string, b []byte) (*config.Config, error) { return config.Parse(name, b, config.Main) }
+	if err := mainproc.Run(o); err != nil {
+		return cli.Exit(describe(err), 1)
+	}
+	return nil
+}
+
+// describe prints every problem of a configuration on a line of its own.
+func describe(err error) string {
+	return "error: " + err.Error()
+}
+
+// findConfig finds the configuration file and says how to name one.
+func findConfig(name string) (string, error) {
+	if name != "" {
+		return name, nil
+	}
+	for _, name := range configFiles {
+		if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) {
+			return name, nil
+		}
+	}
+	return "", cli.Exit(fmt.Sprintf("error: no configuration file: name one with -c, or try 'rocserv quickstart' (looked for %s)", configFiles), 1)
+}
+
+// runQuickstart lets a child make the state, so that this process, which
+// becomes main, never holds a key or a password; then it starts the server.
+func runQuickstart(_ *cli.Context, o quickstart.Options) error {
+	files, err := quickstart.Paths(o)
+	if err != nil {
+		return cli.Exit("error: "+err.Error(), 1)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	child, err := os.StartProcess(self, append([]string{self, roleQuickstart}, o.Args()...), &os.ProcAttr{
+		Files: []*os.File{nil, os.Stdout, os.Stderr},
+		Env:   os.Environ(),
+	})
+	if err != nil {
+		return err
+	}
+	state, err := child.Wait()
+	if err != nil {
+		return err
+	}
+	if !state.Success() {
+		return cli.Exit("", 1) // the child has said why
+	}
+	return serve(mainproc.Options{
+		ConfigName: files.Config,
+		ReadConfig: func() ([]byte, error) { return os.ReadFile(files.Config) },
+		Foreground: true,
+		Debug:      -1,
+	})
+}
+
+// makeState is the hidden role that writes quickstart's files.
+func makeState(args []string) int {
+	o, err := quickstart.ParseArgs(args)
+	if err == nil {
+		err = quickstart.MakeState(o, os.Stdout)
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "error: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// testConfig is -t.
+func testConfig(name string) error {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return cli.Exit("error: "+err.Error(), 1)
+	}
+	cfg, err := config.Parse(name, b, config.SecMod)
+	if err != nil {
+		return cli.Exit(describe(err), 1)
+	}
+	report(os.Stderr, cfg)
+	return nil
+}
+
+func report(w io.Writer, cfg *config.Config) {
+	for _, p := range cfg.Warnings {
+		fmt.Fprintf(w, "%v\n", p)
+	}
+}

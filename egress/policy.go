@@ -1,0 +1,220 @@
+package egress
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/gaissmai/bart"
+)
+
+// PolicyConfig is what the operator and the host say about destinations.
+type PolicyConfig struct {
+	// Internet is the profile "internet": private ranges are denied too. The
+	// other profile, "lan", lets clients reach them.
+	Internet bool
+
+	// AllowUnsafe are the prefixes that egress-allow-unsafe names. The longest
+	// prefix decides, see Policy.
+	AllowUnsafe []netip.Prefix
+
+	// NAT64 are translation prefixes of this network beside the well-known
+	// ones; their lengths are those of RFC 6052 section 2.2.
+	NAT64 []netip.Prefix
+
+	Host Host
+}
+
+// Host is what a confined worker cannot find out itself. It changes while the
+// worker runs.
+type Host struct {
+	OwnAddrs  []netip.Addr     // of all interfaces
+	OwnNets   []netip.Prefix   // of all interfaces, for their directed broadcast addresses; may be unknown
+	Listeners []netip.AddrPort // where the server itself is reached, if not by an own address
+	Denied    []netip.Prefix   // further addresses of the hard tier (cluster API)
+}
+
+// Policy judges destinations. It is safe for concurrent use; Check works on an
+// immutable snapshot and takes no lock.
+//
+// An address is looked up among all prefixes that say something about it, and
+// the longest one decides; of equal ones egress-allow-unsafe wins. So naming
+// 169.254.0.0/16 opens link-local addresses but not the metadata services
+// among them, naming a private network does not open the host's own address in
+// it, and 0.0.0.0/0 opens nothing that has a line of its own in the tables.
+// What is opened must be named as narrowly as it was closed.
+type Policy struct {
+	mu  sync.Mutex // serialises changes
+	cfg PolicyConfig
+
+	rules atomic.Pointer[rules]
+}
+
+// NewPolicy makes a policy, which keeps the slices of cfg. The error names a
+// prefix that cannot be used.
+func NewPolicy(cfg PolicyConfig) (*Policy, error) {
+	for _, p := range slices.Concat(cfg.AllowUnsafe, cfg.Host.Denied, cfg.Host.OwnNets) {
+		if !p.IsValid() {
+			return nil, errors.New("egress: invalid prefix in the policy")
+		}
+	}
+	for _, p := range cfg.NAT64 {
+		if !p.IsValid() || !p.Addr().Is6() || !slices.Contains(rfc6052Lengths[:], p.Bits()) {
+			return nil, fmt.Errorf("egress: %v is no NAT64 prefix (RFC 6052 section 2.2)", p)
+		}
+	}
+	p := &Policy{cfg: cfg}
+	p.rules.Store(newRules(&p.cfg))
+	return p, nil
+}
+
+// SetHost replaces what is known of the host; the slices are kept. Invalid
+// prefixes are ignored.
+func (p *Policy) SetHost(h Host) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cfg.Host = h
+	p.rules.Store(newRules(&p.cfg))
+}
+
+// SetOwnAddrs replaces the addresses of the host's interfaces only.
+func (p *Policy) SetOwnAddrs(addrs []netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cfg.Host.OwnAddrs = addrs
+	p.rules.Store(newRules(&p.cfg))
+}
+
+// Check judges a destination: nil, or a Denied. It allocates nothing.
+func (p *Policy) Check(proto Proto, dst netip.AddrPort) error {
+	if d := p.rules.Load().check(proto, dst); d != 0 {
+		return d
+	}
+	return nil
+}
+
+// rules is a snapshot of a policy.
+type rules struct {
+	table     bart.Table[Denied] // value 0: opened by egress-allow-unsafe
+	listeners map[netip.AddrPort]struct{}
+	nat64     []netip.Prefix // longest first
+}
+
+func newRules(cfg *PolicyConfig) *rules {
+	r := &rules{listeners: make(map[netip.AddrPort]struct{}, len(cfg.Host.Listeners))}
+	if cfg.Internet {
+		r.insert(privateTier)
+	}
+	r.insert(hardTier)
+	for _, p := range cfg.Host.OwnNets {
+		r.insertBroadcast(p)
+	}
+	for _, a := range cfg.Host.OwnAddrs {
+		r.insertOwn(a)
+	}
+	for _, p := range cfg.Host.Denied {
+		r.insertPrefix(p, DeniedHost)
+	}
+	for _, l := range cfg.Host.Listeners {
+		r.listeners[netip.AddrPortFrom(l.Addr().Unmap().WithZone(""), l.Port())] = struct{}{}
+	}
+	for _, p := range cfg.AllowUnsafe {
+		r.insertPrefix(p, 0)
+	}
+	r.nat64 = slices.Clone(cfg.NAT64)
+	slices.SortFunc(r.nat64, func(a, b netip.Prefix) int { return b.Bits() - a.Bits() })
+	return r
+}
+
+func (r *rules) insert(ranges []addrRange) {
+	for _, x := range ranges {
+		r.table.Insert(x.prefix, x.denied)
+	}
+}
+
+// insertPrefix takes a prefix from outside; one of v4-mapped addresses means
+// the IPv4 prefix, for that is what is judged.
+func (r *rules) insertPrefix(p netip.Prefix, d Denied) {
+	if !p.IsValid() {
+		return
+	}
+	if p.Addr().Is4In6() && p.Bits() >= 96 {
+		p = netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-96)
+	}
+	r.table.Insert(p.Masked(), d)
+}
+
+// insertOwn denies an address of the host. Its loopback and link-local
+// addresses are left to the lines of their ranges: who opens 127.0.0.0/8 by
+// name means 127.0.0.1 too.
+func (r *rules) insertOwn(a netip.Addr) {
+	a = a.Unmap().WithZone("")
+	if !a.IsValid() || a.IsLoopback() || a.IsLinkLocalUnicast() {
+		return
+	}
+	r.table.Insert(netip.PrefixFrom(a, a.BitLen()), DeniedOwnAddress)
+}
+
+// insertBroadcast denies the directed broadcast addresses of an attached IPv4
+// network: all ones, and all zeros, which old hosts take for it (RFC 1122
+// section 3.3.6). Networks of one or two addresses have none (RFC 3021).
+func (r *rules) insertBroadcast(p netip.Prefix) {
+	if !p.IsValid() || !p.Addr().Is4() || p.Bits() > 30 || p.Bits() == 0 {
+		return
+	}
+	first := p.Masked().Addr()
+	last := first.As4()
+	for i := p.Bits(); i < 32; i++ {
+		last[i/8] |= 0x80 >> (i % 8)
+	}
+	r.table.Insert(netip.PrefixFrom(first, 32), DeniedBroadcast)
+	r.table.Insert(netip.PrefixFrom(netip.AddrFrom4(last), 32), DeniedBroadcast)
+}
+
+// check is the order of the rules. Lists of a user or group, which can open
+// the private tier by protocol and port, will stand between judge and the
+// private tier's verdict; they can never open the hard tier.
+func (r *rules) check(proto Proto, dst netip.AddrPort) Denied {
+	switch proto {
+	case TCP, UDP, ICMP, ICMPv6:
+	default:
+		return DeniedProtocol
+	}
+	a := dst.Addr()
+	if !a.IsValid() {
+		return DeniedInvalid
+	}
+	if a.Zone() != "" {
+		// No packet carries a zone, and no client knows the host's interfaces.
+		return DeniedZone
+	}
+	return r.judge(a.Unmap(), dst.Port())
+}
+
+// judge looks at the address itself and at every IPv4 address it stands for.
+func (r *rules) judge(a netip.Addr, port uint16) Denied {
+	if d := r.lookup(a, port); d != 0 || a.Is4() {
+		return d
+	}
+	var buf [maxReadings]netip.Addr
+	for _, v4 := range r.embedded(a, &buf) {
+		if d := r.lookup(v4, port); d != 0 {
+			return d
+		}
+	}
+	return 0
+}
+
+func (r *rules) lookup(a netip.Addr, port uint16) Denied {
+	d, listed := r.table.Lookup(a)
+	if listed || len(r.listeners) == 0 {
+		return d
+	}
+	if _, own := r.listeners[netip.AddrPortFrom(a, port)]; own {
+		return DeniedListener
+	}
+	return 0
+}

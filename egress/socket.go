@@ -1,0 +1,146 @@
+package egress
+
+import (
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// socketSpec says what packet socket to make.
+type socketSpec struct {
+	family  int
+	proto   Proto
+	policy  *Policy        // judges what is sent; nil: the socket is no client's
+	connect netip.AddrPort // of a socket with one peer
+	failed  func(error)    // told, on the poller's goroutine, of an error that waited on the socket
+}
+
+// socket is a UDP or ping socket. Idle it is this struct, a descriptor and an
+// entry in the poller: buffers belong to the poller.
+type socket struct {
+	spec socketSpec
+	p    *poller
+	r    Receiver
+	id   uint64 // in the poller, never used again
+
+	// The last verdict: a flow's datagrams go to one destination.
+	judged   netip.AddrPort // protected by p.out.mu
+	judgedBy *rules         // nil: none yet
+	single   bool           // the host does not segment for it; as judged
+
+	left bool // among the poller's leftovers; its goroutine's
+
+	mu sync.Mutex // held across system calls, so that Close cannot give the number away meanwhile
+	fd int        // -1 after Close
+}
+
+var _ PacketSocket = (*socket)(nil)
+
+// open makes a packet socket and puts it under the poller.
+func (d *Direct) open(spec socketSpec, r Receiver) (PacketSocket, error) {
+	p, err := d.poller()
+	if err != nil {
+		return nil, err
+	}
+	fd, err := newPacketSocket(&spec, &d.cfg)
+	if err != nil {
+		return nil, fmt.Errorf("egress: packet socket: %w", err)
+	}
+	s := &socket{spec: spec, p: p, r: r, fd: fd}
+	if err := p.add(s); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("egress: packet socket: %w", err)
+	}
+	return s, nil
+}
+
+// newPacketSocket makes a non-blocking socket. It is not bound: the kernel
+// picks a random port (or echo id) with the first datagram, never the client's.
+func newPacketSocket(spec *socketSpec, cfg *DirectConfig) (int, error) {
+	fd, err := unix.Socket(spec.family, unix.SOCK_DGRAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, int(spec.proto))
+	if err != nil {
+		return -1, err
+	}
+	if err := setPacketOptions(fd, spec, cfg); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
+func setPacketOptions(fd int, spec *socketSpec, cfg *DirectConfig) error {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, cfg.RecvBuffer); err != nil {
+		return err
+	}
+	if spec.family == unix.AF_INET6 && spec.proto == UDP {
+		// The policy judges v4-mapped addresses as IPv4; the socket must not speak them.
+		if err := unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
+			return err
+		}
+	}
+	if cfg.RecvTTL {
+		level, opt := unix.IPPROTO_IP, unix.IP_RECVTTL
+		if spec.family == unix.AF_INET6 {
+			level, opt = unix.IPPROTO_IPV6, unix.IPV6_RECVHOPLIMIT
+		}
+		if err := unix.SetsockoptInt(fd, level, opt, 1); err != nil {
+			return err
+		}
+	}
+	if !spec.connect.IsValid() {
+		return nil
+	}
+	_, err := connect(fd, spec.connect)
+	return err
+}
+
+// Close implements PacketSocket. It never waits for a Receiver, which may be
+// blocked on the client: a Receive under way may still be running when Close
+// returns, and Close may be called from it; none begins later.
+func (s *socket) Close() error {
+	s.mu.Lock()
+	fd := s.fd
+	s.fd = -1
+	s.mu.Unlock()
+	if fd < 0 {
+		return errClosed
+	}
+	s.p.remove(s.id, fd)
+	return unix.Close(fd)
+}
+
+// failed fetches and clears the error that waits on the socket: of a connected
+// one, what ICMP said. Once client sockets ask for errors (IP_RECVERR) this is
+// where their queue is read (MSG_ERRQUEUE) and told to the Receiver.
+func (s *socket) failed() {
+	s.mu.Lock()
+	var n int
+	if s.fd >= 0 {
+		n, _ = unix.GetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	}
+	s.mu.Unlock()
+	if n != 0 && s.spec.failed != nil {
+		s.spec.failed(unix.Errno(n))
+	}
+}
+
+// receive takes a batch of what has arrived, without blocking.
+func (s *socket) receive(hdrs []mmsghdr) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for range 2 { // once more if a pending error, which is thereby cleared, came first
+		if s.fd < 0 {
+			return 0
+		}
+		n, errno := recvmmsg(s.fd, hdrs)
+		if errno == 0 {
+			return n
+		}
+		if errno == unix.EAGAIN {
+			return 0
+		}
+	}
+	return 0
+}

@@ -1,0 +1,82 @@
+package egress
+
+import "net/netip"
+
+// IPv6 addresses that stand for IPv4 ones. A packet to such an address ends,
+// somewhere on its way, at the IPv4 address inside; so that one is judged too.
+var (
+	compatPrefix     = netip.MustParsePrefix("::/96")          // RFC 4291 section 2.5.5.1
+	nat64Prefix      = netip.MustParsePrefix("64:ff9b::/96")   // RFC 6052 section 2.1
+	nat64LocalPrefix = netip.MustParsePrefix("64:ff9b:1::/48") // RFC 8215
+	sixToFourPrefix  = netip.MustParsePrefix("2002::/16")      // RFC 3056 section 2
+	teredoPrefix     = netip.MustParsePrefix("2001::/32")      // RFC 4380 section 2.6
+)
+
+// rfc6052Lengths are the lengths a translation prefix can have.
+var rfc6052Lengths = [...]int{32, 40, 48, 56, 64, 96}
+
+// maxReadings is how many IPv4 addresses one IPv6 address can stand for.
+const maxReadings = 4
+
+// embedded gives the IPv4 addresses that a stands for. v4-mapped addresses are
+// unwrapped before.
+func (r *rules) embedded(a netip.Addr, buf *[maxReadings]netip.Addr) []netip.Addr {
+	b := a.As16()
+	for _, p := range r.nat64 {
+		if p.Contains(a) {
+			return append(buf[:0], rfc6052(b, p.Bits()))
+		}
+	}
+	switch {
+	case compatPrefix.Contains(a):
+		if a == netip.IPv6Unspecified() || a == netip.IPv6Loopback() {
+			return nil // not of this kind, though the prefix is the same
+		}
+		return append(buf[:0], rfc6052(b, 96))
+	case nat64Prefix.Contains(a):
+		return append(buf[:0], rfc6052(b, 96))
+	case nat64LocalPrefix.Contains(a):
+		return localNAT64(b, buf)
+	case sixToFourPrefix.Contains(a):
+		return append(buf[:0], netip.AddrFrom4([4]byte(b[2:6])))
+	case teredoPrefix.Contains(a):
+		// The client's address is where packets end; by the server's address
+		// the relay finds the client, so a packet goes there too (RFC 4380
+		// section 5.4.1). Both must be allowed.
+		client := [4]byte{^b[12], ^b[13], ^b[14], ^b[15]}
+		return append(buf[:0], netip.AddrFrom4([4]byte(b[4:8])), netip.AddrFrom4(client))
+	}
+	return nil
+}
+
+// localNAT64 reads an address of the local-use translation prefix in every way
+// it can be meant: a network may translate by the /48 itself or by any longer
+// prefix within (RFC 8215 section 5), and does not tell us. A reading in
+// 0.0.0.0/8 is the filling of another one, unless all are.
+func localNAT64(b [16]byte, buf *[maxReadings]netip.Addr) []netip.Addr {
+	out := buf[:0]
+	for _, bits := range [...]int{48, 56, 64, 96} {
+		if v4 := rfc6052(b, bits); v4.As4()[0] != 0 {
+			out = append(out, v4)
+		}
+	}
+	if len(out) == 0 {
+		out = append(out, netip.IPv4Unspecified())
+	}
+	return out
+}
+
+// rfc6052 takes the IPv4 address out of a translated one (RFC 6052 section
+// 2.2). It follows the prefix and leaves out byte 8.
+func rfc6052(b [16]byte, bits int) netip.Addr {
+	var v4 [4]byte
+	at := bits / 8
+	for i := range v4 {
+		if at == 8 {
+			at++
+		}
+		v4[i] = b[at]
+		at++
+	}
+	return netip.AddrFrom4(v4)
+}

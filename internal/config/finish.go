@@ -1,0 +1,225 @@
+package config
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// manyRoutes is how many routes AnyConnect clients apply; more are ignored by them.
+const manyRoutes = 200
+
+// finish puts together what several lines say and applies ocserv's checks that
+// need no file. Those that open certificates and keys are sec-mod's.
+func (p *parser) finish() {
+	base := p.config.Vhosts[0]
+	for _, v := range p.config.Vhosts {
+		d := p.drafts[v]
+		if v != base {
+			v.takeOver(base, d, p.drafts[base])
+		}
+		p.checkAuth(v)
+		p.keys(v, d)
+		p.tls(v, d)
+		p.networks(vhostPrefix(v.Name), &v.User, d)
+		p.finishUser(vhostPrefix(v.Name), &v.User)
+		p.checkVhost(v)
+	}
+	p.checkGlobal()
+}
+
+// takeOver fills in from the default virtual host what cannot be reloaded and
+// was not set, and what is global though it is kept per virtual host.
+func (v *Vhost) takeOver(base *Vhost, d, from *draft) {
+	if d.certs == nil {
+		d.certs = from.certs
+	}
+	if d.keys == nil {
+		d.keys = from.keys
+	}
+	if v.CACert == "" {
+		v.CACert = base.CACert
+	}
+	if v.PinFile == "" && v.KeyPin == "" {
+		v.PinFile, v.KeyPin = base.PinFile, base.KeyPin
+	}
+	if v.Auth == nil {
+		v.Auth = cloneMethods(base.Auth)
+		if v.EnableAuth == nil {
+			v.EnableAuth = cloneMethods(base.EnableAuth)
+		}
+	}
+	if v.Acct == nil {
+		v.Acct = cloneMethods(base.Acct)
+	}
+	v.DTLSPSK, v.TryMTUDiscovery = base.DTLSPSK, base.TryMTUDiscovery
+}
+
+func (p *parser) checkGlobal() {
+	p.notef(0, "setting 'file' as supplemental config option") // there is no other
+	g := &p.config.Global
+	if g.SocketFile == "" {
+		p.errorf(0, "the 'socket-file' configuration option must be specified!")
+	}
+	if g.TCPPort == 0 {
+		p.errorf(0, "the tcp-port option is mandatory!")
+	}
+	if g.Device == "" {
+		p.errorf(0, "the 'device' configuration option must be specified!")
+	}
+	if len(g.UDPListen) == 0 {
+		g.UDPListen = g.Listen
+	}
+}
+
+// keys pairs certificates with keys.
+func (p *parser) keys(v *Vhost, d *draft) {
+	where := vhostPrefix(v.Name)
+	switch {
+	case len(d.certs) == 0 || len(d.keys) == 0:
+		p.errorf(0, "%sthe 'server-cert' and 'server-key' configuration options must be specified!", where)
+		return
+	case len(d.certs) != len(d.keys):
+		p.errorf(0, "%sthe specified number of keys doesn't match the certificates", where)
+		return
+	}
+	for i := range d.certs {
+		v.Keys = append(v.Keys, KeyPair{Cert: d.certs[i], Key: d.keys[i]})
+	}
+}
+
+func certFiles(pairs []KeyPair) (files []string) {
+	for _, k := range pairs {
+		files = append(files, k.Cert)
+	}
+	return files
+}
+
+func keyFiles(pairs []KeyPair) (files []string) {
+	for _, k := range pairs {
+		files = append(files, k.Key)
+	}
+	return files
+}
+
+// tls makes protocol settings of the priority string. cisco-client-compat
+// takes TLS 1.3 away, but only from a string that the file does not name.
+func (p *parser) tls(v *Vhost, d *draft) {
+	s := v.TLS.Priorities
+	if v.CiscoClientCompat && !d.priorities {
+		s += ":-VERS-TLS1.3"
+	}
+	line := p.lineOf(v, "tls-priorities")
+	t, warnings, err := parsePriorities(s)
+	for _, w := range warnings {
+		p.warnf(line, "%stls-priorities: %s", vhostPrefix(v.Name), w)
+	}
+	if err != nil {
+		p.errorf(line, "%stls-priorities: %v", vhostPrefix(v.Name), err)
+	}
+	v.TLS = t
+}
+
+// lineOf returns where a virtual host's value of an option stands: in its own
+// section, else before all sections, else 0.
+func (p *parser) lineOf(v *Vhost, option string) int {
+	if n := p.config.lines[place{v.Name, option}]; n > 0 {
+		return n
+	}
+	return p.config.lines[place{"", option}]
+}
+
+// networks makes the pools of addresses and lengths.
+func (p *parser) networks(where string, u *User, d *draft) {
+	if !d.v4.IsValid() && !d.v6.IsValid() {
+		p.errorf(0, "%sno ipv4-network or ipv6-network options set.", where)
+		return
+	}
+	if d.v4.IsValid() {
+		if d.v4bits < 1 {
+			p.errorf(0, "%sno mask found for IPv4 network.", where)
+		} else {
+			u.IPv4Network = netip.PrefixFrom(d.v4, d.v4bits).Masked()
+		}
+		if d.v4bits > 30 {
+			p.warnf(0, "%sipv4-network %s has no address for a client", where, u.IPv4Network)
+		}
+	}
+	if !d.v6.IsValid() {
+		return
+	}
+	switch {
+	case d.v6bits < 1:
+		p.errorf(0, "%sno prefix found for IPv6 network.", where)
+	case d.v6bits >= u.IPv6SubnetBits:
+		p.errorf(0, "%sthe subnet prefix (%d) cannot be smaller or equal to network's (%d)", where, u.IPv6SubnetBits, d.v6bits)
+	default:
+		u.IPv6Network = netip.PrefixFrom(d.v6, d.v6bits).Masked()
+	}
+}
+
+// finishUser completes settings that a virtual host and per-user files share.
+func (p *parser) finishUser(where string, u *User) {
+	if u.MobileDPD == 0 {
+		u.MobileDPD = u.DPD
+	}
+	u.Routes = withoutDefault(u.Routes)
+	if n := max(len(u.Routes), len(u.NoRoutes)); n > manyRoutes {
+		p.warnf(0, "%s%d routes: AnyConnect clients take about %d and ignore the others", where, n, manyRoutes)
+	}
+}
+
+func (p *parser) checkVhost(v *Vhost) {
+	where := vhostPrefix(v.Name)
+	p.checkCertificate(where, v)
+	if on(v, "match-tls-dtls-ciphers") && (v.DTLSLegacy || v.CiscoClientCompat) {
+		p.errorf(0, "%s'match-tls-dtls-ciphers' cannot be applied when 'dtls-legacy' or 'cisco-client-compat' is on", where)
+	}
+	if udp := p.config.Global.UDPPort; on(v, "cisco-svc-client-compat") && udp != 0 && udp != 443 {
+		p.errorf(0, "%s'cisco-svc-client-compat' needs 'udp-port' to be 443 or 0", where)
+	}
+	for _, m := range v.Auth {
+		group, _ := parseBool(m.Options["groupconfig"])
+		if m.Name == "radius" && group && (v.ConfigPerUser != "" || v.ConfigPerGroup != "") {
+			p.errorf(m.Line, "%sthe option 'groupconfig' cannot be combined with 'config-per-user' or 'config-per-group'", where)
+		}
+	}
+}
+
+// checkCertificate: who logs in with a certificate must be named in it.
+func (p *parser) checkCertificate(where string, v *Vhost) {
+	isCertificate := func(m Method) bool { return m.Name == "certificate" }
+	if !slices.ContainsFunc(v.Auth, isCertificate) && !slices.ContainsFunc(v.EnableAuth, isCertificate) {
+		return
+	}
+	switch oid := v.CertUserOID; {
+	case oid == "":
+		p.errorf(0, "%sa certificate is requested by the option 'cert-user-oid' is not set", where)
+	case !isOID(oid) && !strings.EqualFold(oid, "SAN(rfc822name)"):
+		p.errorf(p.lineOf(v, "cert-user-oid"), "%sunsupported 'cert-user-oid': '%s'", where, oid)
+	}
+	if oid := v.CertGroupOID; oid != "" && !isOID(oid) {
+		p.errorf(p.lineOf(v, "cert-group-oid"), "%sunsupported 'cert-group-oid': '%s'", where, oid)
+	}
+}
+
+// isOID tells whether s is numbers with dots between them.
+func isOID(s string) bool {
+	parts := strings.Split(s, ".")
+	for _, n := range parts {
+		if _, exact := parseNumber(n, 1<<40); !exact {
+			return false
+		}
+	}
+	return len(parts) > 1
+}
+
+// on reads a switch that has no field yet.
+func on(v *Vhost, option string) bool {
+	list := v.Unused[option]
+	if len(list) == 0 {
+		return false
+	}
+	value, _ := parseBool(list[len(list)-1])
+	return value
+}

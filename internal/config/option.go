@@ -1,0 +1,118 @@
+package config
+
+// Option is one row of the table of options: what a line of the file may set,
+// and what rocserv makes of it. The parser, the listing of what is in effect
+// and the reference page are driven by the same rows.
+type Option struct {
+	Name    string
+	Type    Type
+	List    bool   // the line may be repeated, each adds a value; an empty value empties the list
+	Default string // as one would write it; empty: none
+	Scope   Scope
+	Reload  Reload
+	Status  Status
+	Meaning string
+	Note    string // for a Status other than InEffect: why, or what replaces it
+	Quiet   bool   // the Note is no warning: the option makes no difference that matters
+	Ours    bool   // not an option of ocserv, which skips it with a warning
+	Secret  bool   // read by sec-mod only
+	Alias   string // the name this one stands for
+
+	most int64 // of a number: larger ones are lowered to it; 0: what 32 bits hold
+
+	at  func(*target) any                   // the field; its type decides how a value is read
+	set func(p *parser, t *target, it item) // where one field is not enough
+	get func(*target) []string              // reads back what set has put
+}
+
+// Type is the kind of value of an option, in words for the reference.
+type Type string
+
+// The types of values.
+const (
+	Bool         Type = "true or false"
+	Number       Type = "number"
+	Seconds      Type = "seconds"
+	Milliseconds Type = "milliseconds"
+	Bytes        Type = "bytes"
+	PortNumber   Type = "port"
+	Text         Type = "text"
+	Raw          Type = "text, taken with its quotes"
+	File         Type = "file"
+	Folder       Type = "directory"
+	Hosts        Type = "address or host name"
+	Address      Type = "IP address"
+	Network4     Type = "IPv4 network"
+	Mask4        Type = "dotted mask"
+	Network6     Type = "IPv6 network"
+	Route        Type = "network/length, network/mask or default"
+	Prefixes     Type = "networks or addresses"
+	MethodText   Type = "method, or method[key=value,...]"
+	GroupText    Type = "name, or name[friendly name]"
+	PortList     Type = "tcp(443), udp(53), icmp(), or !(...)"
+	Priorities   Type = "GnuTLS priority string"
+)
+
+// Scope says where an option may stand.
+type Scope uint8
+
+// The scopes. Each but the last two may stand in the file before the first section.
+const (
+	ScopeGlobal   Scope = iota // not inside [vhost:NAME]: an error there
+	ScopeAnywhere              // global, but ocserv takes it inside [vhost:NAME] as well
+	ScopeVhost                 // global or inside [vhost:NAME]
+	ScopeUser                  // as ScopeVhost, and in per-user and per-group files
+	ScopeUserOnly              // only in per-user and per-group files
+)
+
+func (s Scope) String() string {
+	return [...]string{"global", "global (anywhere)", "vhost", "vhost, group, user", "group, user"}[s]
+}
+
+// Reload says when a changed option is taken over.
+type Reload uint8
+
+// The classes.
+const (
+	OnReload  Reload = iota // with SIGHUP, for new sessions
+	OnRestart               // never while the server runs
+	Contents                // the name never, the file's content with SIGHUP
+)
+
+func (r Reload) String() string {
+	return [...]string{"reload", "restart", "restart; contents on reload"}[r]
+}
+
+// Status says what rocserv does with an option.
+type Status uint8
+
+// The statuses.
+const (
+	InEffect Status = iota // does what Meaning says
+	Later                  // accepted, not yet in effect: a warning if it is set to something
+	Refused                // not yet in effect, and to go on without it would be less safe than the file says: an error if it is switched on
+	NoEffect               // has nothing to do without a kernel tun, root or GnuTLS; Note says what replaces it
+	Gone                   // ocserv itself has dropped it
+)
+
+func (s Status) String() string {
+	return [...]string{"in effect", "not yet in effect", "refused until it is in effect", "no effect", "gone"}[s]
+}
+
+// Options returns the table, in the order of the reference. Every call makes a new one.
+func Options() []Option {
+	rows := processOptions()
+	for _, part := range [][]Option{serverOptions(), vhostOptions(), loginOptions(), userOptions(), networkOptions(), oldOptions()} {
+		rows = append(rows, part...)
+	}
+	return rows
+}
+
+// target is where assignments go: the settings of one virtual host and what
+// they are part of. For a per-user file only user and draft are there.
+type target struct {
+	global *Global
+	vhost  *Vhost
+	user   *User
+	draft  *draft
+}

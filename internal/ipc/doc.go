@@ -1,0 +1,36 @@
+// Package ipc carries messages between main, sec-mod and the workers.
+//
+// # Theory of operation
+//
+// Every channel is a Unix SEQPACKET socketpair that main made before one end
+// was given away; there is no socket in the file system between the roles, so
+// who is at the other end is decided by which descriptor one holds.
+// SEQPACKET keeps message boundaries, and descriptors (SCM_RIGHTS) travel with
+// their message.
+//
+//	record = type (1 byte) | request id (uint32, big endian) | protobuf body
+//
+// A record is at most MaxRecord bytes and never empty (an empty record cannot
+// be told from the end of the stream). What can be longer (routes, rules,
+// chains) travels as a sealed memfd beside the message: see Seal and ReadSealed.
+// The id is 0 on lock-step channels (worker to main, worker to sec-mod: one
+// request at a time, the answer is the next record that is no notification)
+// and names the request on the channel between main and sec-mod, where many
+// are outstanding.
+//
+// A refused password is an answer. A record that is too long, truncated,
+// unknown, without a decodable body, or with another number of descriptors
+// than its type has (types.go) is a Violation: the receiver closes the
+// channel and main ends the worker. Descriptors of such a record are closed.
+//
+// The generated types are for transport: code that decides something
+// converts at its edge.
+//
+// # Invariants
+//
+// Only recvmsg is used (a plain read truncates silently), with MSG_TRUNC and
+// MSG_CTRUNC checked. Received descriptors are close-on-exec. Send never
+// blocks longer than its channel's write deadline.
+package ipc
+
+//go:generate protoc --go_out=. --go_opt=paths=source_relative ipc.proto

@@ -1,0 +1,78 @@
+package ipc
+
+import "fmt"
+
+// Type is the first byte of a record. Where ocserv has a message of the same
+// purpose the number is ocserv's (src/common-config.h, cmd_request_t).
+type Type uint8
+
+const (
+	// Between worker and main.
+	AuthCookieRepT Type = 2
+	AuthCookieReqT Type = 4
+	UDPFdT         Type = 10
+	TunMTUT        Type = 11
+	TerminateT     Type = 12
+	SessionInfoT   Type = 13
+	BanIPT         Type = 16
+	WorkerStartupT Type = 50
+	HostInfoT      Type = 51
+	UDPDatagramsT  Type = 52
+	WorkerReadyT   Type = 53
+	SessionStatsT  Type = 54
+
+	// Between worker and sec-mod.
+	ResumeSealT Type = 6
+	ResumeOpenT Type = 8
+	ResumeRepT  Type = 9
+	AuthInitT   Type = 120
+	AuthContT   Type = 121
+	AuthReplyT  Type = 122
+	SignT       Type = 124
+	SignRepT    Type = 125
+	CliStatsT   Type = 128
+
+	// Between main and sec-mod.
+	SecmConfigT       Type = 200
+	SecmConfigRepT    Type = 201
+	SecmWorkerT       Type = 202
+	SecmEndedT        Type = 203
+	SecmViolationT    Type = 204
+	SecmSessionOpenT  Type = 240
+	SecmSessionCloseT Type = 241
+	SecmSessionReplyT Type = 242
+	SecmBanIPT        Type = 243
+	SecmCliStatsT     Type = 245
+)
+
+var typeNames = map[Type]string{
+	AuthCookieRepT: "AUTH_COOKIE_REP", AuthCookieReqT: "AUTH_COOKIE_REQ", UDPFdT: "UDP_FD",
+	TunMTUT: "TUN_MTU", TerminateT: "TERMINATE", SessionInfoT: "SESSION_INFO", BanIPT: "BAN_IP",
+	WorkerStartupT: "WORKER_STARTUP", HostInfoT: "HOST_INFO", UDPDatagramsT: "UDP_DATAGRAMS",
+	WorkerReadyT: "WORKER_READY", SessionStatsT: "SESSION_STATS",
+	ResumeSealT: "RESUME_SEAL", ResumeOpenT: "RESUME_OPEN", ResumeRepT: "RESUME_REP",
+	AuthInitT: "SEC_AUTH_INIT", AuthContT: "SEC_AUTH_CONT", AuthReplyT: "SEC_AUTH_REPLY",
+	SignT: "SEC_SIGN", SignRepT: "SEC_SIGN_REP", CliStatsT: "SEC_CLI_STATS",
+	SecmConfigT: "SECM_CONFIG", SecmConfigRepT: "SECM_CONFIG_REP", SecmWorkerT: "SECM_WORKER",
+	SecmEndedT: "SECM_ENDED", SecmViolationT: "SECM_VIOLATION", SecmSessionOpenT: "SECM_SESSION_OPEN",
+	SecmSessionCloseT: "SECM_SESSION_CLOSE", SecmSessionReplyT: "SECM_SESSION_REPLY",
+	SecmBanIPT: "SECM_BAN_IP", SecmCliStatsT: "SECM_CLI_STATS",
+}
+
+func (t Type) String() string {
+	if s, ok := typeNames[t]; ok {
+		return s
+	}
+	return fmt.Sprintf("message %d", uint8(t))
+}
+
+// fds is how many descriptors travel with a message; a type without a row carries none.
+// A record with another number of descriptors is a violation.
+var fds = map[Type][2]int{ // least, most
+	WorkerStartupT:    {2, 2}, // the TCP connection, the WorkerConfig
+	AuthCookieRepT:    {0, 1}, // the SessionConfig, with COOKIE_OK
+	UDPFdT:            {1, 1}, // the connected socket
+	SecmConfigT:       {1, 1}, // the file's bytes
+	SecmWorkerT:       {1, 1}, // sec-mod's end of the worker's channel
+	SecmSessionReplyT: {0, 1}, // the SessionConfig, with ok
+}

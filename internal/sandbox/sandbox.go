@@ -1,0 +1,93 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Prepare confines the calling process as its role allows. The report lists
+// what was reached, and what was not with the reason. An error means that the
+// process is not what it should be and must not go on.
+//
+// It changes the whole process and is to be called once, early, from main().
+func Prepare(r Role) (report string, err error) {
+	p, ok := profiles[r]
+	if !ok {
+		panic("sandbox: internal error: no profile for role " + string(r))
+	}
+	var done []string
+	note := func(what string, err error) {
+		if err != nil {
+			what = fmt.Sprintf("no %s (%v)", what, err)
+		}
+		done = append(done, what)
+	}
+	note("name", writeProc("comm", p.comm))
+	if p.oom != 0 {
+		note("oom_score_adj", writeProc("oom_score_adj", strconv.Itoa(p.oom)))
+	}
+	signal.Ignore(append([]os.Signal{syscall.SIGPIPE}, p.ignored...)...)
+	unix.Umask(0o077)
+	for _, l := range p.limits {
+		note("rlimit "+l.name, lower(l.resource, l.value))
+	}
+	err = errors.Join(
+		named("rlimit core", lower(unix.RLIMIT_CORE, 0)),
+		named("no_new_privs", noNewPrivs()),
+		named("not dumpable", unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)),
+	)
+	if err != nil {
+		return strings.Join(done, ", "), fmt.Errorf("sandbox: %w", err)
+	}
+	done = append(done, "rlimit core", "no_new_privs", "not dumpable")
+	return strings.Join(done, ", "), nil
+}
+
+func named(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+func writeProc(name, value string) error {
+	f, err := os.OpenFile("/proc/self/"+name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(value)
+	return err
+}
+
+// lower sets soft and hard limit to value, or to the hard limit if that is lower already.
+func lower(resource int, value uint64) error {
+	var old unix.Rlimit
+	if err := unix.Getrlimit(resource, &old); err != nil {
+		return err
+	}
+	value = min(value, old.Max)
+	return unix.Setrlimit(resource, &unix.Rlimit{Cur: value, Max: value})
+}
+
+// noNewPrivs sets no_new_privs on every thread. It is an attribute of a
+// thread that new threads and children inherit; main sets it before it starts
+// a child, so that in a child all threads have it from birth.
+func noNewPrivs() error {
+	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
+	if errno == 0 {
+		return nil
+	}
+	if errno != syscall.ENOTSUP {
+		return errno
+	}
+	// A binary with cgo cannot reach its other threads.
+	return unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+}

@@ -1,0 +1,103 @@
+package mainproc
+
+import (
+	"fmt"
+
+	"rocserv/internal/ipc"
+)
+
+// fromWorker is what a worker may say, and when. Whatever is not in the table,
+// out of state, a second time, or beyond the rate costs the worker its life.
+// A worker that was told to leave may still say what it had begun to.
+var fromWorker = map[ipc.Type]struct {
+	states state
+	once   bool
+	answer func(*worker, *ipc.Record) error
+}{
+	ipc.WorkerReadyT:   {starting | leaving, true, (*worker).answerReady},
+	ipc.AuthCookieReqT: {login | leaving, true, (*worker).answerCookie},
+	ipc.SessionInfoT:   {tunnel | leaving, false, (*worker).answerInfo},
+	ipc.TunMTUT:        {tunnel | leaving, false, (*worker).answerMTU},
+	ipc.BanIPT:         {login | tunnel | leaving, false, (*worker).answerBan},
+	ipc.SessionStatsT:  {login | tunnel | leaving, true, (*worker).answerStats},
+}
+
+// dispatch acts on one record. An error is the end of the worker.
+func (w *worker) dispatch(rec *ipc.Record) error {
+	row, known := fromWorker[rec.Type]
+	if !known {
+		return violation("%v from a worker", rec.Type)
+	}
+	if st := w.current(); row.states&st == 0 {
+		return violation("%v in state %v", rec.Type, st)
+	}
+	if row.once && w.conduct.seen[rec.Type] {
+		return violation("%v twice", rec.Type)
+	}
+	if rec.ID != 0 {
+		return violation("%v with an id", rec.Type)
+	}
+	if !w.conduct.budget.Allow() {
+		return violation("more than %d messages per second", messageRate)
+	}
+	w.conduct.seen[rec.Type] = true
+	return row.answer(w, rec)
+}
+
+func violation(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ipc.ErrViolation, fmt.Sprintf(format, args...))
+}
+
+func (w *worker) answerReady(rec *ipc.Record) error {
+	var m ipc.WorkerReady
+	if err := rec.Decode(&m); err != nil {
+		return err
+	}
+	if w.move(starting, pooled) {
+		w.ready <- m.Confinement
+	}
+	return nil
+}
+
+func (w *worker) answerInfo(rec *ipc.Record) error {
+	m := new(ipc.SessionInfo)
+	if err := rec.Decode(m); err != nil {
+		return err
+	}
+	if w.session != nil {
+		w.srv.sessions.learn(w, w.session, m)
+	}
+	return nil
+}
+
+// answerMTU checks the message. Main has no device to set; what people are
+// shown comes with SESSION_INFO.
+func (w *worker) answerMTU(rec *ipc.Record) error {
+	var m ipc.TunMtu
+	return rec.Decode(&m)
+}
+
+// answerBan counts points against the worker's own client. Its word cannot
+// reach anyone else, and no more than a ban's worth counts at a time.
+func (w *worker) answerBan(rec *ipc.Record) error {
+	var m ipc.BanIP
+	if err := rec.Decode(&m); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	peer := w.who.peer.Addr()
+	w.mu.Unlock()
+	w.srv.addBanPoints(peer, m.Score, m.Cause)
+	return nil
+}
+
+func (w *worker) answerStats(rec *ipc.Record) error {
+	m := new(ipc.SessionStats)
+	if err := rec.Decode(m); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.end.stats = m
+	return nil
+}

@@ -1,0 +1,90 @@
+// Package mainproc is main: the process that listens, starts the others, and
+// keeps the tables of who is connected. It holds no key, no password and no
+// cookie, and reads nothing of what clients send but the prefix of a DTLS
+// ClientHello.
+//
+// # Theory of operation
+//
+// Files, in the order a client meets them:
+//
+//	run.go                      start, signals, stop
+//	roles.go spawn.go reap.go   the processes: one table, one place that forks, reaps, kills
+//	logs.go                     what children write to standard error
+//	listen.go ports.go          the ports, and errors that help
+//	door.go slots.go            connections, until each has a worker
+//	pool.go                     workers that wait for a client
+//	worker.go dispatch.go       one worker: its life, and what it may say
+//	cookie.go sessions.go       AUTH_COOKIE_REQ, and the table of sessions
+//	demux.go udpsock.go         datagrams, until their peer has a socket of its own
+//	secmod.go sender.go         the channel to sec-mod; the one writer of a channel
+//	generation.go reload.go     the configuration
+//	hostinfo.go capacity.go     what the host is and allows
+//
+// A TCP connection's way: accept (door.accept) refuses banned sources before
+// anything else. The connection then waits in main until its first byte is
+// there (awaitFirstByte looks and leaves it), so that port scanners and health
+// probes cost no process. It gets a place among the logins (slots), a worker
+// out of the pool, and an identity: connection id, peer, local address, time.
+// The identity goes to sec-mod with sec-mod's end of the worker's channel
+// (SECM_WORKER) and to the worker with the connection and its configuration
+// (WORKER_STARTUP); main closes its copies. The worker does TLS and HTTP.
+//
+// A session's way: the worker sends the client's SID (AUTH_COOKIE_REQ). Main
+// hashes it, passes it to sec-mod (SECM_SESSION_OPEN), and clears it. Sec-mod's
+// answer makes the worker the newest of its session (sessions.attach), with
+// the lease the session has or a new one. Older workers of the session leave,
+// or are killed after two seconds; then the session is granted under a new
+// App-ID and the worker answered (AUTH_COOKIE_REP). When a worker is gone,
+// sec-mod is told (SECM_SESSION_CLOSE); the session and its lease stay until
+// sec-mod says that the cookie is void (SECM_CLI_STATS, SECM_ENDED).
+//
+// A datagram's way: demux looks the App-ID of a ClientHello up, makes a socket
+// connected to the peer, and hands it to the session's newest worker (UDP_FD).
+// What such a socket took of others between bind and connect goes through
+// demux again; what a peer has in flight to main's socket follows it to the
+// worker (UDP_DATAGRAMS).
+//
+// # Goroutines
+//
+// The one that called Run is locked to the leader thread and does nothing but
+// fork, for a child dies with the thread that forked it. One (live) starts,
+// waits for signals and stops. One reaps. One per listener accepts, one per
+// connection without a worker waits. A worker has three: run reads its channel
+// and executes its requests, one after the other; one sends; one reads its
+// log. Sec-mod has the same; what is called back with its answers runs where
+// they are read, in their order, and does not wait. One per UDP socket demuxes.
+//
+// # Invariants
+//
+// Nobody waits for a worker, and for sec-mod only who asked: records go out
+// through bounded queues, and a peer that does not read costs itself its life.
+// Locks are held for table work only, never over input or output, but for
+// procs.mu over fork. Where several are held the order is applicant, worker,
+// then one of registry, sender or procs; sessions, slots, demux and pool come
+// before worker or alone.
+//
+// A pid is signalled only while its process is not reaped. Every descriptor is
+// close-on-exec; children get theirs by number. Whoever accepts an outgoing
+// record closes its descriptors, sent or not. A session's newest worker is the
+// only one its App-ID leads to.
+//
+// # Security
+//
+// A worker is taken for hostile. What it may say is a table (dispatch.go) of
+// states; anything else, anything twice, and more than ten messages a second
+// ends it and is counted. It cannot name another client: identity, lease and
+// session are main's. A panic in what a worker's message sets off ends that
+// worker. Sec-mod is trusted, but a record out of place ends the server.
+//
+// Strangers are bounded in what they hold: connections without a byte, workers
+// before login, sockets per session and per source, bans, remembered peers,
+// log lines; with a share per source prefix where one could take it all. The
+// number of workers is what the machine can bear (capacity.go).
+//
+// Children get no environment but what roles.go says.
+//
+// # Standards
+//
+// DTLS session selection by App-ID: draft-mavrogiannopoulos-openconnect-04
+// section 2.1.5. Names in the log and of messages are ocserv's.
+package mainproc

@@ -1,0 +1,375 @@
+package mainproc
+
+import (
+	"bufio"
+	"crypto/sha1"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rocserv/internal/ipc"
+	"rocserv/internal/rolelog"
+)
+
+// The first byte of a SID tells the fake sec-mod what to do with it; the
+// second names the user, the third is max-same-clients, the fourth whether the
+// oldest is replaced.
+const (
+	sidGood        = 0
+	sidRefused     = 1
+	sidUnavailable = 2
+	sidSlow        = 3 // answered after a second
+	sidBan         = 4 // refused, and the peer gets 1000 points
+	sidEnds        = 5 // good, and ended 300 ms later
+)
+
+func testSID(kind, user, most byte, replace bool, nonce byte) []byte {
+	sid := make([]byte, sidLength)
+	sid[0], sid[1], sid[2], sid[31] = kind, user, most, nonce
+	if replace {
+		sid[3] = 1
+	}
+	return sid
+}
+
+func safeID(sid []byte) string {
+	h := sha1.Sum(sid)
+	return base64.StdEncoding.EncodeToString(h[:])
+}
+
+// quit ends the process without the second that the race detector takes.
+func quit(status int) { unix.RawSyscall(unix.SYS_EXIT_GROUP, uintptr(status), 0, 0) }
+
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// ---- sec-mod ----
+
+type fakeMod struct {
+	conn *ipc.Conn
+	log  *slog.Logger
+	cfg  testConfig
+}
+
+func fakeSecMod() {
+	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	fds := openFDs()
+	conn, err := ipc.NewConn(3)
+	must(err)
+	f := &fakeMod{conn: conn, log: slog.New(rolelog.NewHandler(os.Stderr, slog.LevelDebug))}
+	f.log.Info("secmod started", "args", os.Args, "env", os.Environ(), "fds", fds)
+	for {
+		rec, err := conn.Recv()
+		if err != nil {
+			return
+		}
+		f.answer(rec)
+	}
+}
+
+func (f *fakeMod) answer(rec ipc.Record) {
+	switch rec.Type {
+	case ipc.SecmConfigT:
+		b, err := ipc.ReadSealed(rec.FDs[0])
+		rec.Close()
+		must(err)
+		var cfg testConfig
+		must(json.Unmarshal(b, &cfg))
+		if cfg.SecMod.Die {
+			quit(7)
+		}
+		if cfg.SecMod.Refuse == "" {
+			f.cfg = cfg
+		}
+		f.conn.Send(ipc.SecmConfigRepT, rec.ID, &ipc.SecmConfigRep{Error: cfg.SecMod.Refuse})
+	case ipc.SecmWorkerT:
+		var m ipc.SecmWorker
+		must(rec.Decode(&m))
+		c, err := ipc.NewConn(rec.TakeFD(0))
+		must(err)
+		go signForWorker(c, m.Identity)
+	case ipc.SecmSessionOpenT:
+		var m ipc.SecmSessionOpen
+		must(rec.Decode(&m))
+		go f.open(rec.ID, &m)
+	case ipc.SecmSessionCloseT:
+		var m ipc.SecmSessionClose
+		must(rec.Decode(&m))
+		f.log.Info("session close", "safe_id", m.SafeId, "conn", m.ConnId, "reason", m.Reason.String())
+		f.conn.Send(ipc.SecmCliStatsT, rec.ID, &ipc.SecmCliStats{
+			Invalidated: m.Reason == ipc.Reason_REASON_USER || m.Reason == ipc.Reason_REASON_SERVER,
+		})
+	}
+}
+
+// signForWorker answers on a worker's own channel with what main said of it.
+func signForWorker(c *ipc.Conn, who *ipc.Identity) {
+	defer c.Close()
+	for {
+		rec, err := c.Recv()
+		if err != nil {
+			return
+		}
+		if rec.Type == ipc.SignT {
+			c.Send(ipc.SignRepT, 0, &ipc.SignRep{Signature: who.Peer})
+		}
+	}
+}
+
+func (f *fakeMod) open(id uint32, m *ipc.SecmSessionOpen) {
+	rep := &ipc.SecmSessionReply{
+		Ok: true, User: fmt.Sprintf("user%d", m.Sid[1]), Group: "staff", SafeId: safeID(m.Sid), LoginUnixMs: 1000,
+		MaxSameClients: uint32(m.Sid[2]), ReplaceOldest: m.Sid[3] == 1,
+		Lease: &ipc.LeaseRequest{Ipv4Network: ipc.PutPrefix(netip.MustParsePrefix(f.cfg.SecMod.Network))},
+	}
+	switch m.Sid[0] {
+	case sidRefused:
+		rep = &ipc.SecmSessionReply{Reason: "bad cookie"}
+	case sidUnavailable:
+		rep = &ipc.SecmSessionReply{Unavailable: true, Reason: "store is down"}
+	case sidBan:
+		f.conn.Send(ipc.SecmBanIPT, 0, &ipc.SecmBanIP{Peer: m.Peer, Score: 1000, Cause: "test"})
+		rep = &ipc.SecmSessionReply{Reason: "bad cookie"}
+	case sidSlow:
+		time.Sleep(time.Second)
+	case sidEnds:
+		time.AfterFunc(300*time.Millisecond, func() {
+			f.conn.Send(ipc.SecmEndedT, 0, &ipc.SecmEnded{SafeIds: []string{rep.SafeId}})
+		})
+	}
+	if !rep.Ok {
+		f.conn.Send(ipc.SecmSessionReplyT, id, rep)
+		return
+	}
+	fd, err := ipc.SealMessage("session", &ipc.SessionConfig{Banner: "welcome"})
+	must(err)
+	f.conn.Send(ipc.SecmSessionReplyT, id, rep, fd)
+	closeAll([]int{fd})
+}
+
+// openFDs lists the descriptors this process was started with.
+func openFDs() string {
+	var list []string
+	entries, _ := os.ReadDir("/proc/self/fd")
+	for _, e := range entries {
+		if target, err := os.Readlink("/proc/self/fd/" + e.Name()); err == nil && !strings.HasPrefix(target, "anon_inode:") && !strings.Contains(target, "/fd") && !strings.Contains(target, "cgroup") {
+			name, _, _ := strings.Cut(target, ":")
+			list = append(list, e.Name()+"="+name)
+		}
+	}
+	return strings.Join(list, " ")
+}
+
+// ---- worker ----
+
+// fakeWork is a worker that does what its client says, a line at a time.
+type fakeWork struct {
+	main, sec *ipc.Conn
+	who       *ipc.Identity
+	config    *ipc.WorkerConfig
+	startup   *ipc.WorkerStartup
+	replies   chan *ipc.Record // AUTH_COOKIE_REP
+	deaf      bool             // TERMINATE is not obeyed
+
+	mu     sync.Mutex
+	client net.Conn
+}
+
+func fakeWorker() {
+	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	if _, err := os.Stat("crash"); err == nil {
+		quit(3)
+	}
+	fds := openFDs()
+	mainConn, err := ipc.NewConn(3)
+	must(err)
+	secConn, err := ipc.NewConn(4)
+	must(err)
+	w := &fakeWork{main: mainConn, sec: secConn, replies: make(chan *ipc.Record, 1)}
+	if _, err := os.Stat("mute"); err == nil {
+		time.Sleep(time.Hour)
+	}
+	must(w.main.Send(ipc.WorkerReadyT, 0, &ipc.WorkerReady{Confinement: "none"}))
+	if _, err := os.Stat("crash-idle"); err == nil {
+		quit(3)
+	}
+	rec, err := w.main.Recv()
+	if err != nil || rec.Type == ipc.TerminateT {
+		return
+	}
+	w.startup = new(ipc.WorkerStartup)
+	must(rec.Decode(w.startup))
+	w.who = w.startup.Identity
+	f := os.NewFile(uintptr(rec.TakeFD(0)), "client")
+	w.client, err = net.FileConn(f)
+	must(err)
+	f.Close()
+	w.config = new(ipc.WorkerConfig)
+	must(ipc.ReadSealedMessage(rec.FDs[1], w.config))
+	rec.Close()
+	go w.listen()
+	in := bufio.NewScanner(w.client)
+	for in.Scan() {
+		w.obey(strings.Fields(in.Text()), fds)
+	}
+}
+
+func (w *fakeWork) say(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fmt.Fprintf(w.client, format+"\n", args...)
+}
+
+// listen takes what main says and tells the client.
+func (w *fakeWork) listen() {
+	for {
+		rec, err := w.main.Recv()
+		if err != nil {
+			quit(0)
+		}
+		switch rec.Type {
+		case ipc.AuthCookieRepT:
+			w.replies <- &rec
+		case ipc.TerminateT:
+			var m ipc.Terminate
+			must(rec.Decode(&m))
+			w.say("terminate %v %v", m.Reason, m.TellClient)
+			if !w.deaf {
+				w.main.Send(ipc.SessionStatsT, 0, &ipc.SessionStats{BytesUp: 1, BytesDown: 2, Reason: m.Reason})
+				quit(0)
+			}
+		case ipc.UDPFdT, ipc.UDPDatagramsT:
+			w.udp(rec)
+		case ipc.HostInfoT:
+			w.say("hostinfo")
+		}
+	}
+}
+
+// udp tells the client what came, and answers on the new socket.
+func (w *fakeWork) udp(rec ipc.Record) {
+	var m ipc.UdpFd
+	must(rec.Decode(&m))
+	var sizes []string
+	for _, d := range m.Datagrams {
+		sizes = append(sizes, strconv.Itoa(len(d))+":"+string(d[len(d)-1:]))
+	}
+	w.say("%v %v %v %s", rec.Type, ipc.AddrPort(m.Peer), ipc.AddrPort(m.Local), strings.Join(sizes, ","))
+	if rec.Type != ipc.UDPFdT {
+		return
+	}
+	f := os.NewFile(uintptr(rec.TakeFD(0)), "udp")
+	c, err := net.FileConn(f)
+	must(err)
+	f.Close()
+	go func() {
+		var b [2048]byte
+		for {
+			n, err := c.Read(b[:])
+			if err != nil {
+				continue
+			}
+			c.Write(append([]byte("echo "), b[:n]...))
+		}
+	}()
+}
+
+func (w *fakeWork) obey(cmd []string, fds string) {
+	switch cmd[0] {
+	case "hello":
+		w.say("hi pid=%d conn=%d peer=%v local=%v gen=%d udp=%d timeout=%d env=%v args=%v fds=%s", os.Getpid(), w.who.ConnId, ipc.AddrPort(w.who.Peer),
+			ipc.AddrPort(w.who.Local), w.startup.Generation, w.config.UdpPort, w.config.AuthTimeoutS, os.Environ(), os.Args[1:], fds)
+	case "sign":
+		var rep ipc.SignRep
+		must(w.sec.Call(ipc.SignT, &ipc.SignReq{}, ipc.SignRepT, &rep))
+		w.say("signed %v", ipc.AddrPort(rep.Signature))
+	case "open":
+		sid, err := hex.DecodeString(cmd[1])
+		must(err)
+		w.main.Send(ipc.AuthCookieReqT, 0, &ipc.AuthCookieReq{Sid: sid, WantIpv4: true, WantIpv6: true})
+		go func() { w.opened(<-w.replies) }()
+	case "info":
+		psk, err := hex.DecodeString(cmd[1])
+		must(err)
+		w.main.Send(ipc.SessionInfoT, 0, &ipc.SessionInfo{PskSha256: psk})
+		w.say("done")
+	case "ban":
+		w.main.Send(ipc.BanIPT, 0, &ipc.BanIP{Score: 1000, Cause: "misbehaviour"})
+	case "exit":
+		reason, _ := strconv.Atoi(cmd[1])
+		w.main.Send(ipc.SessionStatsT, 0, &ipc.SessionStats{BytesUp: 10, BytesDown: 20, Reason: ipc.Reason(reason)})
+		quit(0)
+	case "orphan": // a descendant that holds our channel
+		_, err := syscall.ForkExec("/proc/self/exe", []string{"orphan", orphanArg}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2, 3}})
+		must(err)
+		quit(0)
+	case "deaf":
+		w.deaf = true
+		w.say("done")
+	case "stall": // read nothing of main's any more
+		w.say("done")
+		syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+	case "log":
+		slog.New(rolelog.NewHandler(os.Stderr, slog.LevelDebug)).Info("from the worker", "text", strings.Join(cmd[1:], " "))
+		w.say("done")
+	case "misbehave":
+		w.misbehave(cmd[1])
+	}
+}
+
+func (w *fakeWork) opened(rec *ipc.Record) {
+	var rep ipc.AuthCookieRep
+	must(rec.Decode(&rep))
+	if rep.Result != ipc.CookieResult_COOKIE_OK {
+		w.say("%v %s", rep.Result, rep.Reason)
+		return
+	}
+	var cfg ipc.SessionConfig
+	must(ipc.ReadSealedMessage(rec.FDs[0], &cfg))
+	rec.Close()
+	w.say("ok %v %s %s gen=%d app=%x psk=%x banner=%s", ipc.Addr(rep.Lease.Ipv4), rep.User, rep.ShortId, rep.Generation, rep.AppId, rep.PreviousPskSha256, cfg.Banner)
+}
+
+func (w *fakeWork) misbehave(how string) {
+	switch how {
+	case "ready-again":
+		w.main.Send(ipc.WorkerReadyT, 0, &ipc.WorkerReady{})
+	case "info-before-login":
+		w.main.Send(ipc.SessionInfoT, 0, &ipc.SessionInfo{})
+	case "foreign-type":
+		w.main.Send(ipc.SecmEndedT, 0, &ipc.SecmEnded{SafeIds: []string{"x"}})
+	case "short-sid":
+		w.main.Send(ipc.AuthCookieReqT, 0, &ipc.AuthCookieReq{Sid: []byte("short")})
+	case "with-id":
+		w.main.Send(ipc.BanIPT, 9, &ipc.BanIP{})
+	case "cookie-twice":
+		sid := testSID(sidRefused, 1, 0, false, 0)
+		for range 2 {
+			w.main.Send(ipc.AuthCookieReqT, 0, &ipc.AuthCookieReq{Sid: sid})
+		}
+	case "flood":
+		for w.main.Send(ipc.BanIPT, 0, &ipc.BanIP{}) == nil {
+		}
+	case "close-channel":
+		w.main.Close()
+	case "panic":
+		panic("deliberate")
+	}
+	time.Sleep(time.Minute) // main ends this
+}

@@ -1,0 +1,24 @@
+package mainproc
+
+import (
+	"log/slog"
+
+	"rocserv/internal/config"
+)
+
+// Options is what the command line decides.
+type Options struct {
+	ConfigName string                 // of the file, for messages
+	ReadConfig func() ([]byte, error) // the file's bytes: at the start, and at each reload
+	Parse      ParseFunc              // how to read them, with the values of secrets skipped
+	PIDFile    string                 // wins over the file's pid-file
+	Foreground bool                   // stay with the terminal; otherwise Run returns when the server is up
+	Debug      int                    // log-level; wins over the file's unless negative
+	SelfExe    string                 // the program to start workers from; empty: this one
+	Version    string                 // for the log
+	Logger     *slog.Logger           // everything goes there, the children's lines too
+	Level      *slog.LevelVar         // of Logger; set to the log-level in effect. May be nil
+}
+
+// ParseFunc parses and checks a configuration; name is for messages.
+type ParseFunc func(name string, b []byte) (*config.Config, error)

@@ -1,0 +1,94 @@
+package mainproc
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"rocserv/internal/config"
+)
+
+// errProxyProto: with it every connection would begin with a header that the
+// worker takes for TLS. Better no start than a server nobody can reach.
+var errProxyProto = errors.New("mainproc: listen-proxy-proto is not supported by this version")
+
+// ports is what the server listens on.
+type ports struct {
+	tcp   []*net.TCPListener
+	udp   []*net.UDPConn
+	demux *demux // nil: no DTLS
+}
+
+// openPorts binds everything, so that a mistake shows before anything else is
+// started. Connections wait in the kernel until serve.
+func openPorts(g *config.Global, log *slog.Logger) (*ports, error) {
+	p := new(ports)
+	if err := p.open(g); err != nil {
+		p.close()
+		return nil, err
+	}
+	for _, l := range p.tcp {
+		log.Info(fmt.Sprintf(msgListeningTCP, l.Addr()))
+	}
+	for _, c := range p.udp {
+		log.Info(fmt.Sprintf(msgListeningUDP, c.LocalAddr()))
+	}
+	return p, nil
+}
+
+func (p *ports) open(g *config.Global) error {
+	if g.ListenProxyProto {
+		return errProxyProto
+	}
+	addrs, optional, err := bindAddrs(g.Listen, g.TCPPort)
+	if err != nil {
+		return err
+	}
+	if p.tcp, err = listenAll(addrs, optional, listenTCP); err != nil || g.UDPPort == 0 {
+		return err
+	}
+	hosts := g.UDPListen
+	if len(hosts) == 0 {
+		hosts = g.Listen
+	}
+	if addrs, optional, err = bindAddrs(hosts, g.UDPPort); err != nil {
+		return err
+	}
+	p.udp, err = listenAll(addrs, optional, listenUDP)
+	return err
+}
+
+// serve starts to let clients in.
+func (p *ports) serve(s *server) {
+	for _, l := range p.tcp {
+		go s.door.accept(l)
+	}
+	if len(p.udp) == 0 {
+		return
+	}
+	p.demux = newDemux(s.log, func(id []byte) udpTarget {
+		if w := s.sessions.byAppID(id); w != nil {
+			return w
+		}
+		return nil
+	}, time.Now)
+	for _, c := range p.udp {
+		go p.demux.serve(c)
+	}
+}
+
+// closeTCP lets nobody in any more; close ends the datagrams too.
+func (p *ports) closeTCP() {
+	for _, l := range p.tcp {
+		l.Close()
+	}
+}
+
+func (p *ports) close() {
+	p.closeTCP()
+	for _, c := range p.udp {
+		c.Close()
+	}
+}

@@ -1,0 +1,93 @@
+package mainproc
+
+import (
+	"fmt"
+	"slices"
+
+	"rocserv/internal/config"
+	"rocserv/internal/ipc"
+)
+
+// readConfig reads and checks the file. The bytes may hold secrets: whoever
+// gets them erases them.
+func readConfig(opts Options) (*config.Config, []byte, error) {
+	b, err := opts.ReadConfig()
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg, err := opts.Parse(opts.ConfigName, b)
+	if err != nil {
+		clear(b)
+		return nil, nil, err
+	}
+	return cfg, b, nil
+}
+
+// adopt makes a configuration that was parsed the one in effect: sec-mod loads
+// it first, for the keys must fit what workers are told. text is erased.
+func (s *server) adopt(cfg *config.Config, text []byte) error {
+	s.number++
+	fd, err := ipc.Seal("config", text)
+	clear(text)
+	if err != nil {
+		return err
+	}
+	keys, err := s.sec.load(s.number, s.opts.ConfigName, fd)
+	if err != nil {
+		return err
+	}
+	for _, w := range keys.Warnings {
+		s.log.Warn(w)
+	}
+	gen, err := newGeneration(s.number, cfg, keys, s.logLevel(&cfg.Global))
+	if err != nil {
+		return err
+	}
+	s.gen.Store(gen)
+	s.bans.SetPolicy(banPolicy(&cfg.Global))
+	return nil
+}
+
+// reload reads the file again. Workers that have a client keep what they
+// started with. Whatever is wrong with the file, what was in effect stays.
+func (s *server) reload() {
+	before := s.gen.Load()
+	cfg, text, err := readConfig(s.opts)
+	if err == nil {
+		for _, w := range warnings(cfg) {
+			s.log.Warn(w)
+		}
+		err = s.adopt(cfg, text)
+	}
+	if err != nil {
+		s.log.Error(msgReloadFailed, "err", err)
+		return
+	}
+	for _, name := range fixed(&before.cfg.Global, &cfg.Global) {
+		s.log.Warn(fmt.Sprintf("note: %s takes effect with the next start", name))
+	}
+	s.setLevel(&cfg.Global)
+	s.pool.renew()
+	s.log.Info(msgReloaded, "generation", s.number)
+}
+
+// fixed names the settings that differ and that a reload does not change.
+func fixed(a, b *config.Global) (names []string) {
+	for _, f := range []struct {
+		name string
+		same bool
+	}{
+		{"listen-host", slices.Equal(a.Listen, b.Listen)},
+		{"udp-listen-host", slices.Equal(a.UDPListen, b.UDPListen)},
+		{"tcp-port", a.TCPPort == b.TCPPort},
+		{"udp-port", a.UDPPort == b.UDPPort},
+		{"pid-file", a.PIDFile == b.PIDFile},
+		{"run-as-user", a.RunAsUser == b.RunAsUser},
+		{"listen-proxy-proto", a.ListenProxyProto == b.ListenProxyProto},
+	} {
+		if !f.same {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}

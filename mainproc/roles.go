@@ -1,0 +1,31 @@
+package mainproc
+
+// role is a row of the table of processes that main starts. Descriptors 0 and
+// 1 are /dev/null, 2 is a pipe to main's log, in every role.
+type role struct {
+	name string   // in the log; argv[0] is rocserv-<name>
+	arg  string   // argv[1], which cmd dispatches on
+	env  []string // the whole environment
+	fds  []string // what is at 3 and 4, for the reader
+	// vital: its end is the server's end. The end of another is the end of
+	// one client, and the pool starts the next one.
+	vital bool
+}
+
+var (
+	roleSecMod = &role{
+		name:  "secmod",
+		arg:   "__secmod",
+		fds:   []string{"channel to main"},
+		vital: true,
+	}
+	// One client keeps one processor busy at most; a second P costs a worker
+	// 0.2 MB. A collection at half the usual growth keeps 2 MB less after a
+	// download, at the same throughput (both measured).
+	roleWorker = &role{
+		name: "worker",
+		arg:  "__worker",
+		env:  []string{"GOMAXPROCS=1", "GOGC=50"},
+		fds:  []string{"channel to main", "channel to sec-mod"},
+	}
+)

@@ -1,0 +1,233 @@
+package mainproc
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rocserv/internal/ipc"
+	"rocserv/internal/sandbox"
+)
+
+const stopGrace = 5 * time.Second // from TERMINATE to SIGKILL when the server stops
+
+// Run is main. It must be called on the thread that the process began with, by
+// a goroutine that is locked to it (runtime.LockOSThread in an init function):
+// every child is tied to the thread that forked it, and this one ends last.
+// The calling goroutine does nothing but fork.
+//
+// Run returns nil after SIGTERM or SIGINT, and an error if the server could
+// not start or had to end by itself. Without Options.Foreground it returns nil
+// once the server is up, in a process of its own.
+func Run(opts Options) error {
+	if unix.Gettid() != unix.Getpid() {
+		panic("mainproc: internal error: Run is not on the leader thread")
+	}
+	closeOnExec()
+	up := func() {}
+	if !opts.Foreground {
+		if up = detached(); up == nil {
+			return detach(opts.SelfExe)
+		}
+	}
+	report, err := sandbox.Prepare(sandbox.Main)
+	if err != nil {
+		return err
+	}
+	opts.Logger.Debug("confined", "reached", report)
+	ownGroup()
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2)
+	children := make(chan os.Signal, 1)
+	signal.Notify(children, syscall.SIGCHLD)
+
+	s, text, err := newServer(opts)
+	if err != nil {
+		return err
+	}
+	result := make(chan error, 1)
+	go s.reapOn(children)
+	go func() { result <- s.live(text, signals, up) }()
+	return s.procs.serve(result)
+}
+
+// ownGroup makes this process the leader of its process group, so that
+// "kill -- -PID" means the server. Started in a terminal's foreground by
+// something else that leads the group (go run), it stays in it: outside it, an
+// interrupt from the terminal would not arrive. A script's background job
+// ignores interrupts and loses nothing.
+func ownGroup() {
+	if signal.Ignored(syscall.SIGINT) || !inForeground() {
+		unix.Setpgid(0, 0) // fails for a session leader, which leads its group already
+	}
+}
+
+func inForeground() bool {
+	tty, err := os.OpenFile("/dev/tty", os.O_RDWR, 0)
+	if err != nil {
+		return false
+	}
+	defer tty.Close()
+	front, err := unix.IoctlGetInt(int(tty.Fd()), unix.TIOCGPGRP)
+	return err == nil && front == unix.Getpgrp()
+}
+
+func (s *server) reapOn(children <-chan os.Signal) {
+	for {
+		s.procs.reap()
+		select {
+		case <-children:
+		case <-s.ended:
+			return
+		}
+	}
+}
+
+// live is the server from its first child to its last. It calls up when
+// clients are let in.
+func (s *server) live(text []byte, signals <-chan os.Signal, up func()) error {
+	defer close(s.ended)
+	defer s.procs.killAll()
+	defer s.ports.close()
+	if name := s.pidFile(); name != "" {
+		if err := writePIDFile(name); err != nil {
+			return err
+		}
+		defer removePIDFile(name)
+	}
+	var err error
+	if s.sec, err = startSecMod(s.procs, s.log, s.fromSecMod); err != nil {
+		return err
+	}
+	defer s.sec.close(s.procs)
+	if err := s.load(text, signals); err != nil {
+		if errors.Is(err, errStopped) {
+			return nil
+		}
+		return err
+	}
+	s.pool.renew() // there are none: this starts the first
+	s.ports.serve(s)
+	go s.watchHost()
+	s.log.Info(fmt.Sprintf(msgInitialized, s.opts.Version))
+	up()
+	err = s.work(signals)
+	s.stop(signals, err == nil)
+	return err
+}
+
+func (s *server) pidFile() string {
+	if s.opts.PIDFile != "" {
+		return s.opts.PIDFile
+	}
+	return s.settings().PIDFile
+}
+
+// load gives sec-mod the first configuration. Keys can take long to open, and
+// who gives up meanwhile is not kept waiting: then it is errStopped.
+func (s *server) load(text []byte, signals <-chan os.Signal) error {
+	loaded := make(chan error, 1)
+	go func() { loaded <- s.adopt(s.gen.Load().cfg, text) }()
+	for {
+		select {
+		case err := <-loaded:
+			return err
+		case sig := <-signals:
+			if sig == syscall.SIGTERM || sig == syscall.SIGINT {
+				s.log.Info(msgStopping, "signal", sig.String())
+				return errStopped
+			}
+		}
+	}
+}
+
+// work waits for signals and for the end of sec-mod. nil is a signal to stop.
+func (s *server) work(signals <-chan os.Signal) error {
+	reloads := make(chan struct{}, 1)
+	go func() {
+		for range reloads {
+			s.reload()
+		}
+	}()
+	defer close(reloads)
+	tick := time.NewTicker(maintenanceEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.sec.gone:
+			return s.secModDied()
+		case <-tick.C:
+			s.maintain()
+		case sig := <-signals:
+			switch sig {
+			case syscall.SIGHUP:
+				select {
+				case reloads <- struct{}{}:
+				default: // one is waiting already and will read the same file
+				}
+			case syscall.SIGUSR2:
+				s.log.Info(msgMaintenance)
+				s.maintain()
+			default:
+				s.log.Info(msgStopping, "signal", sig.String())
+				return nil
+			}
+		}
+	}
+}
+
+// secModDied says what ended the server: without sec-mod nobody can log in.
+func (s *server) secModDied() error {
+	s.log.Error(msgSecModDied)
+	select {
+	case <-s.sec.child.done:
+		if sig, died := s.sec.child.diedBySignal(); died {
+			s.log.Error(fmt.Sprintf(msgDiedBySignal, "secmod", int(sig)))
+		}
+	case <-time.After(exitGrace):
+	}
+	return s.sec.failure()
+}
+
+// stop ends the server in good order. By wish, clients are told not to come
+// back and there may be time for them to end by themselves; else they are to
+// try again. A second signal shortens each wait.
+func (s *server) stop(again <-chan os.Signal, byWish bool) {
+	hurry := make(chan struct{})
+	go func() {
+		for {
+			select {
+			case sig := <-again:
+				if sig == syscall.SIGTERM || sig == syscall.SIGINT {
+					close(hurry)
+					return
+				}
+			case <-s.ended:
+				return
+			}
+		}
+	}()
+	s.ports.closeTCP()
+	s.pool.close()
+	if drain := s.settings().Drain; byWish && drain > 0 && s.workers.clients() > 0 {
+		s.log.Info(msgDraining, "for", drain)
+		s.workers.wait(true, drain, hurry)
+	}
+	for _, w := range s.workers.list(false) {
+		w.leave(ipc.Reason_REASON_SERVER, byWish, stopGrace)
+	}
+	if s.workers.wait(false, stopGrace, hurry) {
+		return
+	}
+	late := s.workers.list(false)
+	s.log.Warn("killing workers that did not end", "count", len(late))
+	for _, w := range late {
+		s.procs.kill(w.child)
+	}
+	s.workers.wait(false, exitGrace, nil)
+}

@@ -1,0 +1,105 @@
+package mainproc
+
+import (
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+
+	"rocserv/internal/ipc"
+)
+
+// outgoing is a record on its way. Whoever accepts it closes the descriptors
+// and erases the secret, sent or not.
+type outgoing struct {
+	typ    ipc.Type
+	id     uint32
+	msg    proto.Message
+	fds    []int
+	secret []byte // part of msg
+}
+
+func (o *outgoing) dispose() {
+	closeAll(o.fds)
+	clear(o.secret)
+	*o = outgoing{}
+}
+
+// sender is the one writer of a channel. post never waits: a peer that does
+// not read holds up nobody but itself, until ipc's write deadline passes and
+// fail is called.
+type sender struct {
+	conn *ipc.Conn
+	fail func(error) // a record could not be sent; called once
+	stop chan struct{}
+
+	mu     sync.Mutex // of closed, and held to put into queue
+	closed bool
+	queue  chan outgoing
+}
+
+func newSender(conn *ipc.Conn, length int, fail func(error)) *sender {
+	return &sender{conn: conn, fail: fail, stop: make(chan struct{}), queue: make(chan outgoing, length)}
+}
+
+// post queues a record and says whether it could. It takes over o's
+// descriptors and secret in any case.
+func (s *sender) post(o outgoing) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		select {
+		case s.queue <- o:
+			return true
+		default:
+		}
+	}
+	o.dispose()
+	return false
+}
+
+// run sends until close.
+func (s *sender) run() {
+	failed := false
+	for {
+		select { // close comes before what is queued
+		case <-s.stop:
+			s.drain()
+			return
+		default:
+		}
+		select {
+		case <-s.stop:
+		case o := <-s.queue:
+			var err error
+			if !failed {
+				err = s.conn.Send(o.typ, o.id, o.msg, o.fds...)
+			}
+			o.dispose()
+			if err != nil {
+				failed = true
+				s.fail(err)
+			}
+		}
+	}
+}
+
+func (s *sender) drain() {
+	for {
+		select {
+		case o := <-s.queue:
+			o.dispose()
+		default:
+			return
+		}
+	}
+}
+
+// close ends run and disposes of what was not sent. It may be called twice.
+func (s *sender) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.closed = true
+		close(s.stop)
+	}
+}

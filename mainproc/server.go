@@ -1,0 +1,220 @@
+package mainproc
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"net/netip"
+	"os"
+	"os/user"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"rocserv/internal/ban"
+	"rocserv/internal/config"
+	"rocserv/internal/ipc"
+	"rocserv/internal/rolelog"
+)
+
+const (
+	maintenanceEvery = 15 * time.Minute // as in ocserv
+	poolSize         = 8
+	reconnectRoom    = 10 // a tenth of max-clients more may connect, to come back with a cookie
+)
+
+// server is main: the processes, the listeners, and the tables. Each table has
+// a lock or an owner of its own; there is no lock over all.
+type server struct {
+	opts     Options
+	log      *slog.Logger
+	procs    *procs
+	sec      *secmod
+	pool     *pool[*worker]
+	workers  *registry
+	sessions *sessions
+	bans     *ban.Table
+	door     *door
+	ports    *ports
+	gen      atomic.Pointer[generation]
+	host     atomic.Pointer[ipc.HostInfo]
+	number   uint64        // of the last generation tried; owned by who loads
+	ended    chan struct{} // closed when the server is over
+}
+
+// newServer reads the configuration and opens the ports.
+func newServer(opts Options) (*server, []byte, error) {
+	cfg, text, err := readConfig(opts)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &server{opts: opts, log: opts.Logger, ended: make(chan struct{})}
+	s.setLevel(&cfg.Global)
+	s.gen.Store(&generation{cfg: cfg})
+	for _, w := range append(warnings(cfg), notes(&cfg.Global, os.Getuid())...) {
+		s.log.Warn(w)
+	}
+	if s.procs, err = newProcs(opts.SelfExe, s.log); err != nil {
+		return nil, nil, err
+	}
+	s.workers, s.sessions, s.bans = newRegistry(), newSessions(), ban.New(banPolicy(&cfg.Global))
+	s.setHost(readHostInfo())
+	s.door = newDoor(s, s.measure(&cfg.Global))
+	s.pool = &pool[*worker]{
+		start:    s.startWorker,
+		dismiss:  func(w *worker) { w.leave(ipc.Reason_REASON_SERVER, false, leaveGrace) },
+		size:     max(min(poolSize, s.door.most/4), 1),
+		parallel: max(runtime.NumCPU(), 2),
+		log:      s.log,
+		now:      time.Now,
+	}
+	if s.ports, err = openPorts(&cfg.Global, s.log); err != nil {
+		return nil, nil, err
+	}
+	return s, text, nil
+}
+
+// settings are the global ones of the configuration in effect.
+func (s *server) settings() *config.Global { return &s.gen.Load().cfg.Global }
+
+// measure finds out how many workers the machine allows, and says so.
+func (s *server) measure(g *config.Global) int {
+	n, by := readCapacity(os.DirFS("/"), os.Getuid()).workers()
+	switch {
+	case g.MaxClients > n:
+		s.log.Warn("max-clients is more than this machine allows", "max-clients", g.MaxClients, "workers", n, "limit", by)
+	case g.MaxClients > 0:
+		s.log.Info("room for clients", "max-clients", g.MaxClients, "workers", n, "limit", by)
+	default:
+		s.log.Info("room for clients", "workers", n, "limit", by)
+	}
+	return n
+}
+
+// maxClients is how many sessions can have a tunnel at a time.
+func (s *server) maxClients() int {
+	if n := s.settings().MaxClients; n > 0 {
+		return min(n, s.door.most)
+	}
+	return s.door.most
+}
+
+// maxWorkers is how many workers can have a client. It is above maxClients, so
+// that a client whose tunnel is up but whose network has changed is let in
+// when all places are taken: its own is one of them.
+func (s *server) maxWorkers() int {
+	n := s.maxClients()
+	return min(n+max(n/reconnectRoom, 4), max(s.door.most, 2))
+}
+
+func banPolicy(g *config.Global) ban.Policy {
+	return ban.Policy{MaxScore: g.MaxBanScore, BanTime: g.BanTime, ResetTime: g.BanResetTime, Exempt: localSubnets()}
+}
+
+// addBanPoints counts points against an address. Once it is banned its logins
+// under way end too; tunnels stay.
+func (s *server) addBanPoints(a netip.Addr, points uint32, cause string) {
+	now := time.Now()
+	was := s.bans.Banned(a, now)
+	if !s.bans.Add(a, int(min(points, math.MaxInt16)), now) || was {
+		return
+	}
+	s.log.Info("banned", "source", ban.Source(a), "cause", cause)
+	source := ban.Source(a)
+	for _, w := range s.workers.inLogin(func(who identity) bool { return ban.Source(who.peer.Addr()) == source }) {
+		w.leave(ipc.Reason_REASON_ERROR, false, leaveGrace)
+	}
+}
+
+// fromSecMod acts on what sec-mod says unasked.
+func (s *server) fromSecMod(rec *ipc.Record) error {
+	switch rec.Type {
+	case ipc.SecmBanIPT:
+		var m ipc.SecmBanIP
+		if err := rec.Decode(&m); err != nil {
+			return err
+		}
+		if a := ipc.Addr(m.Peer); a.IsValid() {
+			s.addBanPoints(a, m.Score, m.Cause)
+		}
+	case ipc.SecmViolationT:
+		var m ipc.SecmViolation
+		if err := rec.Decode(&m); err != nil {
+			return err
+		}
+		if w := s.workers.find(m.ConnId); w != nil {
+			s.workers.violations.Add(1)
+			w.punish(violation("towards sec-mod: %s", m.What))
+		}
+	case ipc.SecmEndedT:
+		var m ipc.SecmEnded
+		if err := rec.Decode(&m); err != nil {
+			return err
+		}
+		s.endSessions(m.SafeIds...)
+	default:
+		return violation("%v from sec-mod", rec.Type)
+	}
+	return nil
+}
+
+// maintain does what needs doing now and then.
+func (s *server) maintain() {
+	s.bans.Sweep(time.Now())
+	live, all := s.sessions.count()
+	s.log.Debug("maintenance", "tunnels", live, "sessions", all, "workers", s.workers.clients(), "violations", s.workers.violations.Load(), "goroutines", runtime.NumGoroutine())
+	if s.ports.demux != nil {
+		s.ports.demux.report()
+	}
+}
+
+func (s *server) setLevel(g *config.Global) {
+	if s.opts.Level != nil {
+		s.opts.Level.Set(rolelog.Level(s.logLevel(g)))
+	}
+}
+
+func (s *server) logLevel(g *config.Global) int {
+	if s.opts.Debug >= 0 {
+		return s.opts.Debug
+	}
+	return g.LogLevel
+}
+
+// notes says what of the configuration does not hold here.
+func notes(g *config.Global, uid int) (list []string) {
+	if g.RunAsUser != "" && !isUser(g.RunAsUser, uid) {
+		list = append(list, fmt.Sprintf("note: run-as-user = %s has no effect: the server keeps the uid it was started with, %d", g.RunAsUser, uid))
+	}
+	for name, value := range map[string]string{
+		"connect-script": g.ConnectScript, "disconnect-script": g.DisconnectScript, "host-update-script": g.HostUpdateScript,
+	} {
+		if value != "" {
+			list = append(list, "warning: "+name+" is not run by this version")
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// isUser says whether name, or number, is that uid.
+func isUser(name string, uid int) bool {
+	if name == strconv.Itoa(uid) {
+		return true
+	}
+	u, err := user.Lookup(name)
+	return err == nil && u.Uid == strconv.Itoa(uid)
+}
+
+func warnings(cfg *config.Config) (list []string) {
+	for _, p := range cfg.Warnings {
+		if p.Line > 0 {
+			list = append(list, fmt.Sprintf("%s:%d: %s", p.File, p.Line, p.Text))
+		} else {
+			list = append(list, p.Text)
+		}
+	}
+	return list
+}

@@ -1,0 +1,157 @@
+package netstack
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+
+	"rocserv/internal/packet"
+)
+
+// gsoMax is the longest super-segment TCP hands out, in bytes with its
+// headers. 60000 bytes are at most 44 packets of a 1434 byte tunnel, which
+// encrypted still fit one UDP_SEGMENT send (64 segments, 65000 bytes).
+const gsoMax = 60000
+
+// link is the only network interface of the stack: a stack.LinkEndpoint whose
+// other end is the tunnel. Up, Inject delivers to its dispatcher. Down, it cuts
+// super-segments into packets in the tunnel's own memory.
+//
+// It is its own queueing discipline, that is, none: packets come one by one to
+// WritePacket, and not in lists made for each of them.
+type link struct {
+	sink       packet.Sink
+	mtu        atomic.Uint32
+	closed     atomic.Bool
+	dispatcher stack.NetworkDispatcher
+	stats      *counters
+
+	// writer is whose batch is open. It is the Sink's own rule that there is one
+	// at a time; this also holds when the tunnel is closed and waits for nobody.
+	writer    sync.Mutex
+	segmenter packet.Segmenter // writer
+	payload   [][]byte         // writer
+}
+
+var (
+	_ stack.GSOEndpoint        = (*link)(nil)
+	_ stack.QueueingDiscipline = (*link)(nil)
+)
+
+// WritePacket implements stack.QueueingDiscipline. A super-segment becomes one
+// batch of the Sink. It waits while the tunnel takes no more, often with an
+// endpoint's lock held: that is the backpressure. After close it returns at
+// once.
+func (l *link) WritePacket(pkt *stack.PacketBuffer) tcpip.Error {
+	if l.closed.Load() {
+		return &tcpip.ErrClosedForSend{}
+	}
+	if pkt.TransportProtocolNumber != header.TCPProtocolNumber {
+		// The stack sees nothing but TCP and has nothing else to say. Were it to,
+		// it could be in the goroutine that injects, which must not wait.
+		l.stats.first(&l.stats.packet.internalErrors, "netstack: internal error: the stack sent a packet of another protocol",
+			"protocol", pkt.TransportProtocolNumber)
+		return nil
+	}
+	l.writer.Lock()
+	l.sink.Begin()
+	l.writeTCP(pkt)
+	l.sink.End()
+	l.writer.Unlock()
+	return nil
+}
+
+// WritePackets implements stack.LinkWriter.
+func (l *link) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
+	for i, pkt := range pkts.AsSlice() {
+		if err := l.WritePacket(pkt); err != nil {
+			return i, err
+		}
+	}
+	return pkts.Len(), nil
+}
+
+// writeTCP gives a packet or super-segment to the open batch of the Sink.
+// With GSO the stack computes no checksums, for packets that need no cutting
+// either; the Segmenter makes them all.
+func (l *link) writeTCP(pkt *stack.PacketBuffer) {
+	views, offset := pkt.AsViewList()
+	headLen := pkt.HeaderSize()
+	v := views.Front()
+	head := v.AsSlice()[offset:]
+	l.payload = l.payload[:0]
+	if len(head) > headLen {
+		l.payload = append(l.payload, head[headLen:])
+		head = head[:headLen]
+	}
+	for v = v.Next(); v != nil; v = v.Next() {
+		if v.Size() > 0 {
+			l.payload = append(l.payload, v.AsSlice())
+		}
+	}
+	if !l.segmenter.Reset(head, l.payload, int(pkt.GSOOptions.MSS)) {
+		l.stats.first(&l.stats.packet.internalErrors, "netstack: internal error: packet that cannot be segmented", "header", headLen)
+		return
+	}
+	for n := l.segmenter.Len(); n > 0; n = l.segmenter.Len() {
+		l.sink.Add(l.segmenter.Put(l.sink.Next(n)))
+	}
+	clear(l.payload) // the views go back to their pools
+}
+
+// MTU implements stack.LinkEndpoint.
+func (l *link) MTU() uint32 { return l.mtu.Load() }
+
+// SetMTU implements stack.LinkEndpoint.
+func (l *link) SetMTU(mtu uint32) { l.mtu.Store(mtu) }
+
+// Capabilities implements stack.LinkEndpoint. Received checksums are not
+// verified: what comes through the tunnel is authenticated byte by byte, and
+// TCP ends here, so that a client could only harm itself. (It also skips the
+// IPv4 header checksum; Inject checks lengths.) There is no transmit offload:
+// the client's kernel verifies what we send.
+func (l *link) Capabilities() stack.LinkEndpointCapabilities {
+	return stack.CapabilityRXChecksumOffload
+}
+
+// SupportedGSO implements stack.GSOEndpoint.
+func (l *link) SupportedGSO() stack.SupportedGSO { return stack.HostGSOSupported }
+
+// GSOMaxSize implements stack.GSOEndpoint.
+func (l *link) GSOMaxSize() uint32 { return gsoMax }
+
+// Attach implements stack.LinkEndpoint.
+func (l *link) Attach(d stack.NetworkDispatcher) { l.dispatcher = d }
+
+// IsAttached implements stack.LinkEndpoint.
+func (l *link) IsAttached() bool { return l.dispatcher != nil }
+
+// MaxHeaderLength implements stack.LinkEndpoint.
+func (*link) MaxHeaderLength() uint16 { return 0 }
+
+// LinkAddress implements stack.LinkEndpoint.
+func (*link) LinkAddress() tcpip.LinkAddress { return "" }
+
+// SetLinkAddress implements stack.LinkEndpoint.
+func (*link) SetLinkAddress(tcpip.LinkAddress) {}
+
+// Wait implements stack.LinkEndpoint.
+func (*link) Wait() {}
+
+// ARPHardwareType implements stack.LinkEndpoint.
+func (*link) ARPHardwareType() header.ARPHardwareType { return header.ARPHardwareNone }
+
+// AddHeader implements stack.LinkEndpoint.
+func (*link) AddHeader(*stack.PacketBuffer) {}
+
+// ParseHeader implements stack.LinkEndpoint.
+func (*link) ParseHeader(*stack.PacketBuffer) bool { return true }
+
+// Close implements stack.LinkEndpoint and stack.QueueingDiscipline.
+func (*link) Close() {}
+
+// SetOnCloseAction implements stack.LinkEndpoint.
+func (*link) SetOnCloseAction(func()) {}

@@ -1,0 +1,100 @@
+package netstack
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+
+	"rocserv/internal/packet"
+	"rocserv/netstack/stacktest"
+)
+
+// TestMTUShrinks: a download survives that the tunnel's MTU becomes smaller,
+// and from then on nothing is longer. IPv6 keeps its 1280 bytes; a tunnel with
+// less has to find another way for them.
+func TestMTUShrinks(t *testing.T) {
+	kinds(t, func(t *testing.T, o rigOptions, family string) {
+		for _, mtu := range []int{1300, 800} {
+			t.Run(fmt.Sprint(mtu), func(t *testing.T) { testMTUShrinks(t, o, families4and6[family], mtu) })
+		}
+	})
+}
+
+func testMTUShrinks(t *testing.T, o rigOptions, host netip.Addr, mtu int) {
+	longest := mtu
+	if host.Is6() {
+		longest = max(mtu, header.IPv6MinimumMTU)
+	}
+	var shrunk atomic.Bool
+	var late atomic.Int64
+	o.config = func(c *Config) {
+		c.Sink = watchedSink{c.Sink, func(n int) {
+			if shrunk.Load() && n > longest {
+				late.Add(1)
+			}
+		}}
+	}
+	r := newRig(t, o)
+	dst := port(host, 80)
+	const n = 16 << 20
+	r.network.Serve(dst, stacktest.Source(1, n))
+	c := r.dial(dst)
+	if _, err := io.ReadFull(c, make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	r.stack.SetMTU(mtu)
+	r.client.SetMTU(longest)
+	f := r.flow()
+	eventually(t, "the endpoint knows", func() bool { return f.learned(longest) })
+	shrunk.Store(true)
+	got, err := io.Copy(io.Discard, c)
+	if err != nil || got != n-1<<20 {
+		t.Errorf("%d bytes, %v", got, err)
+	}
+	if late.Load() > 0 {
+		t.Errorf("%d packets longer than %d", late.Load(), longest)
+	}
+	// A new flow begins with the new length.
+	dst = port(host, 81)
+	r.network.Serve(dst, stacktest.Source(1, 1<<20))
+	if got, err := io.Copy(io.Discard, r.dial(dst)); err != nil || got != 1<<20 {
+		t.Errorf("new flow: %d bytes, %v", got, err)
+	}
+	if late.Load() > 0 {
+		t.Errorf("new flow: packets longer than %d", longest)
+	}
+}
+
+// learned says whether the endpoint has been told of an MTU. HandleError only
+// ever lowers what it knows, so asking it with the same value changes nothing;
+// the lock it takes is free once shrinkFlows is done.
+func (f *flow) learned(mtu int) bool {
+	f.shrinkTo(mtu)
+	time.Sleep(20 * time.Millisecond) // packets on their way to the Sink
+	return true
+}
+
+// watchedSink tells the length of each packet.
+type watchedSink struct {
+	packet.Sink
+	length func(int)
+}
+
+func (s watchedSink) Add(n int) { s.length(n); s.Sink.Add(n) }
+
+// TestMTUBounds: nonsense is not believed.
+func TestMTUBounds(t *testing.T) {
+	b := newBare(t, Limits{}, func(c *Config) { c.Addrs = []netip.Addr{lease4}; c.MTU = 1 })
+	if n := b.stack.link.MTU(); n != minMTU {
+		t.Errorf("MTU %d", n)
+	}
+	b.stack.SetMTU(1 << 20)
+	if n := b.stack.link.MTU(); n != maxMTU {
+		t.Errorf("MTU %d", n)
+	}
+}

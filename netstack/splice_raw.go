@@ -1,0 +1,188 @@
+package netstack
+
+import (
+	"errors"
+	"io"
+	"runtime"
+	"syscall"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/waiter"
+)
+
+// errFull stops ep.Read when the socket takes no more.
+var errFull = errors.New("netstack: socket buffer full")
+
+// rawUp writes what the client sent to the host's socket with write(2), one
+// call per super-segment and without a buffer in between: ep.Read hands the
+// stack's own memory to Write. It does so with the endpoint's lock held, so
+// Write must not wait; rawUp waits outside, for the descriptor.
+type rawUp struct {
+	f    *flow
+	rc   syscall.RawConn
+	step func(fd uintptr) bool // u.move, bound once
+	fd   int
+	full bool  // the socket took less than it was given
+	err  error // what ended the direction; of write(2) or of the endpoint
+}
+
+func newRawUp(f *flow, rc syscall.RawConn) *rawUp {
+	u := &rawUp{f: f, rc: rc}
+	u.step = u.move
+	return u
+}
+
+// drain moves bytes until the endpoint is empty (nil), at its end (io.EOF) or
+// something broke.
+func (u *rawUp) drain() error {
+	if err := u.rc.Write(u.step); err != nil {
+		return err
+	}
+	return u.err
+}
+
+// move is called with the descriptor held, and again when it is writable after
+// move returned false.
+func (u *rawUp) move(fd uintptr) (done bool) {
+	u.fd = int(fd)
+	for {
+		u.full, u.err = false, nil
+		res, terr := u.f.ep.Read(u, tcpip.ReadOptions{})
+		if res.Count > 0 {
+			u.f.movedUp(res.Count)
+		}
+		switch {
+		case u.err != nil:
+			return true
+		case u.full:
+			return false
+		case terr == nil:
+			continue
+		}
+		if _, ok := terr.(*tcpip.ErrWouldBlock); !ok {
+			u.err = u.f.readEnded()
+		}
+		return true
+	}
+}
+
+// Write implements io.Writer for ep.Read, which wants an error with every
+// short write.
+func (u *rawUp) Write(b []byte) (int, error) {
+	for {
+		n, err := syscall.Write(u.fd, b)
+		switch {
+		case err == nil && n == len(b):
+			return n, nil
+		case err == nil:
+			u.full = true
+			return n, errFull
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			u.full = true
+			return 0, errFull
+		default:
+			u.err = err
+			return 0, err
+		}
+	}
+}
+
+// movedUp accounts for n bytes the network took. ModerateRecvBuf is how the
+// receive window grows: gVisor leaves the call to whoever reads.
+func (f *flow) movedUp(n int) {
+	f.ep.ModerateRecvBuf(n)
+	f.half.moved(f.stack)
+}
+
+// rawDown reads the host's socket when it is readable and the client's
+// endpoint has room, and only then has a buffer.
+type rawDown struct {
+	f       *flow
+	rc      syscall.RawConn
+	step    func(fd uintptr) bool // d.move, bound once
+	buf     *[]byte               // what p is a part of; nil when p is empty
+	p       payload
+	pace    pace
+	blocked bool
+	err     error
+}
+
+func newRawDown(f *flow, rc syscall.RawConn) *rawDown {
+	d := &rawDown{f: f, rc: rc}
+	d.step = d.move
+	return d
+}
+
+// run moves bytes until the host's FIN (io.EOF) or something broke.
+func (d *rawDown) run(ready <-chan struct{}) error {
+	defer func() { d.release() }()
+	for {
+		d.blocked = false
+		if err := d.rc.Read(d.step); err != nil {
+			return err
+		}
+		if d.err != nil {
+			return d.err
+		}
+		if d.blocked {
+			<-ready
+			if err := d.f.send(&d.p, ready); err != nil {
+				return err
+			}
+			d.release()
+		}
+	}
+}
+
+// move is called with the descriptor held, and again when it is readable after
+// move returned false. It returns true to have run wait for the client.
+func (d *rawDown) move(fd uintptr) (done bool) {
+	for {
+		if d.f.ep.Readiness(waiter.WritableEvents) == 0 {
+			d.blocked = true
+			return true
+		}
+		d.buf = d.f.stack.buffers.get(d.pace.bulk())
+		n, err := readFD(int(fd), (*d.buf)[:d.f.stack.readSize(d.f, len(*d.buf))])
+		switch {
+		case err == syscall.EAGAIN:
+			d.release()
+			return false
+		case err != nil:
+			d.err = err
+			return true
+		case n == 0:
+			d.err = io.EOF
+			return true
+		}
+		d.pace.read(d.f, n)
+		d.p = payload{b: (*d.buf)[:n]}
+		d.blocked, d.err = d.f.trySend(&d.p)
+		d.f.half.moved(d.f.stack)
+		if d.blocked || d.err != nil {
+			return true
+		}
+		d.release()
+		if d.pace.bulk() {
+			runtime.Gosched() // to the client's acknowledgements, and to other flows
+		}
+	}
+}
+
+func (d *rawDown) release() {
+	if d.buf != nil {
+		d.f.stack.buffers.put(d.buf)
+		d.buf, d.p = nil, payload{}
+	}
+}
+
+func readFD(fd int, b []byte) (int, error) {
+	for {
+		n, err := syscall.Read(fd, b)
+		if err != syscall.EINTR {
+			return n, err
+		}
+	}
+}

@@ -1,0 +1,64 @@
+package netstack
+
+import (
+	"gvisor.dev/gvisor/pkg/tcpip"
+)
+
+// A stream without a descriptor (TLS to a proxy, the gateway's resolver) can
+// only be read and written by calls that wait. So bytes go through a buffer:
+// up has one while there are bytes, down keeps a small one while it waits.
+
+// drainToStream is drain for streams.
+func (f *flow) drainToStream() error {
+	buf := f.stack.buffers.get(true)
+	defer f.stack.buffers.put(buf)
+	for {
+		w := filler{b: (*buf)[:0]}
+		res, terr := f.ep.Read(&w, tcpip.ReadOptions{})
+		if res.Count > 0 {
+			f.movedUp(res.Count)
+			if _, err := f.conn.Write(w.b); err != nil {
+				return err
+			}
+			continue
+		}
+		if _, ok := terr.(*tcpip.ErrWouldBlock); ok {
+			return nil
+		}
+		return f.readEnded()
+	}
+}
+
+// filler is an io.Writer that takes as much as its slice has capacity for.
+type filler struct{ b []byte }
+
+func (w *filler) Write(p []byte) (int, error) {
+	n := min(len(p), cap(w.b)-len(w.b))
+	w.b = append(w.b, p[:n]...)
+	if n < len(p) {
+		return n, errFull
+	}
+	return n, nil
+}
+
+// downFromStream moves bytes down until the host's end (io.EOF) or something
+// broke.
+func (f *flow) downFromStream(ready <-chan struct{}) error {
+	var pace pace
+	for {
+		buf := f.stack.buffers.get(pace.bulk())
+		n, err := f.conn.Read((*buf)[:f.stack.readSize(f, len(*buf))])
+		if n > 0 {
+			pace.read(f, n)
+			p := payload{b: (*buf)[:n]}
+			if serr := f.send(&p, ready); serr != nil {
+				err = serr
+			}
+			f.half.moved(f.stack)
+		}
+		f.stack.buffers.put(buf)
+		if err != nil {
+			return err
+		}
+	}
+}

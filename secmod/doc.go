@@ -1,0 +1,109 @@
+// Package secmod is sec-mod: the process with the private keys, the passwords
+// and the sessions.
+//
+// # Theory of operation
+//
+// sec-mod has a channel to main (descriptor 3) and one to every worker that
+// has a client. main makes the latter and names them: SECM_WORKER carries the
+// channel's end and says who the worker's client is. What a worker says of
+// itself counts nowhere. There is no other way in: sec-mod opens no socket and
+// parses nothing of a client's but names and a password.
+//
+// Everything it can be asked is one table (dispatch.go): which message, from
+// whom, in which states, how often, and what is done. main's first message is
+// the configuration; nothing is served before it.
+//
+// A worker's channel is lock-step and goes through these states:
+//
+//	              RESUME_OPEN (opened)      SEC_SIGN
+//	     ┌──────────► resumed ───────────────────┐
+//	     │               │  RESUME_SEAL ↺        ▼  RESUME_SEAL ↺
+//	   fresh ────────────┼───────SEC_SIGN─────► signed
+//	  SECM_WORKER        │                       │
+//	                     ├───────────────────────┘
+//	                     │ SEC_AUTH_INIT, SEC_AUTH_CONT
+//	                     ▼                AUTH_OK
+//	                  inAuth ↺ ─────────────────► authenticated
+//
+//	any of these ─── SECM_SESSION_OPEN by main ──► open (SEC_CLI_STATS ↺)
+//	any ──── violation, panic, end of the channel ──► closed
+//
+// The handshake names a virtual host and the worker is held to it. A login may
+// go on at another worker, since clients take a new TLS connection for a step
+// when they like: what they bring along is the SID. A client with a cookie
+// makes its handshake and goes to main, who asks here (SECM_SESSION_OPEN).
+//
+// One unit of work, a login with a tunnel:
+//
+//	worker  SEC_SIGN               the text is checked and signed (keys)
+//	worker  SEC_AUTH_INIT          a method begins; the SID is minted (session)
+//	worker  SEC_AUTH_CONT          the password is hashed; a new SID is the cookie
+//	main    SECM_SESSION_OPEN      cookie, expiry, roaming; vhost + group's file +
+//	                               user's file = the worker's SessionConfig
+//	worker  SEC_CLI_STATS          counters, the largest ones count
+//	main    SECM_SESSION_CLOSE     what is left of the worker's channel is read,
+//	                               totals go to main, the cookie lives on or not
+//	        SECM_ENDED             it expired: main frees the addresses
+//
+// # Configuration
+//
+// SECM_CONFIG carries the file's bytes; sec-mod parses them and opens what
+// they name: certificates and keys, password files, OCSP responses. All or
+// nothing: an error leaves the generation in effect alone. main learns the
+// public chains. A key keeps its index as long as it is configured, and the
+// generation before the current one can still sign, so a worker that main
+// named while it was taking over the new one is served.
+//
+// Per-user and per-group files are read at every SECM_SESSION_OPEN, the users
+// file when it changed.
+//
+// # Goroutines
+//
+// Run reads main's channel and never waits for anything but the first
+// configuration: what takes time (files, the end of a worker's channel) is
+// answered from a goroutine per request, and ids tell the answers apart. Each
+// worker's channel has a goroutine that reads a request and answers it. One
+// more sweeps expired sessions. The session table, the tickets and the map of
+// workers have a mutex each and none is held over anything slow.
+//
+// Passwords are hashed by at most half of the CPUs, and at most 64 logins wait
+// for that; who comes then is told AUTH_BUSY, which costs no try. Signatures
+// have places of their own, so wrong passwords do not hold up handshakes.
+//
+// # Security
+//
+//   - A violation (malformed, unknown, out of turn, too often, about a key that
+//     is not the virtual host's, a text that is no handshake's) closes that
+//     worker's channel, is counted and, at most once a second, logged. Nobody
+//     else notices. A violation by main ends sec-mod. A refused password, an
+//     expired SID, a ticket that cannot be opened are answers.
+//   - A panic while a worker's request is dealt with costs that worker its
+//     channel; it is counted.
+//   - A signature is made of handshake texts only (package keys), once per
+//     connection: crypto/tls signs once, with HelloRetryRequest too. A worker
+//     that is taken over can impersonate the server to its one client.
+//   - Unknown user, locked user, wrong password and wrong group are one answer,
+//     cost one hash and one of three tries, and points against the address. The
+//     tries belong to the login, whichever workers it is tried at; a SID that
+//     is used twice at the same time is AUTH_BUSY.
+//   - Users with an empty hash are let in without a password, as in ocserv; the
+//     load warns of them.
+//   - SIDs are minted here, stored as hashes, and replaced at the end of a login.
+//   - TLS session state is sealed here with a key that is nowhere else, bound to
+//     the virtual host and to the client's address (tickets.go says why).
+//   - Keys, passwords and SIDs have types that do not print, or are cleared
+//     after use. Errors and log lines hold names and reasons, never answers.
+//   - main's end is the end of the process.
+//
+// # What is not here yet
+//
+// One method of login (plain, with passwords). Others become rows of newMethod
+// behind the interfaces of login.go. RSA key exchange (SEC_DECRYPT) and keys in
+// tokens are not offered.
+//
+// # Standards
+//
+// Messages and their numbers: ocserv, src/ipc.proto and common-config.h. Login
+// and session rules: ocserv, sec-mod-auth.c, sec-mod-db.c, plain.c,
+// sup-config/file.c. Signatures: see package keys.
+package secmod

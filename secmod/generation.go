@@ -1,0 +1,331 @@
+package secmod
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"rocserv/internal/config"
+	"rocserv/internal/ipc"
+	"rocserv/secmod/keys"
+)
+
+// generation is one configuration with what its files held when it was loaded.
+// It does not change; the users file is read again when it does (plain.go).
+type generation struct {
+	number uint64
+	config *config.Config
+	vhosts map[string]*vhost // by name, "" the default one
+	keys   map[uint32]*keys.Key
+}
+
+// vhost is a virtual host as sec-mod needs it.
+type vhost struct {
+	*config.Vhost
+	keys    []uint32 // of generation.keys, in order
+	methods []method // for a login with a password: the first is asked
+	public  *ipc.VhostKeys
+}
+
+// generations are the configuration in effect and the one before. A worker
+// that was named while main took over a new one may have the chains of either.
+type generations struct {
+	current, previous *generation // previous is nil at first
+	nextKey           uint32
+}
+
+// key returns the key of that index if the virtual host has it; else nil.
+func (g *generations) key(vhost string, index uint32) *keys.Key {
+	if g == nil {
+		return nil
+	}
+	for _, gen := range [...]*generation{g.current, g.previous} {
+		if gen == nil || gen.vhosts[vhost] == nil {
+			continue
+		}
+		for _, i := range gen.vhosts[vhost].keys {
+			if i == index {
+				return gen.keys[i]
+			}
+		}
+	}
+	return nil
+}
+
+// have reports whether there is a virtual host of that name.
+func (g *generations) have(vhost string) bool {
+	if g == nil {
+		return false
+	}
+	return g.current.vhosts[vhost] != nil || g.previous != nil && g.previous.vhosts[vhost] != nil
+}
+
+// configure loads a configuration. The first is loaded at once, since nothing
+// can be served before; a later one beside what goes on.
+func (s *server) configure(rec *ipc.Record) error {
+	m := new(ipc.SecmConfig)
+	if err := rec.Decode(m); err != nil {
+		return err
+	}
+	b, err := ipc.ReadSealed(rec.FDs[0])
+	if err != nil {
+		return err
+	}
+	load := func() { s.reply(ipc.SecmConfigRepT, rec.ID, s.load(m, b), -1) }
+	if s.gens.Load() == nil {
+		load()
+	} else {
+		go load()
+	}
+	return nil
+}
+
+// load puts a configuration into effect, or says why not and leaves the one in
+// effect alone.
+func (s *server) load(m *ipc.SecmConfig, b []byte) (rep *ipc.SecmConfigRep) {
+	s.loading.Lock()
+	defer s.loading.Unlock()
+	defer clear(b) // holds key-pin and other secrets
+	defer func() {
+		if p := recover(); p != nil {
+			rep = &ipc.SecmConfigRep{Error: s.panicked(p)}
+		}
+	}()
+	old := s.gens.Load()
+	l := loader{server: s, next: &generations{}, pairs: map[config.KeyPair]uint32{}, methods: map[string]method{}}
+	if old != nil {
+		if m.Generation <= old.current.number {
+			return &ipc.SecmConfigRep{Error: fmt.Sprintf("generation %d is in effect, %d comes too late", old.current.number, m.Generation)}
+		}
+		l.next.nextKey, l.next.previous = old.nextKey, old.current
+	}
+	gen, err := l.load(m, b)
+	if err != nil {
+		s.Log.Error("configuration not loaded", "generation", m.Generation, "file", m.Name, "err", err)
+		return &ipc.SecmConfigRep{Error: shortened(err.Error())}
+	}
+	rep = gen.answer(l.warnings)
+	if n := proto.Size(rep); n > ipc.MaxRecord-1024 {
+		return &ipc.SecmConfigRep{Error: fmt.Sprintf("the certificate chains, OCSP responses and groups of all virtual hosts make a message of %d bytes, more than a record holds", n)}
+	}
+	l.next.current = gen
+	s.gens.Store(l.next)
+	s.tickets.outlive(gen.longestCookie())
+	return rep
+}
+
+// answer is what main is told of a generation: public things only. What the
+// parser warned of main knows itself.
+func (g *generation) answer(warnings []string) *ipc.SecmConfigRep {
+	rep := new(ipc.SecmConfigRep)
+	for _, v := range g.config.Vhosts {
+		rep.Vhosts = append(rep.Vhosts, g.vhosts[v.Name].public)
+	}
+	const most, room = 100, 16 << 10
+	size := 0
+	for i, w := range warnings {
+		w = shortened(w)
+		if size += len(w); i == most || size > room {
+			rep.Warnings = append(rep.Warnings, fmt.Sprintf("and %d warnings more", len(warnings)-i))
+			break
+		}
+		rep.Warnings = append(rep.Warnings, w)
+	}
+	return rep
+}
+
+func shortened(s string) string {
+	const most = 4 << 10
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + " ..."
+	}
+	return strings.ToValidUTF8(s, "?")
+}
+
+// loader makes a generation.
+type loader struct {
+	server   *server
+	next     *generations
+	gen      *generation
+	pairs    map[config.KeyPair]uint32 // files that several virtual hosts name
+	methods  map[string]method         // the same of methods
+	warnings []string
+}
+
+func (l *loader) load(m *ipc.SecmConfig, b []byte) (*generation, error) {
+	c, err := config.Parse(m.Name, b, config.SecMod)
+	if err != nil {
+		return nil, err
+	}
+	l.gen = &generation{number: m.Generation, config: c, vhosts: map[string]*vhost{}, keys: map[uint32]*keys.Key{}}
+	var errs []error
+	for _, v := range c.Vhosts {
+		if l.gen.vhosts[v.Name], err = l.vhost(v); err != nil {
+			errs = append(errs, fmt.Errorf("%s%w", vhostPrefix(v.Name), err))
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return l.gen, nil
+}
+
+func vhostPrefix(name string) string {
+	if name == "" {
+		return ""
+	}
+	return "vhost:" + name + ": "
+}
+
+func (l *loader) warn(format string, args ...any) {
+	l.warnings = append(l.warnings, fmt.Sprintf(format, args...))
+}
+
+// vhost opens what a virtual host's settings name.
+func (l *loader) vhost(c *config.Vhost) (*vhost, error) {
+	v := &vhost{Vhost: c, public: &ipc.VhostKeys{Name: c.Name}}
+	for _, pair := range c.Keys {
+		i, err := l.key(pair, c)
+		if err != nil {
+			return nil, err
+		}
+		v.keys = append(v.keys, i)
+		k := l.gen.keys[i]
+		v.public.Chains = append(v.public.Chains, &ipc.Chain{Der: k.Chain(), KeyIndex: i, Kind: kinds[k.Kind()]})
+	}
+	// Every way of its own (enable-auth), and the one made of all auth lines,
+	// which config takes only if it is a single method.
+	for _, m := range append(c.Auth[:len(c.Auth):len(c.Auth)], c.EnableAuth...) {
+		made, err := l.method(m, c)
+		if err != nil {
+			return nil, fmt.Errorf("auth = %s: %w", m.Name, err)
+		}
+		v.methods = append(v.methods, made)
+	}
+	if c.AutoSelectGroup {
+		const most = 256
+		v.public.Groups = v.groups()
+		if n := len(v.public.Groups); n > most {
+			v.public.Groups = v.public.Groups[:most]
+			l.warn("%sauto-select-group: only %d of %d groups are offered", vhostPrefix(c.Name), most, n)
+		}
+	}
+	var err error
+	v.public.OcspResponse, err = readOCSP(c.OCSPResponse)
+	return v, err
+}
+
+// method returns the method of a line, which virtual hosts with the same line share.
+func (l *loader) method(m config.Method, c *config.Vhost) (method, error) {
+	if made, ok := l.methods[m.String()]; ok {
+		return made, nil
+	}
+	made, warnings, err := newMethod(l.server, m)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range warnings {
+		l.warn("%s%s", vhostPrefix(c.Name), w)
+	}
+	l.methods[m.String()] = made
+	return made, nil
+}
+
+// kinds are the names that keys have in messages.
+var kinds = map[keys.Kind]ipc.KeyKind{
+	keys.RSA: ipc.KeyKind_KEY_RSA, keys.P256: ipc.KeyKind_KEY_ECDSA_P256, keys.P384: ipc.KeyKind_KEY_ECDSA_P384,
+	keys.P521: ipc.KeyKind_KEY_ECDSA_P521, keys.Ed25519: ipc.KeyKind_KEY_ED25519,
+}
+
+// key loads a pair of files and returns the key's index. A key that the
+// generation before had keeps its index there, so that a worker with an older
+// chain of the same key is served; any other gets a fresh one.
+func (l *loader) key(pair config.KeyPair, c *config.Vhost) (uint32, error) {
+	if i, ok := l.pairs[pair]; ok {
+		return i, nil
+	}
+	k, warnings, err := keys.Load(pair.Cert, pair.Key, func() ([]byte, error) { return pin(c) }, l.server.Now())
+	if err != nil {
+		return 0, err
+	}
+	for _, w := range warnings {
+		l.warn("%s%s", vhostPrefix(c.Name), w)
+	}
+	i := l.next.nextKey
+	if old := l.next.previous; old != nil {
+		for was, o := range old.keys {
+			if _, used := l.gen.keys[was]; !used && o.Same(k) {
+				i = was
+				break
+			}
+		}
+	}
+	if i == l.next.nextKey {
+		l.next.nextKey++
+	}
+	l.gen.keys[i], l.pairs[pair] = k, i
+	return i, nil
+}
+
+// pin is what encrypted keys are opened with: key-pin, or the first line of pin-file.
+func pin(c *config.Vhost) ([]byte, error) {
+	if c.KeyPin != "" || c.PinFile == "" {
+		return []byte(string(c.KeyPin)), nil
+	}
+	b, err := readBounded(c.PinFile, 4<<10)
+	if err != nil {
+		return nil, err
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	clear(b)
+	return []byte(strings.TrimRight(line, "\r")), nil
+}
+
+// readOCSP reads the response to staple, if one is configured.
+func readOCSP(name string) ([]byte, error) {
+	if name == "" {
+		return nil, nil
+	}
+	const sequence = 0x30 // OCSPResponse is one (RFC 6960, section 4.2.1)
+	b, err := readBounded(name, 16<<10)
+	if err == nil && (len(b) == 0 || b[0] != sequence) {
+		err = fmt.Errorf("%s: no OCSP response in DER", name)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ocsp-response: %w", err)
+	}
+	return b, nil
+}
+
+// readBounded reads a file that must not be longer than most bytes.
+func readBounded(name string, most int64) ([]byte, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return readAll(f, most)
+}
+
+// readAll reads an open regular file that must not be longer than most bytes.
+func readAll(f *os.File, most int64) ([]byte, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", f.Name())
+	}
+	b, err := io.ReadAll(io.LimitReader(f, most+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(b)) > most {
+		return nil, fmt.Errorf("%s: more than %d bytes", f.Name(), most)
+	}
+	return b, nil
+}

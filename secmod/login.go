@@ -1,0 +1,239 @@
+package secmod
+
+import (
+	"errors"
+	"unicode"
+	"unicode/utf8"
+
+	"rocserv/internal/config"
+	"rocserv/internal/ipc"
+	"rocserv/internal/session"
+)
+
+// maxName is the longest user or group name in bytes (ocserv, MAX_USERNAME_SIZE).
+const maxName = 63
+
+// method is a way to log in.
+type method interface {
+	// begin hears who wants to log in. With outcome ask the login goes on
+	// with the dialogue; otherwise there is none.
+	begin(applicant) (dialogue, verdict)
+	// groups returns the names of groups it knows, for auto-select-group.
+	groups() []string
+}
+
+// dialogue is a login under way. One answer is given at a time.
+type dialogue interface {
+	// answer takes the client's answer, which is cleared when it returns.
+	answer(password []byte) verdict
+}
+
+// applicant is who wants to log in, by his own word.
+type applicant struct {
+	user  string
+	group string // as asked for; empty: none
+}
+
+// outcome is what a method made of a step.
+type outcome uint8
+
+const (
+	refuse outcome = iota // for good
+	ask                   // once more
+	busy                  // nothing was looked at; the client may try again
+	admit
+)
+
+// verdict is a method's answer to a step.
+type verdict struct {
+	outcome     outcome
+	prompt      string // with ask and busy
+	counter     uint32 // with ask: which of several passwords is asked for, from 0
+	user, group string // with admit
+	wrong       bool   // a wrong answer: points against the client's address
+	why         string // for the log; never holds what the client sent
+}
+
+// newMethod is the table of methods.
+func newMethod(s *server, m config.Method) (made method, warnings []string, err error) {
+	switch m.Name {
+	case "plain":
+		return newPlain(s, m.Options["passwd"])
+	}
+	return nil, nil, errors.New("not in sec-mod yet")
+}
+
+// groups returns the groups that the methods of the virtual host know.
+func (v *vhost) groups() (list []*ipc.Group) {
+	seen := map[string]bool{}
+	for _, m := range v.methods {
+		for _, g := range m.groups() {
+			if !seen[g] {
+				seen[g] = true
+				list = append(list, &ipc.Group{Name: g})
+			}
+		}
+	}
+	return list
+}
+
+// policy is what the virtual host says of its sessions, before anything of the
+// user's own.
+func (v *vhost) policy(u *config.User) session.Policy {
+	return session.Policy{
+		CookieTimeout: v.CookieTimeout, Persistent: v.PersistentCookies,
+		SessionTimeout: u.SessionTimeout, DenyRoaming: u.DenyRoaming,
+	}
+}
+
+// failed is the answer to every login that ends without a session.
+func failed() *ipc.AuthReply {
+	return &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_FAILED, Message: "Authentication failed"}
+}
+
+// authInit answers SEC_AUTH_INIT.
+func (w *worker) authInit(q *ipc.AuthInit) (*ipc.AuthReply, error) {
+	if err := w.pin(q.Vhost); err != nil {
+		return nil, err
+	}
+	w.move(inAuth)
+	v := w.s.gens.Load().current.vhosts[q.Vhost]
+	if v == nil || q.Method != ipc.AuthMethod_AUTH_PASSWORD || len(v.methods) == 0 {
+		w.refused(applicant{}, "no such way to log in")
+		return failed(), nil
+	}
+	a := applicant{user: q.User, group: q.Group}
+	if a.group == v.DefaultSelectGroup { // the entry that asks for no group (ocserv, default-select-group)
+		a.group = ""
+	}
+	if !validName(a.user) || a.group != "" && !validName(a.group) {
+		w.refused(applicant{}, "impossible name")
+		return failed(), nil
+	}
+	d, verdict := v.methods[0].begin(a)
+	switch verdict.outcome {
+	case ask:
+		w.s.sessions.Abandon(w.begun) // a connection is good for one login under way
+		w.begun = w.s.sessions.Begin(q.Vhost, v.policy(&v.User), d)
+		return question(w.begun, verdict), nil
+	case admit:
+		sid, s := w.s.sessions.Admit(w.account(verdict), v.policy(&v.User))
+		return w.admitted(sid, s), nil
+	}
+	w.refused(a, verdict.why)
+	return failed(), nil
+}
+
+// authCont answers SEC_AUTH_CONT, for a login that was begun here or at
+// another worker: clients may take a new TLS connection for every step.
+func (w *worker) authCont(q *ipc.AuthCont) (*ipc.AuthReply, error) {
+	defer clear(q.Password)
+	sid, ok := session.ParseSID(q.Sid)
+	clear(q.Sid)
+	if !ok {
+		return nil, violation("SID of %d bytes", len(q.Sid))
+	}
+	w.move(inAuth)
+	d, err := w.s.sessions.Take(sid, w.pinned())
+	if errors.Is(err, session.ErrBusy) {
+		return w.busy(sid, ""), nil
+	}
+	if err != nil {
+		w.refused(applicant{}, err.Error())
+		return failed(), nil
+	}
+	return w.conclude(sid, w.answer(sid, d, q.Password)), nil
+}
+
+// answer gives the dialogue its answer. A login that panics has failed.
+func (w *worker) answer(sid session.SID, d dialogue, password []byte) (v verdict) {
+	returned := false
+	defer func() {
+		if !returned {
+			w.s.sessions.Fail(sid)
+		}
+	}()
+	v = d.answer(password)
+	returned = true
+	return v
+}
+
+// conclude makes the answer of a verdict on a login that was taken.
+func (w *worker) conclude(sid session.SID, v verdict) *ipc.AuthReply {
+	if v.wrong {
+		w.points()
+		w.refused(applicant{user: v.user}, v.why)
+	}
+	switch v.outcome {
+	case ask:
+		w.s.sessions.Ask(sid)
+		return question(sid, v)
+	case busy:
+		w.s.sessions.Release(sid)
+		return w.busy(sid, v.prompt)
+	case admit:
+		cookie, s, err := w.s.sessions.Complete(sid, w.account(v))
+		if err == nil {
+			return w.admitted(cookie, s)
+		}
+		v.why = err.Error()
+	}
+	w.s.sessions.Fail(sid)
+	if !v.wrong {
+		w.refused(applicant{user: v.user}, v.why)
+	}
+	return failed()
+}
+
+func question(sid session.SID, v verdict) *ipc.AuthReply {
+	return &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_MSG, Sid: sid[:], Message: v.prompt, PasswordCounter: v.counter}
+}
+
+func (w *worker) account(v verdict) session.Account {
+	return session.Account{User: v.user, Group: v.group, Vhost: w.pinned(), Peer: w.peer}
+}
+
+// admitted is the answer to a login that succeeded. The SID is the cookie.
+func (w *worker) admitted(sid session.SID, s session.Session) *ipc.AuthReply {
+	w.move(authenticated)
+	w.s.counts.logins.Add(1)
+	w.s.Log.Info("logged in", "user", s.User, "group", s.Group, "vhost", s.Vhost, "peer", w.peer, "session", session.ShortID(s.SafeID))
+	return &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_OK, Sid: sid[:], User: s.User, Group: s.Group}
+}
+
+// busy is the answer to a step that nobody had the time for. It costs no try.
+func (w *worker) busy(sid session.SID, prompt string) *ipc.AuthReply {
+	w.s.counts.busy.Add(1)
+	return &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_BUSY, Sid: sid[:], Message: prompt}
+}
+
+// refused counts and logs a step that failed.
+func (w *worker) refused(a applicant, why string) {
+	w.s.counts.refused.Add(1)
+	if skipped, ok := w.s.quiet.logins.allow(w.s.Now()); ok {
+		w.s.Log.Warn("login refused", "user", a.user, "group", a.group, "peer", w.peer, "why", why, "skipped", skipped)
+	}
+}
+
+// points tells main of a wrong answer from the worker's client.
+func (w *worker) points() {
+	score := w.s.gens.Load().current.config.Global.BanPointsPassword
+	if score <= 0 {
+		return
+	}
+	w.s.reply(ipc.SecmBanIPT, 0, &ipc.SecmBanIP{Peer: ipc.PutAddr(w.peer), Score: uint32(score), Cause: "wrong password"}, -1)
+}
+
+// validName reports whether a name can be a user's or a group's: it ends up in
+// file names, headers and the environment of scripts.
+func validName(s string) bool {
+	if s == "" || len(s) > maxName || !utf8.ValidString(s) {
+		return false
+	}
+	for _, r := range s {
+		if unicode.IsControl(r) {
+			return false
+		}
+	}
+	return true
+}

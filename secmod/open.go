@@ -1,0 +1,169 @@
+package secmod
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rocserv/internal/config"
+	"rocserv/internal/ipc"
+	"rocserv/internal/session"
+)
+
+// lastWords is how long the end of a session waits for what its worker sent
+// last: the worker is gone, so only what is in the channel's buffer is read.
+const lastWords = time.Second
+
+// unconfigured is what the client may know of a session that could not be
+// configured (ocserv, X-Reason).
+const unconfigured = "Server configuration error"
+
+var errConfiguration = errors.New("session cannot be configured")
+
+// openSession answers SECM_SESSION_OPEN.
+func (s *server) openSession(q *ipc.SecmSessionOpen) (rep *ipc.SecmSessionReply, fd int, fatal error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.panicked(p)
+			rep, fd, fatal = &ipc.SecmSessionReply{Unavailable: true, Reason: unconfigured}, -1, nil
+		}
+	}()
+	sid, ok := session.ParseSID(q.Sid)
+	clear(q.Sid)
+	if !ok {
+		return nil, -1, violation("SECM_SESSION_OPEN with a SID of %d bytes", len(q.Sid))
+	}
+	rep, fd, err := s.open(sid, q)
+	if err == nil {
+		return rep, fd, nil
+	}
+	if skipped, ok := s.quiet.sessions.allow(s.Now()); ok {
+		s.Log.Warn("session not opened", "conn", q.ConnId, "err", err, "skipped", skipped)
+	}
+	if errors.Is(err, errConfiguration) {
+		return &ipc.SecmSessionReply{Unavailable: true, Reason: unconfigured}, -1, nil
+	}
+	return &ipc.SecmSessionReply{Reason: err.Error()}, -1, nil
+}
+
+// open checks the cookie and makes the answer. Everything that can fail is done
+// before the session is entered as open.
+func (s *server) open(sid session.SID, q *ipc.SecmSessionOpen) (*ipc.SecmSessionReply, int, error) {
+	w := s.worker(q.ConnId)
+	if w == nil {
+		return nil, -1, errors.New("no such worker")
+	}
+	known, err := s.sessions.Lookup(sid)
+	if err != nil {
+		return nil, -1, err
+	}
+	gen := s.gens.Load().current
+	v := gen.vhosts[known.Vhost]
+	if v == nil {
+		return nil, -1, errors.New("its virtual host is no more")
+	}
+	user, err := s.userConfig(v.Vhost, known.User, known.Group)
+	if err != nil {
+		return nil, -1, fmt.Errorf("%w: user %q: %w", errConfiguration, known.User, err)
+	}
+	fd, err := ipc.SealMessage("session", sessionConfig(gen.config, v.Vhost, user, known.Account, clientName(q.Hostname)))
+	if err != nil {
+		return nil, -1, fmt.Errorf("%w: %w", errConfiguration, err)
+	}
+	opened, err := s.enter(sid, w, known.SafeID, v.policy(user))
+	if err != nil {
+		unix.Close(fd)
+		return nil, -1, err
+	}
+	s.Log.Info("session opened", "user", opened.User, "vhost", opened.Vhost, "peer", w.peer, "session", session.ShortID(opened.SafeID))
+	return sessionReply(v.Vhost, user, opened), fd, nil
+}
+
+// enter makes the worker the session's newest.
+func (s *server) enter(sid session.SID, w *worker, safeID string, p session.Policy) (session.Session, error) {
+	was, ok := w.open(safeID)
+	if !ok {
+		return session.Session{}, errors.New("its worker is gone, or has a session")
+	}
+	opened, err := s.sessions.Open(sid, w.id, w.peer, p)
+	if err != nil {
+		w.unopen(was)
+	}
+	return opened, err
+}
+
+func (s *server) worker(id uint64) *worker {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.workers[id]
+}
+
+// closeSession answers SECM_SESSION_CLOSE: the worker is gone. Its channel is
+// read to its end first, so that its last statistics count.
+func (s *server) closeSession(q *ipc.SecmSessionClose) (rep *ipc.SecmCliStats, fd int, fatal error) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.panicked(p)
+			rep, fd, fatal = &ipc.SecmCliStats{Invalidated: true}, -1, nil
+		}
+	}()
+	if w := s.worker(q.ConnId); w != nil {
+		timeout := time.NewTimer(lastWords)
+		defer timeout.Stop()
+		select {
+		case <-w.done:
+		case <-timeout.C:
+			w.conn.Close()
+		case <-s.quit:
+		}
+	}
+	c := s.sessions.Close(q.SafeId, q.ConnId, reasons[q.Reason])
+	rep = &ipc.SecmCliStats{BytesUp: c.Totals.Up, BytesDown: c.Totals.Down, Invalidated: c.Gone}
+	if !c.Expires.IsZero() {
+		rep.ExpiresUnixMs = c.Expires.UnixMilli()
+	}
+	s.Log.Info("session closed", "session", session.ShortID(q.SafeId), "reason", q.Reason, "invalidated", c.Gone, "up", c.Totals.Up, "down", c.Totals.Down)
+	return rep, -1, nil
+}
+
+// reasons says what the end of a worker means for the cookie; all others are
+// session.Lost (ocserv, sec-mod-db.c).
+var reasons = map[ipc.Reason]session.Reason{
+	ipc.Reason_REASON_USER:            session.UserLeft,
+	ipc.Reason_REASON_SERVER:          session.Ended,
+	ipc.Reason_REASON_SESSION_TIMEOUT: session.TimedOut,
+}
+
+// cliStats takes SEC_CLI_STATS, which has no answer.
+func (w *worker) cliStats(q *ipc.CliStats) error {
+	w.s.sessions.Count(w.sessionID(), w.id, session.Totals{Up: q.BytesUp, Down: q.BytesDown})
+	return nil
+}
+
+// panicked counts and logs a panic in a request of main's; the request fails
+// and sec-mod goes on. It returns a text for an answer.
+func (s *server) panicked(p any) string {
+	s.counts.panics.Add(1)
+	s.Log.Error("request of main failed", "err", panicError(p))
+	if _, ok := p.(runtime.Error); ok {
+		return "internal error: " + p.(runtime.Error).Error()
+	}
+	return "internal error"
+}
+
+// sessionReply is what main needs of a session that is open.
+func sessionReply(v *config.Vhost, u *config.User, s session.Session) *ipc.SecmSessionReply {
+	return &ipc.SecmSessionReply{
+		Ok: true, User: s.User, Group: s.Group, Vhost: s.Vhost, SafeId: s.SafeID, LoginUnixMs: s.Login.UnixMilli(),
+		Lease: &ipc.LeaseRequest{
+			Ipv4Network: ipc.PutPrefix(u.IPv4Network), Ipv6Network: ipc.PutPrefix(u.IPv6Network), Ipv6SubnetBits: uint32(u.IPv6SubnetBits),
+			ExplicitIpv4: ipc.PutAddr(u.ExplicitIPv4), ExplicitIpv6: ipc.PutAddr(u.ExplicitIPv6),
+			Predictable: v.PredictableIPs, Seed: s.User,
+		},
+		MaxSameClients: uint32(u.MaxSameClients), ReplaceOldest: u.ReplaceOldest,
+		CookieTimeoutS: seconds(v.CookieTimeout), SessionTimeoutS: seconds(u.SessionTimeout),
+	}
+}

@@ -1,0 +1,223 @@
+package secmod
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
+
+	"rocserv/internal/ipc"
+	"rocserv/internal/ocpasswd"
+	"rocserv/internal/session"
+)
+
+// ErrMainGone is what Run returns when main's end of the channel is closed.
+var ErrMainGone = errors.New("secmod: main is gone")
+
+const (
+	sweepEvery = 10 * time.Second
+	maxPending = 4096 // logins under way, and cookies nobody used yet
+	maxEnded   = 1000 // safe ids in one SECM_ENDED: a record holds twice as many
+)
+
+// Options are what Run needs.
+type Options struct {
+	Main *ipc.Conn        // the channel to main; Run closes it
+	Log  *slog.Logger     // never nil
+	Now  func() time.Time // nil: time.Now
+}
+
+// Run is the life of sec-mod: it serves main, and the workers that main names,
+// until main is gone (ErrMainGone) or breaks the protocol. Either is the end
+// of the process; Run does not wait for what workers asked meanwhile.
+func Run(o Options) error {
+	s := newServer(o)
+	defer s.stop()
+	go s.sweeping()
+	return s.serve()
+}
+
+// server is sec-mod.
+type server struct {
+	Options
+	rows map[ipc.Type]row
+	quit chan struct{} // closed by stop
+
+	loading  sync.Mutex // held while a configuration is loaded
+	gens     atomic.Pointer[generations]
+	sessions *session.Table[dialogue]
+	tickets  *tickets
+	hashing  hashing
+	signing  *slots // how many signatures are made at once
+
+	mu      sync.Mutex
+	workers map[uint64]*worker // by connection id; nil once stopped
+	failure error              // why main's channel was closed from here
+
+	counts counters
+	quiet  noise
+}
+
+// hashing is how passwords are checked: how many at once, and by what.
+type hashing struct {
+	*slots
+	check func(f *ocpasswd.File, user string, password []byte) (ocpasswd.Entry, bool, error)
+}
+
+// counters are what sec-mod counts of itself.
+type counters struct {
+	violations, panics, signatures, logins, refused, busy atomic.Uint64
+}
+
+func newServer(o Options) *server {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	cpus := runtime.GOMAXPROCS(0)
+	return &server{
+		Options: o, rows: table(), quit: make(chan struct{}),
+		sessions: session.New[dialogue](o.Now, session.Limits{Pending: maxPending, Unopened: maxPending}),
+		tickets:  newTickets(o.Now),
+		hashing:  hashing{slots: newSlots(max(1, cpus/2), maxHashQueue), check: (*ocpasswd.File).Check},
+		signing:  newSlots(cpus, 0),
+		workers:  map[uint64]*worker{},
+	}
+}
+
+// serve reads main's channel. A violation by main is fatal: who cannot trust
+// main cannot trust anything.
+func (s *server) serve() error {
+	for {
+		rec, err := s.Main.Recv()
+		if err == nil {
+			err = s.step(&rec)
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			return ErrMainGone
+		case errors.Is(err, net.ErrClosed):
+			return s.cause(err)
+		default:
+			return fmt.Errorf("secmod: main: %w", err)
+		}
+	}
+}
+
+// step deals with one record of main's.
+func (s *server) step(rec *ipc.Record) error {
+	defer rec.Close()
+	defer rec.Clear()
+	r, ok := s.rows[rec.Type]
+	if !ok || r.main == nil {
+		return violation("%v from main", rec.Type)
+	}
+	in := running
+	if s.gens.Load() == nil {
+		in = starting
+	}
+	if r.in&in == 0 {
+		return violation("%v before a configuration is in effect", rec.Type)
+	}
+	return r.main(s, rec)
+}
+
+// reply answers main and closes the descriptor that goes with the answer.
+func (s *server) reply(t ipc.Type, id uint32, m proto.Message, fd int) {
+	var fds []int
+	if fd >= 0 {
+		fds = append(fds, fd)
+		defer unix.Close(fd)
+	}
+	// Where main hung up, serve finds the end of the channel.
+	if err := s.Main.Send(t, id, m, fds...); err != nil && !hungUp(err) {
+		s.fail(fmt.Errorf("answer to main: %w", err))
+	}
+}
+
+// fail ends sec-mod from a goroutine other than serve's.
+func (s *server) fail(err error) {
+	s.mu.Lock()
+	if s.failure == nil {
+		s.failure = err
+	}
+	s.mu.Unlock()
+	s.Main.Close()
+}
+
+func (s *server) cause(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failure != nil {
+		err = s.failure
+	}
+	return fmt.Errorf("secmod: %w", err)
+}
+
+// stop ends every channel; what serves them ends by it.
+func (s *server) stop() {
+	close(s.quit)
+	s.Main.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, w := range s.workers {
+		w.conn.Close()
+	}
+	s.workers = nil
+}
+
+// sweeping forgets what is expired, now and then.
+func (s *server) sweeping() {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.sweep()
+		case <-s.quit:
+			return
+		}
+	}
+}
+
+// sweep forgets expired sessions and tells main, who holds addresses for them.
+func (s *server) sweep() {
+	ended := s.sessions.Sweep()
+	for len(ended) > 0 {
+		n := min(len(ended), maxEnded)
+		s.reply(ipc.SecmEndedT, 0, &ipc.SecmEnded{SafeIds: ended[:n]}, -1)
+		ended = ended[n:]
+	}
+}
+
+// noise keeps lines that strangers cause from filling the log.
+type noise struct {
+	violations, logins, sessions quietly
+}
+
+// quietly lets one line through per second and counts the others.
+type quietly struct {
+	mu      sync.Mutex
+	next    time.Time
+	skipped uint64
+}
+
+// allow reports whether a line may be written, and how many were not since the last.
+func (q *quietly) allow(now time.Time) (skipped uint64, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if now.Before(q.next) {
+		q.skipped++
+		return 0, false
+	}
+	skipped, q.skipped, q.next = q.skipped, 0, now.Add(time.Second)
+	return skipped, true
+}

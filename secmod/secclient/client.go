@@ -1,0 +1,90 @@
+package secclient
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+
+	"rocserv/internal/ipc"
+)
+
+// ErrGone is wrapped by every error about a channel that is no more: sec-mod
+// died, or it ended the channel because of a violation.
+var ErrGone = errors.New("secclient: no channel to sec-mod")
+
+// Client is a worker's half of its channel to sec-mod.
+type Client struct {
+	conn *ipc.Conn
+
+	mu   sync.Mutex // one request at a time
+	gone error      // once set, every request fails with it
+
+	stats stats
+}
+
+// New takes over the channel.
+func New(c *ipc.Conn) *Client { return &Client{conn: c} }
+
+// Close closes the channel. Whoever waits for an answer gets ErrGone.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// call is one request and its answer. After an error the channel is of no use:
+// nobody knows whose the next answer would be.
+func (c *Client) call(t ipc.Type, req proto.Message, want ipc.Type, rep proto.Message) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.gone != nil {
+		return c.gone
+	}
+	if err := c.conn.Call(t, req, want, rep); err != nil {
+		c.gone = fmt.Errorf("%w: %w", ErrGone, err)
+		c.conn.Close()
+		return c.gone
+	}
+	return nil
+}
+
+// AuthInit begins a login; the reply's status says how it goes on, its sid is
+// for AuthCont, and with AUTH_OK it is the cookie.
+func (c *Client) AuthInit(req *ipc.AuthInit) (*ipc.AuthReply, error) {
+	rep := new(ipc.AuthReply)
+	if err := c.call(ipc.AuthInitT, req, ipc.AuthReplyT, rep); err != nil {
+		return nil, err
+	}
+	return rep, nil
+}
+
+// AuthCont answers the question of the login of that SID, which must have 32
+// bytes. It clears the password.
+func (c *Client) AuthCont(sid, password []byte) (*ipc.AuthReply, error) {
+	defer clear(password)
+	rep := new(ipc.AuthReply)
+	if err := c.call(ipc.AuthContT, &ipc.AuthCont{Sid: sid, Password: password}, ipc.AuthReplyT, rep); err != nil {
+		return nil, err
+	}
+	return rep, nil
+}
+
+// ResumeSeal turns TLS session state into a ticket for tls.Config.WrapSession.
+// A nil ticket without error says that the state is not to be resumed (it is
+// too long).
+func (c *Client) ResumeSeal(vhost string, state []byte) (ticket []byte, err error) {
+	return c.resume(ipc.ResumeSealT, vhost, state)
+}
+
+// ResumeOpen turns a ticket back into TLS session state for
+// tls.Config.UnwrapSession; nil without error is a ticket that is not good
+// here (expired, another virtual host, another client address).
+func (c *Client) ResumeOpen(vhost string, ticket []byte) (state []byte, err error) {
+	return c.resume(ipc.ResumeOpenT, vhost, ticket)
+}
+
+func (c *Client) resume(t ipc.Type, vhost string, data []byte) ([]byte, error) {
+	rep := new(ipc.ResumeRep)
+	if err := c.call(t, &ipc.ResumeReq{Vhost: vhost, Data: data}, ipc.ResumeRepT, rep); err != nil {
+		return nil, err
+	}
+	return rep.Data, nil
+}

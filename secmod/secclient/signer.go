@@ -1,0 +1,91 @@
+package secclient
+
+import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"io"
+
+	"rocserv/internal/ipc"
+)
+
+var (
+	// ErrDigest is the answer to a caller that has only a digest to sign.
+	ErrDigest = errors.New("secclient: sec-mod signs texts, not digests")
+	// ErrScheme is the answer to options for which TLS has no signature scheme.
+	ErrScheme = errors.New("secclient: no signature scheme for these options")
+)
+
+// signer is a private key that is in sec-mod.
+type signer struct {
+	client *Client
+	vhost  string
+	index  uint32
+	pub    crypto.PublicKey
+}
+
+// Signer returns the private key of a chain in the worker's configuration,
+// for tls.Certificate.PrivateKey. pub is the public key of the chain's leaf.
+func (c *Client) Signer(vhost string, keyIndex uint32, pub crypto.PublicKey) crypto.MessageSigner {
+	return &signer{client: c, vhost: vhost, index: keyIndex, pub: pub}
+}
+
+// Public implements crypto.Signer.
+func (s *signer) Public() crypto.PublicKey { return s.pub }
+
+// Sign implements crypto.Signer; it always fails, as crypto.MessageSigner asks
+// of signers that want the message.
+func (s *signer) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) { return nil, ErrDigest }
+
+// SignMessage implements crypto.MessageSigner.
+func (s *signer) SignMessage(_ io.Reader, msg []byte, opts crypto.SignerOpts) ([]byte, error) {
+	scheme, err := schemeOf(s.pub, opts)
+	if err != nil {
+		return nil, err
+	}
+	req := &ipc.SignReq{Vhost: s.vhost, KeyIndex: s.index, Scheme: scheme, Message: msg}
+	rep := new(ipc.SignRep)
+	if err := s.client.call(ipc.SignT, req, ipc.SignRepT, rep); err != nil {
+		return nil, err
+	}
+	if rep.Error != "" || len(rep.Signature) == 0 {
+		return nil, fmt.Errorf("secclient: sec-mod did not sign: %s", rep.Error)
+	}
+	return rep.Signature, nil
+}
+
+// schemeOf finds the TLS SignatureScheme (RFC 8446, section 4.2.3) of which
+// crypto/tls made the options.
+func schemeOf(pub crypto.PublicKey, opts crypto.SignerOpts) (uint32, error) {
+	var family uint32
+	switch pub.(type) {
+	case ed25519.PublicKey:
+		if opts.HashFunc() != 0 {
+			return 0, fmt.Errorf("%w: Ed25519 with %v", ErrScheme, opts.HashFunc())
+		}
+		return 0x0807, nil
+	case *ecdsa.PublicKey:
+		family = 3
+	case *rsa.PublicKey:
+		family = 1
+	default:
+		return 0, fmt.Errorf("%w: key of type %T", ErrScheme, pub)
+	}
+	pss, isPSS := opts.(*rsa.PSSOptions)
+	if isPSS && (family != 1 || pss.SaltLength != rsa.PSSSaltLengthEqualsHash && pss.SaltLength != pss.Hash.Size()) {
+		return 0, fmt.Errorf("%w: salt of %d bytes", ErrScheme, pss.SaltLength)
+	}
+	for i, h := range [...]crypto.Hash{crypto.SHA256, crypto.SHA384, crypto.SHA512} {
+		switch {
+		case h != opts.HashFunc():
+		case isPSS:
+			return 0x0804 + uint32(i), nil
+		default:
+			return uint32(4+i)<<8 | family, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: hash %v", ErrScheme, opts.HashFunc())
+}

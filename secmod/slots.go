@@ -1,0 +1,35 @@
+package secmod
+
+import "sync/atomic"
+
+// maxHashQueue is how many logins may wait for a place to hash a password in.
+const maxHashQueue = 64
+
+// slots bounds how many do something at once, and how many wait for it.
+type slots struct {
+	places  chan struct{}
+	waiting atomic.Int64
+	queue   int64 // 0: everybody may wait
+}
+
+func newSlots(places, queue int) *slots {
+	return &slots{places: make(chan struct{}, places), queue: int64(queue)}
+}
+
+// enter takes a place, after waiting for one; it fails at once if the queue is full.
+func (s *slots) enter() bool {
+	select {
+	case s.places <- struct{}{}:
+		return true
+	default:
+	}
+	if n := s.waiting.Add(1); s.queue > 0 && n > s.queue {
+		s.waiting.Add(-1)
+		return false
+	}
+	defer s.waiting.Add(-1)
+	s.places <- struct{}{}
+	return true
+}
+
+func (s *slots) leave() { <-s.places }

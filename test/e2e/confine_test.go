@@ -1,0 +1,52 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"testing"
+
+	"rocserv/test/e2e/lab"
+)
+
+// Every process is an ordinary user's, without any capability, and can never
+// have one.
+func TestOrdinaryProcesses(t *testing.T) {
+	rocservOnly(t, "it runs as root")
+	r := newRig(t, 1)
+	c := r.connect(lab.Dial{})
+	r.must(hello4.run(r, c))
+	worker, err := r.srv.Worker(lab.ClientAddr4(0))
+	r.must(err)
+	roles, err := r.srv.Processes()
+	r.must(err)
+	if len(roles[lab.RoleMain]) != 1 || len(roles[lab.RoleSecMod]) != 1 || len(roles[lab.RoleWorker]) < 1 || len(roles) != 3 {
+		t.Fatalf("processes: %v", roles)
+	}
+	for role, procs := range roles {
+		for _, p := range procs {
+			r.ordinary(role, p.PID, lab.ServerID)
+		}
+	}
+	got, err := lab.ReadConfinement(worker.PID)
+	r.must(err)
+	if got.Seccomp == 0 && seccompBuilt {
+		t.Error("the worker with a client has no seccomp filter")
+	}
+}
+
+// ordinary wants a process to be a user's who may do nothing special.
+func (r *rig) ordinary(role string, pid, uid int) {
+	r.Helper()
+	got, err := lab.ReadConfinement(pid)
+	if err != nil {
+		r.Errorf("%s %d: %v", role, pid, err)
+		return
+	}
+	want := lab.Confinement{NoNewPrivs: true, Seccomp: got.Seccomp}
+	for i := range want.UIDs {
+		want.UIDs[i] = uid
+	}
+	if got != want {
+		r.Errorf("%s %d is %+v, not %+v", role, pid, got, want)
+	}
+}

@@ -1,0 +1,85 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"rocserv/test/e2e/lab"
+)
+
+// containerUID is one as OpenShift gives: nobody's, in group 0.
+const containerUID = 1000680000
+
+// container is bubblewrap around a command: a root that has nothing but the
+// program and is read-only, no devices but the usual, /state in memory.
+func container(argv ...string) []string {
+	wrap := []string{"setpriv", "--reuid", fmt.Sprint(containerUID), "--regid", "0", "--clear-groups",
+		"--bounding-set=-all", "--inh-caps=-all", "--no-new-privs",
+		"bwrap", "--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--as-pid-1", "--die-with-parent",
+		"--tmpfs", "/", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/state",
+		"--ro-bind", server.Path, "/rocserv", "--ro-bind", "/etc/resolv.conf", "/etc/resolv.conf",
+		"--remount-ro", "/", "--chdir", "/", "--clearenv", "/rocserv"}
+	return append(wrap, argv...)
+}
+
+// In a container without any right, quickstart is all that it takes.
+func TestContainer(t *testing.T) {
+	rocservOnly(t, "it needs root and a tun device")
+	r := newLab(t, 1)
+	p, err := r.Srv.Start("container", nil, nil, container("quickstart", "--listen", fmt.Sprintf(":%d", lab.Port), "--state-dir", "/state")...)
+	r.must(err)
+	r.storyOf(p)
+	r.expect(p, "initialized rocserv", 20*time.Second)
+	offer := r.offer(p)
+
+	c := r.connect(lab.Dial{User: offer.user, Input: []string{offer.password}, Pin: offer.pin})
+	r.each(c, hello4, hello6, lookup, echoes)
+
+	tree, err := lab.Tree(p.PID())
+	r.must(err)
+	main := 0
+	for _, q := range tree {
+		if q.Args[0] == "/rocserv" {
+			main = q.PID
+		}
+	}
+	roles, err := lab.ByRole(main)
+	r.must(err)
+	if len(roles[lab.RoleMain]) != 1 || len(roles[lab.RoleSecMod]) != 1 || len(roles[lab.RoleWorker]) < 1 {
+		t.Fatalf("processes: %v", tree)
+	}
+	for role, procs := range roles {
+		for _, q := range procs {
+			r.ordinary(role, q.PID, containerUID)
+		}
+	}
+	r.bareRoot(main)
+
+	r.must(syscall.Kill(main, syscall.SIGTERM))
+	if status, err := p.Wait(10 * time.Second); err != nil || status != 0 {
+		t.Errorf("the container ended with status %d, %v", status, err)
+	}
+	r.must(lab.Gone(tree, time.Second))
+}
+
+// bareRoot makes sure that the test is about what it says.
+func (r *rig) bareRoot(pid int) {
+	r.Helper()
+	mounts, err := os.ReadFile(fmt.Sprintf("/proc/%d/mountinfo", pid))
+	r.must(err)
+	const point, options = 4, 5
+	for line := range strings.Lines(string(mounts)) {
+		if f := strings.Fields(line); f[point] == "/" && !strings.HasPrefix(f[options], "ro") {
+			r.Errorf("the root is not read-only: %s", line)
+		}
+	}
+	if _, err := os.Stat(fmt.Sprintf("/proc/%d/root/dev/net/tun", pid)); !os.IsNotExist(err) {
+		r.Errorf("there is a tun device: %v", err)
+	}
+}

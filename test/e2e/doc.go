@@ -1,0 +1,44 @@
+// Package e2e holds the end-to-end tests: real clients, a real network, the
+// server as an ordinary uid. All of them have the build tag e2e; this file has
+// not, so that the package exists.
+//
+//	make e2e                                  what is missing is named and skipped
+//	test/e2e/run -run TestLogin -v            arguments are those of go test
+//	SERVER=ocserv test/e2e/run                Debian's ocserv, as root, to compare
+//	ROCSERV_BIN=./rocserv test/e2e/run        a binary that is there
+//
+// # Theory of operation
+//
+// Each test makes a lab of its own (package lab):
+//
+//	cli1 … cliN ──── srv ──── tgt
+//	openconnect      server   HTTP, echo, DNS, …
+//
+// Nothing but the VPN leads from cli to tgt. A rig (rig_test.go) is the lab
+// with services, server and clients, and a testing.T; it ends the test on what
+// must not fail. Its end stops the server in order, so every test also tests
+// that: status 0, nothing left, no pid file, no word of a failure and no
+// password in the log. If the test failed, all logs are printed.
+//
+// Where tests differ in data only they are tables: logins (login_test.go), what
+// a tunnel carries (checks_test.go), forbidden destinations (policy_test.go),
+// what keeps a server from starting (command_test.go).
+//
+// # Order
+//
+// Tests that use the processor run first, one after the other. Those that
+// mostly wait (timeouts, rekeys, UDP that comes back) are parallel, which the
+// testing package starts after the others.
+//
+// # Time
+//
+// Limits are there to end a test that hangs. None is a judgement on speed, but
+// for what the protocol promises: a peer is dead after twice the DPD interval,
+// nothing outlives main by more than a second. What is measured on the way is
+// logged (go test -v).
+//
+// # Other servers
+//
+// With SERVER=ocserv the same tests run against ocserv. They were written
+// against it, and where it does otherwise a test says so (rocservOnly).
+package e2e

@@ -1,0 +1,177 @@
+package house
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "rocserv"
+
+// mayImport is the table of ARCHITECTURE.md: which packages of ours a package
+// (and what lies below it, unless that has a row of its own) may import
+// directly. A package without a row imports nothing of ours.
+var mayImport = map[string][]string{
+	"cmd":                 {"mainproc", "worker", "secmod", "internal/config", "internal/control", "internal/quickstart", "internal/passwd", "internal/doctor", "internal/rolelog"},
+	"mainproc":            {"internal/ipc", "internal/config", "internal/lease", "internal/ban", "internal/session", "internal/control", "internal/sandbox", "internal/rolelog", "internal/wire/dtlshello", "internal/wire/proxyproto"},
+	"worker":              {"internal/wire", "internal/dtlsrecord", "internal/packet", "internal/pipe", "internal/ipc", "internal/rolelog", "secmod/secclient", "netstack", "nat", "egress", "internal/sandbox", "worker"},
+	"secmod":              {"internal/ipc", "internal/config", "internal/session", "internal/sandbox", "internal/rolelog", "internal/ocpasswd", "secmod/keys"},
+	"netstack":            {"internal/packet", "nat", "egress", "netstack"},
+	"egress":              {"internal/packet"},
+	"secmod/keys":         {},
+	"secmod/secclient":    {"internal/ipc"},
+	"internal/control":    {"internal/ipc"},
+	"secmod/helper":       {"internal/ipc", "internal/config", "internal/sandbox"},
+	"internal/passwd":     {"internal/ocpasswd"},
+	"internal/quickstart": {"internal/ocpasswd", "internal/config"},
+	"test":                {"*"},
+}
+
+// mustNotReach says what a package must never depend on, through anybody, and why.
+var mustNotReach = []struct {
+	from, to, except, why string
+}{
+	{"secmod", "rocserv/netstack", "", "the process with the keys has no network stack"},
+	{"secmod", "rocserv/worker", "", "the process with the keys shares no code with who faces clients"},
+	{"secmod", "rocserv/nat", "", "the process with the keys has no network stack"},
+	{"secmod", "rocserv/egress", "", "the process with the keys opens no sockets"},
+	{"secmod", "rocserv/internal/wire", "", "the process with the keys parses nothing of clients"},
+	{"secmod", "gvisor.dev/gvisor", "", "the process with the keys has no network stack"},
+	{"secmod", "github.com/pion", "", "the process with the keys has no network stack"},
+	{"secmod", "net/http", "", "the process with the keys parses no HTTP"},
+	{"secmod", "encoding/xml", "", "the process with the keys parses no XML"},
+	{"worker", "rocserv/secmod", "rocserv/secmod/secclient", "a worker never holds long-term keys or the session store"},
+	{"worker", "rocserv/mainproc", "", "a worker knows its own client only"},
+	{"nat", "net", "net/netip", "decisions are pure"},
+	{"nat", "gvisor.dev/gvisor", "", "decisions are pure"},
+	{"netstack", "rocserv/worker", "", "the stack knows IP packets only"},
+	{"netstack", "rocserv/internal/wire", "", "the stack knows IP packets only"},
+	{"netstack", "rocserv/internal/ipc", "", "the stack knows IP packets only"},
+	{"mainproc", "crypto/tls", "", "main does not parse what clients send"},
+	{"mainproc", "net/http", "", "main does not parse what clients send"},
+	{"mainproc", "encoding/xml", "", "main does not parse what clients send"},
+	{"mainproc", "github.com/pion", "", "main does not parse what clients send"},
+	{"mainproc", "gvisor.dev/gvisor", "", "main has no network stack"},
+}
+
+type pkg struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+	Doc        string
+	GoFiles    []string
+}
+
+// list runs go list over our packages.
+func list(t *testing.T) []pkg {
+	t.Helper()
+	cmd := exec.Command("go", "list", "-deps=false", "-json=ImportPath,Imports,Deps,Doc,GoFiles", module+"/...")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		var ee *exec.ExitError
+		if errors.As(err, &ee) {
+			t.Fatalf("go list: %s", ee.Stderr)
+		}
+		t.Fatal(err)
+	}
+	var all []pkg
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p pkg
+		if err := d.Decode(&p); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	if len(all) < 10 {
+		t.Fatalf("go list knows %d packages of ours", len(all))
+	}
+	return all
+}
+
+// row finds the most specific row for a package.
+func row(path string) []string {
+	for ; path != ""; path = path[:max(strings.LastIndexByte(path, '/'), 0)] {
+		if r, ok := mayImport[path]; ok {
+			return r
+		}
+	}
+	return nil
+}
+
+func allowed(from, to string) bool {
+	for _, r := range row(from) {
+		if r == "*" || r == to {
+			return true
+		}
+		// A row's own tree, for packages that are made of several.
+		if strings.HasPrefix(to, r+"/") && (r == "worker" || r == "netstack") {
+			return true
+		}
+	}
+	return false
+}
+
+func TestWhoImportsWhom(t *testing.T) {
+	for _, p := range list(t) {
+		from := strings.TrimPrefix(p.ImportPath, module+"/")
+		for _, imp := range p.Imports {
+			to, ours := strings.CutPrefix(imp, module+"/")
+			if ours && !allowed(from, to) {
+				t.Errorf("%s imports %s: no row of the table allows it", from, to)
+			}
+		}
+	}
+}
+
+func TestWhoNeverReachesWhat(t *testing.T) {
+	all := list(t)
+	for _, rule := range mustNotReach {
+		found := false
+		for _, p := range all {
+			from := strings.TrimPrefix(p.ImportPath, module+"/")
+			if from != rule.from && !strings.HasPrefix(from, rule.from+"/") || from == "secmod/secclient" || strings.HasPrefix(from, "secmod/helper/") {
+				continue
+			}
+			found = true
+			for _, dep := range p.Deps {
+				if under(dep, rule.to) && (rule.except == "" || !under(dep, rule.except)) && dep != p.ImportPath {
+					t.Errorf("%s reaches %s: %s", from, dep, rule.why)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("no package %s: the rule checks nothing", rule.from)
+		}
+	}
+}
+
+func under(path, tree string) bool {
+	return path == tree || strings.HasPrefix(path, tree+"/")
+}
+
+// Only egress opens sockets for clients: nobody else on a worker's side calls
+// what makes one.
+func TestOnlyEgressOpensSockets(t *testing.T) {
+	openers := []string{"net.Dial", "net.DialTCP", "net.DialUDP", "net.Listen", "net.ListenUDP", "net.ListenPacket", "net.Dialer", "unix.Socket(", "syscall.Socket(", "net.ListenTCP", "net.DialTimeout"}
+	for _, p := range list(t) {
+		from := strings.TrimPrefix(p.ImportPath, module+"/")
+		if !slices.ContainsFunc([]string{"worker", "netstack", "nat", "internal/wire", "internal/packet", "internal/dtlsrecord"}, func(tree string) bool { return under(from, tree) }) {
+			continue
+		}
+		for _, f := range p.GoFiles {
+			src := read(t, "../../"+from+"/"+f)
+			for _, o := range openers {
+				if strings.Contains(src, o) && !strings.HasSuffix(from, "test") {
+					t.Errorf("%s/%s uses %s: only egress opens sockets for clients", from, f, o)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,62 @@
+package house
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"testing"
+)
+
+// The budget of a worker's start: what package initialisation allocates, since
+// every worker pays for everything the one binary links (doc/decisions/0004).
+// Bytes and allocations, never time. To raise a number is a decision: say why
+// in the commit.
+const (
+	startupBytes  = 280 << 10
+	startupAllocs = 1200
+	packageBytes  = 24 << 10 // of one package, unless it has a row
+)
+
+// packageBudget has a row for each package that may cost more.
+var packageBudget = map[string]int{
+	"rocserv/internal/ipc": 64 << 10, // the descriptor of ipc.proto
+	"encoding/gob":         32 << 10, // pion/dtls serialises its state by it
+}
+
+func TestWorkerStartsWithinItsBudget(t *testing.T) {
+	bin := filepath.Join(t.TempDir(), "rocserv")
+	// The build of `make build`.
+	build := exec.Command("go", "build", "-trimpath", "-tags", "urfave_cli_no_docs", "-o", bin, "./cmd/rocserv")
+	build.Dir = "../.."
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	// Without its descriptors a worker ends at once: after initialisation.
+	cmd := exec.Command(bin, "__worker")
+	cmd.Env = []string{"GODEBUG=inittrace=1"}
+	out, _ := cmd.CombinedOutput()
+	lines := regexp.MustCompile(`(?m)^init (\S+) @.* clock, (\d+) bytes, (\d+) allocs$`).FindAllStringSubmatch(string(out), -1)
+	if len(lines) < 20 {
+		t.Fatalf("no init trace in\n%s", out)
+	}
+	var bytes, allocs int
+	for _, l := range lines {
+		b, _ := strconv.Atoi(l[2])
+		a, _ := strconv.Atoi(l[3])
+		bytes, allocs = bytes+b, allocs+a
+		limit, ok := packageBudget[l[1]]
+		if !ok {
+			limit = packageBytes
+		}
+		if b > limit {
+			t.Errorf("%s allocates %d bytes at start, budget %d", l[1], b, limit)
+		}
+	}
+	t.Logf("%d bytes in %d allocations by %d packages", bytes, allocs, len(lines))
+	if bytes > startupBytes || allocs > startupAllocs {
+		t.Errorf("start allocates %d bytes in %d allocations; the budget is %d and %d", bytes, allocs, startupBytes, startupAllocs)
+	}
+}

@@ -1,0 +1,180 @@
+package house
+
+import (
+	"bytes"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// Every package has a doc.go with more than a line in it, and the package
+// comment stands nowhere else.
+func TestPackagesExplainThemselves(t *testing.T) {
+	for _, p := range list(t) {
+		dir := "../../" + strings.TrimPrefix(p.ImportPath, module+"/")
+		if !hasFile(p.GoFiles, "doc.go") {
+			t.Errorf("%s has no doc.go", p.ImportPath)
+			continue
+		}
+		if n := len(strings.Fields(p.Doc)); n == 0 {
+			t.Errorf("%s: doc.go has no package comment", p.ImportPath)
+		}
+		if n := len(strings.Fields(packageDoc(t, dir+"/doc.go"))); n < 40 {
+			t.Errorf("%s: doc.go explains itself in %d words", p.ImportPath, n)
+		}
+		for _, f := range p.GoFiles {
+			if f != "doc.go" && !strings.HasSuffix(f, ".pb.go") && packageDoc(t, dir+"/"+f) != "" {
+				t.Errorf("%s/%s has a package comment; it belongs into doc.go", p.ImportPath, f)
+			}
+		}
+	}
+}
+
+func hasFile(files []string, name string) bool {
+	for _, f := range files {
+		if f == name {
+			return true
+		}
+	}
+	return false
+}
+
+func packageDoc(t *testing.T, file string) string {
+	t.Helper()
+	f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.PackageClauseOnly|parser.ParseComments)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f.Doc.Text()
+}
+
+// ARCHITECTURE.md has one line for every folder with Go in it, and no line for a folder that is not there.
+func TestMapAndFoldersAgree(t *testing.T) {
+	src := read(t, "../../ARCHITECTURE.md")
+	mapped := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^([a-z][a-z0-9/_-]*)/ +\S`).FindAllStringSubmatch(src, -1) {
+		mapped[m[1]] = true
+		if st, err := os.Stat("../../" + m[1]); err != nil || !st.IsDir() {
+			t.Errorf("ARCHITECTURE.md names %s/, which is not there", m[1])
+		}
+	}
+	if len(mapped) < 10 {
+		t.Fatalf("found %d folders in ARCHITECTURE.md's map", len(mapped))
+	}
+	for _, p := range list(t) {
+		dir := strings.TrimPrefix(p.ImportPath, module+"/")
+		if !mapped[dir] {
+			t.Errorf("%s/ is missing in ARCHITECTURE.md's map", dir)
+		}
+	}
+}
+
+// Generated files are what their source makes: needs protoc, which only a
+// developer has; then the comparison is by content, not by time.
+func TestGeneratedFilesAreCurrent(t *testing.T) {
+	if _, err := exec.LookPath("protoc"); err != nil {
+		checkDescriptor(t)
+		return
+	}
+	plugin := filepath.Join(t.TempDir(), "protoc-gen-go")
+	build := exec.Command("go", "build", "-o", plugin, "google.golang.org/protobuf/cmd/protoc-gen-go")
+	build.Dir = "../.."
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building protoc-gen-go: %v\n%s", err, out)
+	}
+	dir := t.TempDir()
+	cmd := exec.Command("protoc", "--plugin=protoc-gen-go="+plugin, "--go_out="+dir, "--go_opt=paths=source_relative", "ipc.proto")
+	cmd.Dir = "../../internal/ipc"
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("protoc: %v\n%s", err, out)
+	}
+	strip := regexp.MustCompile(`(?m)^//\s+protoc.*$`) // versions of the tools
+	got := strip.ReplaceAllString(read(t, dir+"/ipc.pb.go"), "")
+	want := strip.ReplaceAllString(read(t, "../../internal/ipc/ipc.pb.go"), "")
+	if got != want {
+		t.Error("internal/ipc/ipc.pb.go is not what ipc.proto makes: run make gen")
+	}
+}
+
+// checkDescriptor is what can be said without protoc: every message and field
+// of ipc.proto stands in the generated file.
+func checkDescriptor(t *testing.T) {
+	src, gen := read(t, "../../internal/ipc/ipc.proto"), read(t, "../../internal/ipc/ipc.pb.go")
+	for _, m := range regexp.MustCompile(`(?m)^message (\w+)`).FindAllStringSubmatch(src, -1) {
+		if !strings.Contains(gen, "type "+m[1]+" struct") {
+			t.Errorf("message %s is not in ipc.pb.go: run make gen", m[1])
+		}
+	}
+	for _, m := range regexp.MustCompile(`(?m)^\s+(?:repeated )?\w+ (\w+) = (\d+);`).FindAllStringSubmatch(src, -1) {
+		if !strings.Contains(gen, "name="+m[1]+",") {
+			t.Errorf("field %s is not in ipc.pb.go: run make gen", m[1])
+		}
+	}
+}
+
+// No path of anybody's machine and no second word for one idea in what we name.
+func TestNames(t *testing.T) {
+	forbidden := regexp.MustCompile(`(?i)(manager|util|helper)s?$`)
+	for _, p := range list(t) {
+		dir := strings.TrimPrefix(p.ImportPath, module+"/")
+		if base := filepath.Base(dir); forbidden.MatchString(base) && dir != "secmod/helper" {
+			t.Errorf("package %s: say what it is", dir)
+		}
+		for _, f := range p.GoFiles {
+			if strings.HasSuffix(f, ".pb.go") {
+				continue
+			}
+			name := "../../" + dir + "/" + f
+			file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, d := range file.Decls {
+				g, ok := d.(*ast.GenDecl)
+				if !ok || g.Tok != token.TYPE {
+					continue
+				}
+				for _, s := range g.Specs {
+					if n := s.(*ast.TypeSpec).Name.Name; forbidden.MatchString(n) {
+						t.Errorf("%s: type %s: say what it is", name, n)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestNoPathOfAMachine(t *testing.T) {
+	top, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("git", "-C", top, "ls-files", "-z").Output()
+	if err != nil {
+		t.Skip("no git checkout")
+	}
+	for _, name := range bytes.Split(bytes.TrimRight(out, "\x00"), []byte{0}) {
+		b, err := os.ReadFile(filepath.Join(top, string(name)))
+		if err != nil {
+			continue // deleted, not yet committed
+		}
+		if bytes.Contains(b, []byte(top+"/")) {
+			t.Errorf("%s holds a path of this machine", name)
+		}
+	}
+}

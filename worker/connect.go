@@ -1,0 +1,166 @@
+package worker
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"log/slog"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rocserv/internal/ipc"
+	"rocserv/internal/wire"
+)
+
+// open asks main for the tunnel and, if it is granted, makes the session and
+// tells the client. Nil without an error: it was refused, and the client told so.
+func (c *client) open(connect *wire.Connect) (*session, error) {
+	rec, err := c.link.cookie(&ipc.AuthCookieReq{
+		Sid: connect.SID, Hostname: connect.Hostname, UserAgent: connect.UserAgent,
+		WantIpv4: connect.IPv4, WantIpv6: connect.IPv6, Mobile: connect.Mobile,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("asking for the tunnel: %w", err)
+	}
+	defer rec.Close()
+	rep := new(ipc.AuthCookieRep)
+	if err := rec.Decode(rep); err != nil {
+		return nil, err
+	}
+	switch rep.Result {
+	case ipc.CookieResult_COOKIE_OK:
+	case ipc.CookieResult_COOKIE_UNAVAILABLE:
+		return nil, c.reply(&wire.Request{Close: true}, wire.Unavailable(rep.Reason))
+	default:
+		return nil, c.reply(&wire.Request{Close: true}, unacceptable())
+	}
+	cfg := new(ipc.SessionConfig)
+	if len(rec.FDs) != 1 || rep.Lease == nil {
+		return nil, fmt.Errorf("%w: AUTH_COOKIE_REP without configuration or lease", ipc.ErrViolation)
+	}
+	if err := ipc.ReadSealedMessage(rec.FDs[0], cfg); err != nil {
+		return nil, err
+	}
+	c.Log.Info("session opened", slog.String("user", rep.User), slog.String("session", rep.ShortId))
+	offer := c.offerTunnel(connect, rep, cfg)
+	s, err := newSession(c, offer)
+	if err != nil {
+		c.reply(&wire.Request{Close: true}, wire.Unavailable("Server configuration error"))
+		return nil, err
+	}
+	head, err := offer.tunnel.Response()
+	if err != nil {
+		c.reply(&wire.Request{Close: true}, wire.Unavailable("Server configuration error"))
+		s.close()
+		return nil, err
+	}
+	if !c.link.attach(s) {
+		s.close()
+		return nil, nil
+	}
+	if _, err := c.secure.conn.Write(head); err != nil { // one record, nothing else in it
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// offer is what a session is made of: what main granted and what the client is
+// told of it.
+type offer struct {
+	rep    *ipc.AuthCookieRep
+	cfg    *ipc.SessionConfig
+	lease  leased
+	tunnel *wire.Tunnel
+	mobile bool
+	psk    []byte // of the DTLS channel; nil: CSTP only
+}
+
+// offerTunnel settles what client and server can both do.
+func (c *client) offerTunnel(connect *wire.Connect, rep *ipc.AuthCookieRep, cfg *ipc.SessionConfig) *offer {
+	o := &offer{rep: rep, cfg: cfg, mobile: connect.Mobile, lease: leaseOf(rep.Lease)}
+	o.psk = c.pskFor(connect, rep, cfg)
+	choice := connect.DTLS.Choose(o.psk != nil, nil)
+	overhead := wire.CSTPOverhead
+	if o.psk != nil {
+		overhead = wire.SuitePSKAES128GCM.Overhead()
+	}
+	mtu := wire.MTUInput{
+		Configured: int(cfg.Mtu), ClientLink: connect.LinkMTU, Client: connect.MTU,
+		Path: c.pathMTU(), Outer6: c.id.outer6, Overhead: overhead,
+	}.MTU()
+	if mtu.Tunnel < wire.MinMTU6 {
+		o.lease.ipv6, o.lease.gateway6 = none, none
+	}
+	o.tunnel = &wire.Tunnel{
+		Agent:      connect.Agent,
+		ServerName: c.cfg.ServerName,
+		Hostname:   cfg.Hostname,
+		Addresses:  addressesOf(o.lease, rep.Lease, !connect.FullIPv6),
+		Names:      namesOf(cfg, o.lease),
+		Routes:     wire.Routes{Include: prefixes(cfg.Routes), Exclude: prefixes(cfg.NoRoutes), Bypass: cfg.ClientBypass},
+		Timers:     timersOf(cfg, o.mobile, time.UnixMilli(rep.LoginUnixMs)),
+		MTU:        mtu,
+		DynDNS:     cfg.Dyndns,
+		ProxyURL:   cfg.ProxyUrl,
+		Banner:     cfg.Banner,
+		Custom:     cfg.CustomHeaders,
+	}
+	if choice.Mode == wire.DTLSPSK {
+		o.tunnel.DTLS = &wire.TunnelDTLS{Port: int(c.cfg.UdpPort), ID: rep.AppId, Choice: choice}
+	}
+	return o
+}
+
+// pskFor returns the key of the DTLS channel, nil if there is to be none.
+func (c *client) pskFor(connect *wire.Connect, rep *ipc.AuthCookieRep, cfg *ipc.SessionConfig) []byte {
+	if c.cfg.UdpPort == 0 || cfg.NoUdp || !c.secure.vhost.DtlsPsk || !connect.DTLS.PSK() || len(rep.AppId) != 32 {
+		return nil
+	}
+	psk, err := c.secure.exportPSK()
+	if err != nil {
+		c.Log.Info("no DTLS for this client", "err", err)
+		return nil
+	}
+	if stale := stalePSK(connect, rep.PreviousPskSha256); stale != nil {
+		return stale
+	}
+	return psk
+}
+
+// stalePSK returns the key an OpenSSL build of openconnect up to 9.12 will
+// present after a reconnect: that of its first connection, which it exported
+// once and left in the buffer it sends as X-DTLS-Master-Secret (openconnect
+// openssl-dtls.c). It counts only if this very session used it before, which
+// main remembers by its hash.
+func stalePSK(connect *wire.Connect, previous []byte) []byte {
+	secret := connect.DTLS.MasterSecret
+	if !connect.DTLS.PSKLast() || len(secret) < 32 || len(previous) != sha256.Size {
+		return nil
+	}
+	sum := sha256.Sum256(secret[:32])
+	if subtle.ConstantTimeCompare(sum[:], previous) != 1 {
+		return nil
+	}
+	return append([]byte(nil), secret[:32]...)
+}
+
+// pathMTU is what the kernel knows of the path to the client; 0: nothing.
+func (c *client) pathMTU() (mtu int) {
+	sc, ok := c.raw.Conn.(syscall.Conn)
+	if !ok {
+		return 0
+	}
+	rc, err := sc.SyscallConn()
+	if err != nil {
+		return 0
+	}
+	rc.Control(func(fd uintptr) {
+		if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+			mtu = int(info.Pmtu)
+		}
+	})
+	return mtu
+}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package cstp
+
+const raceEnabled = false

@@ -1,0 +1,179 @@
+package worker
+
+import (
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"rocserv/internal/wire"
+	"rocserv/worker/dtls"
+)
+
+// maxPending is how many handshakes of one session may be under way.
+const maxPending = 2
+
+// dtlsSuites is what we take, best first: AES-128 costs least here, and the
+// client's order would choose AES-256.
+var dtlsSuites = []uint16{uint16(wire.SuitePSKAES128GCM), uint16(wire.SuitePSKAES256GCM), uint16(wire.SuitePSKChaCha20)}
+
+// associations are a session's DTLS channels:
+//
+//	absent → pending (handshake) → in use → replaced or dead
+//
+// A hello can come at any time, from a new port after a change of network or
+// from somebody who replays an old one. So a new channel takes the place of the
+// one in use only when the client's first authentic packet has come by it; that
+// also means that the client has our last flight, and until then packets go the
+// way they went before (measured: 31 % lost otherwise when that flight is lost).
+type associations struct {
+	tunnel  *tunnel
+	psk     []byte
+	mtu     int
+	log     *slog.Logger
+	changed func(*dtlsLane) // another channel is in use, or none
+	shrunk  func(mtu int)   // a packet of the tunnel's MTU does not fit the path
+
+	mu      sync.Mutex // protects the rest; order: after nothing, before a lane's
+	pending []*dtlsLane
+	inUse   *dtlsLane
+	closed  bool
+}
+
+// start begins a channel on a socket main has connected.
+func (a *associations) start(fd int, peer netip.AddrPort, first [][]byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed || a.psk == nil {
+		unix.Close(fd)
+		return
+	}
+	if len(a.pending) == maxPending {
+		a.pending[0].ch.Close() // Closed removes it
+	}
+	d := &dtlsLane{peer: peer}
+	d.limit.Store(int64(a.mtu))
+	ch, err := dtls.Start(dtls.Config{
+		FD: fd, Peer: peer, First: first, PSK: a.psk, Suites: dtlsSuites,
+		Receiver: &fromDTLS{a: a, d: d}, MaxPacket: a.mtu + 128,
+		TooBig: func(int) { a.tooBig(d) }, Log: a.log,
+	})
+	if err != nil {
+		a.log.Debug("DTLS hello refused", "peer", peer, "err", err)
+		return
+	}
+	d.ch, d.to = ch, ch
+	a.pending = append(a.pending, d)
+}
+
+// inject gives datagrams to the channel of that peer.
+func (a *associations) inject(peer netip.AddrPort, datagrams [][]byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, d := range append(a.pending, a.inUse) {
+		if d != nil && d.peer == peer {
+			d.ch.Inject(datagrams)
+			return
+		}
+	}
+}
+
+// use makes d the channel in use.
+func (a *associations) use(d *dtlsLane) {
+	a.mu.Lock()
+	old := a.inUse
+	if a.closed || old == d {
+		a.mu.Unlock()
+		return
+	}
+	a.inUse = d
+	a.remove(d)
+	a.mu.Unlock()
+	a.tunnel.seen.dtls.touch()
+	a.tunnel.dtls.Store(d)
+	if old != nil {
+		old.ch.Close()
+	}
+	a.log.Info("DTLS channel is up", "peer", d.peer, "suite", d.ch.Suite())
+	a.changed(d)
+}
+
+// gone forgets a channel.
+func (a *associations) gone(d *dtlsLane, err error) {
+	a.mu.Lock()
+	a.remove(d)
+	used := a.inUse == d
+	if used {
+		a.inUse = nil
+	}
+	closed := a.closed
+	a.mu.Unlock()
+	if !errors.Is(err, net.ErrClosed) {
+		a.log.Info("DTLS channel ended", "peer", d.peer, "err", err)
+	}
+	if used && a.tunnel.dtls.CompareAndSwap(d, nil) && !closed {
+		a.changed(nil)
+	}
+}
+
+// remove takes d out of the pending ones; a.mu is held.
+func (a *associations) remove(d *dtlsLane) {
+	for i, p := range a.pending {
+		if p == d {
+			a.pending = append(a.pending[:i:i], a.pending[i+1:]...)
+			return
+		}
+	}
+}
+
+// tooBig is told that the path to the client has become narrower.
+func (a *associations) tooBig(d *dtlsLane) {
+	path := d.ch.PathMTU()
+	if path == 0 {
+		return
+	}
+	ip := 20
+	if d.peer.Addr().Is6() && !d.peer.Addr().Is4In6() {
+		ip = 40
+	}
+	fits := max(path-ip-8-d.ch.Overhead(), wire.MinMTU) // 8: UDP header
+	if int64(fits) < d.limit.Swap(int64(min(fits, a.mtu))) {
+		a.shrunk(fits)
+	}
+}
+
+func (a *associations) close() {
+	a.mu.Lock()
+	a.closed = true
+	all := append(a.pending, a.inUse)
+	a.mu.Unlock()
+	for _, d := range all {
+		if d != nil {
+			d.ch.Close()
+			<-d.ch.Done()
+		}
+	}
+}
+
+// fromDTLS receives what a DTLS channel reads.
+type fromDTLS struct {
+	a *associations
+	d *dtlsLane
+}
+
+// Established comes again when the client makes a new handshake on the same
+// socket: it may not have our last flight yet, so packets go by CSTP until it
+// speaks.
+func (r *fromDTLS) Established(*dtls.Channel) { r.d.quiet.Store(true) }
+
+func (r *fromDTLS) Packets(_ *dtls.Channel, p []wire.Packet) {
+	if r.a.tunnel.dtls.Load() != r.d {
+		r.a.use(r.d)
+	}
+	r.a.tunnel.dtlsPackets(r.d, p)
+}
+
+func (r *fromDTLS) Closed(_ *dtls.Channel, err error) { r.a.gone(r.d, err) }

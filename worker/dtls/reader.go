@@ -1,0 +1,212 @@
+package dtls
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rocserv/internal/dtlsrecord"
+	"rocserv/internal/wire"
+)
+
+const (
+	maxHeld     = 64                     // records that wait for the keys to open them
+	helloPeriod = time.Second            // between handshakes on one socket
+	resendAfter = 100 * time.Millisecond // between copies of the last flight
+	maxErrors   = 16                     // of receiving, in a row, before waiting again
+)
+
+// reader is what the reading goroutine owns: the way of a datagram from the
+// socket to the Receiver, in the order of this file.
+type reader struct {
+	c          *Channel
+	batch      batch
+	moderation moderation
+	errors     int           // of receiving, in a row
+	packets    []wire.Packet // opened, not delivered yet
+	bytes      uint64        // in them
+
+	session []byte       // session_id of the first ClientHello: the App-ID
+	pending *handshake   // pion is busy with it; nil between handshakes
+	assoc   *association // keys in use; nil before the first handshake is done
+	held    [][]byte     // records that may be the pending handshake's
+	forPion []byte       // records of the current datagram
+	copied  []byte       // a record that is being tried
+}
+
+func (r *reader) init(c *Channel, session []byte) {
+	r.c = c
+	r.session = bytes.Clone(session)
+	r.batch.init(c.cfg.MaxPacket)
+	r.moderation.init(c.cfg.Now())
+}
+
+// poll receives until the socket is empty; then it returns false, to be called
+// again when there is more. It returns true if something else is to be done.
+func (r *reader) poll(fd uintptr) bool {
+	for {
+		n, errno := r.batch.receive(fd)
+		switch {
+		case errno == unix.EAGAIN:
+			r.batch.trustSource()
+			r.c.busy.Store(false)
+			return false
+		case errno == unix.EINTR:
+			continue
+		case errno != 0:
+			if r.failed(errno) {
+				return false
+			}
+			continue
+		}
+		r.errors = 0
+		more := r.received(n)
+		if r.c.ended() || r.c.mail.waiting() {
+			return true
+		}
+		if !more {
+			return false
+		}
+	}
+}
+
+// failed counts an error of receiving: what a router or the client's host said
+// of something we sent. None of them is the channel's end. It says whether to
+// wait instead of trying again.
+func (r *reader) failed(errno unix.Errno) bool {
+	r.c.count.rxErrors.Add(1)
+	if errno == unix.EMSGSIZE {
+		r.c.reportTooBig(0)
+	}
+	if r.errors++; r.errors < maxErrors {
+		return false
+	}
+	r.errors = 0
+	return true
+}
+
+// received handles n datagrams of the batch, and naps if there is much to do. It
+// says whether it is worth to ask the socket for more before waiting for it.
+func (r *reader) received(n int) (more bool) {
+	peer := r.c.sock.peer
+	for i := range n {
+		if p, ok := r.batch.datagram(i, peer); ok {
+			r.datagram(p)
+		} else {
+			r.c.count.odd.Add(1)
+		}
+	}
+	r.deliver()
+	r.moderation.add(n, r.c.cfg.Now())
+	busy := r.moderation.busy()
+	r.c.busy.Store(busy)
+	full := n == len(r.batch.msgs)
+	if full {
+		r.batch.grow()
+	} else {
+		r.batch.trustSource() // fewer than asked for: it was empty
+	}
+	// A socket seen empty is not asked again: whatever comes wakes us. (The
+	// poller's readiness is an edge, and no edge is lost between the two.)
+	if !busy && !full {
+		return false
+	}
+	runtime.Gosched() // let the stack work on this batch before the next is read
+	if d := r.moderation.nap(n); d > 0 {
+		nap(d)
+	}
+	return true
+}
+
+// datagram handles the records of one datagram. Nothing in it can end the
+// channel but an authenticated alert.
+func (r *reader) datagram(p []byte) {
+	for len(p) > 0 {
+		h, record, rest, ok := dtlsrecord.Cut(p)
+		if !ok {
+			r.c.count.odd.Add(1)
+			break
+		}
+		p = rest
+		if h.Type == dtlsrecord.TypeApplicationData && r.assoc != nil && r.pending == nil {
+			if err := r.open(h.Type, record); err != nil {
+				r.refused(err)
+			}
+		} else {
+			r.record(h, record)
+		}
+	}
+	if len(r.forPion) > 0 {
+		if r.pending != nil {
+			r.pending.conn.feed(bytes.Clone(r.forPion))
+		}
+		r.forPion = r.forPion[:0]
+	}
+}
+
+// open decrypts a record of data or an alert with the keys in use, and accepts
+// its content.
+func (r *reader) open(typ byte, record []byte) error {
+	plaintext, err := r.assoc.opener.Open(record)
+	switch {
+	case err != nil:
+		return err
+	case typ == dtlsrecord.TypeAlert:
+		r.alert(plaintext)
+		return nil
+	case len(plaintext) < typeLen:
+		r.c.count.odd.Add(1)
+		return nil
+	}
+	if r.assoc.flight != nil {
+		r.assoc.flight = nil // whoever sends data has our Finished
+	}
+	r.packets = append(r.packets, wire.Packet{Type: wire.PacketType(plaintext[0]), Payload: plaintext[typeLen:]})
+	r.bytes += uint64(len(plaintext) - typeLen)
+	return nil
+}
+
+// refused counts a record that did not open.
+func (r *reader) refused(err error) {
+	switch {
+	case errors.Is(err, dtlsrecord.ErrReplay):
+		r.c.count.replayed.Add(1)
+	case errors.Is(err, dtlsrecord.ErrAuthentication):
+		r.c.count.forged.Add(1)
+	case errors.Is(err, dtlsrecord.ErrForgeries):
+		r.c.fail(fmt.Errorf("dtls: %w", err))
+	default:
+		r.c.count.odd.Add(1)
+	}
+}
+
+// deliver gives the Receiver what was opened.
+func (r *reader) deliver() {
+	if len(r.packets) == 0 {
+		return
+	}
+	r.c.count.rxPackets.Add(uint64(len(r.packets)))
+	r.c.count.rxBytes.Add(r.bytes)
+	r.c.cfg.Receiver.Packets(r.c, r.packets)
+	r.packets, r.bytes = r.packets[:0], 0
+}
+
+// takeMail handles what other goroutines have left.
+func (r *reader) takeMail() {
+	m := r.c.mail.take()
+	for _, hs := range m.finished {
+		r.finished(hs)
+	}
+	for _, d := range m.datagrams {
+		r.datagram(d)
+	}
+	r.deliver()
+	if m.trim {
+		r.batch.trim()
+		r.packets = nil
+	}
+}

@@ -1,0 +1,62 @@
+package worker
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"rocserv/internal/wire"
+)
+
+// login answers requests until the client opens the tunnel, which is returned,
+// or goes away (nil without an error).
+func (c *client) login() (*wire.Connect, error) {
+	deadline := c.id.start.Add(time.Duration(c.cfg.AuthTimeoutS) * time.Second)
+	c.raw.SetDeadline(deadline)
+	reader := wire.NewReader(c.secure.conn)
+	dialogue := newDialogue(c)
+	for {
+		req, err := reader.Next()
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		c.Log.Debug("request", "request", req.String())
+		if req.IsTunnel() {
+			connect, err := wire.ParseConnect(req)
+			if err == nil {
+				c.raw.SetDeadline(time.Time{})
+				return connect, nil
+			}
+			c.Log.Info("CONNECT refused", "err", err)
+			return nil, c.reply(req, unacceptable())
+		}
+		rep := dialogue.answer(req)
+		req.Clear()
+		if err := c.reply(req, rep); err != nil || rep.Close || req.Close {
+			return nil, err
+		}
+	}
+}
+
+// reply sends a reply with the operator's own headers.
+func (c *client) reply(req *wire.Request, rep *wire.Response) error {
+	for _, line := range c.secure.vhost.HttpHeaders {
+		if f, err := wire.ParseField(line); err == nil {
+			rep.Header = append(rep.Header, f)
+		}
+	}
+	rep.Close = rep.Close || req.Close
+	b, err := rep.Append(nil)
+	if err != nil {
+		return err
+	}
+	_, err = c.secure.conn.Write(b)
+	clear(b) // a cookie may have been in it
+	return err
+}
+
+// unacceptable is the answer to a cookie that is not good (ocserv worker-vpn.c).
+func unacceptable() *wire.Response { return wire.Unauthorized("Cookie is not acceptable") }

@@ -1,0 +1,190 @@
+package worker
+
+import (
+	"strings"
+	"time"
+
+	"rocserv/internal/ipc"
+	"rocserv/internal/wire"
+)
+
+// busyText asks the user to try again: it costs no attempt.
+const busyText = "The server is busy, please try again."
+
+// dialogue is the login as one connection sees it. Clients may use a new
+// connection for every step (AnyConnect does), so what counts is in sec-mod
+// under the SID, which comes back as a cookie; what is here only saves a
+// connection that stays from beginning anew.
+type dialogue struct {
+	c     *client
+	agent wire.Agent
+	user  string // of the login sid stands for, as far as this connection knows
+	sid   []byte
+}
+
+func newDialogue(c *client) *dialogue { return &dialogue{c: c} }
+
+// answer gives the reply to one request that does not open the tunnel.
+func (d *dialogue) answer(req *wire.Request) *wire.Response {
+	d.agent = wire.ParseAgent(req.Header.Get("User-Agent"))
+	if static, ok := wire.FindStatic(req.Path); ok && req.Method == "GET" {
+		return static.Response()
+	}
+	group, ok := d.loginPath(req.Path)
+	switch {
+	case !ok:
+		return wire.NotFound()
+	case req.Method == "GET":
+		return d.ask(wire.Form{Message: wire.PromptBoth, Username: true, Password: true, Group: group}, nil)
+	case req.Method != "POST":
+		return &wire.Response{Status: 405, Close: true}
+	}
+	m, err := wire.ParseAuth(req.Body)
+	if err != nil {
+		d.c.Log.Info("login request refused", "err", err)
+		return &wire.Response{Status: 400, Close: true}
+	}
+	defer m.Clear()
+	if m.GroupSelect == "" {
+		m.GroupSelect = group
+	}
+	switch m.Kind {
+	case wire.AuthLogout:
+		return wire.LoggedOut()
+	case wire.AuthReply:
+		return d.step(req, m)
+	default:
+		return d.ask(wire.Form{Message: wire.PromptBoth, Username: true, Password: true, Group: m.GroupSelect}, nil)
+	}
+}
+
+// loginPath says whether a login may happen at path, and which group the path
+// selects (ocserv's select-group-by-url).
+func (d *dialogue) loginPath(path string) (group string, ok bool) {
+	switch path {
+	case "/", "/auth", "/VPN", "/+webvpn+/index.html":
+		return "", true
+	}
+	v := d.c.secure.vhost
+	if !v.SelectGroupByUrl && !v.CiscoClientCompat {
+		return "", false
+	}
+	name := strings.Trim(path, "/")
+	for _, g := range v.Groups {
+		if strings.EqualFold(g.Name, name) {
+			return g.Name, true
+		}
+	}
+	return "", false
+}
+
+// step takes the answers to a form.
+func (d *dialogue) step(req *wire.Request, m *wire.AuthRequest) *wire.Response {
+	if user := m.Username(); user != "" && (d.sid == nil || user != d.user) {
+		rep, err := d.begin(req, m, user)
+		if err != nil || rep.Status != ipc.AuthStatus_AUTH_MSG || m.Password() == nil {
+			return d.result(rep, err)
+		}
+		d.user, d.sid = user, rep.Sid
+		return d.result(d.c.sec.AuthCont(d.sid, m.Password()))
+	}
+	sid := d.sid
+	if sid == nil {
+		text, err := req.Cookie(wire.CookieContext)
+		if err != nil {
+			return wire.Unauthorized("Authentication failed")
+		}
+		if text == "" {
+			return d.ask(wire.Form{Message: wire.PromptBoth, Username: true, Password: true, Group: m.GroupSelect}, nil)
+		}
+		if sid, err = wire.ParseSID(text); err != nil {
+			return wire.Unauthorized("Authentication failed")
+		}
+	}
+	if m.Answer() == nil {
+		return wire.Unauthorized("No password")
+	}
+	return d.result(d.c.sec.AuthCont(sid, m.Answer()))
+}
+
+// begin starts a login in sec-mod.
+func (d *dialogue) begin(req *wire.Request, m *wire.AuthRequest, user string) (*ipc.AuthReply, error) {
+	return d.c.sec.AuthInit(&ipc.AuthInit{
+		Vhost:          d.c.secure.vhost.Name,
+		User:           user,
+		Group:          d.groupName(m.GroupSelect),
+		UserAgent:      req.Header.Get("User-Agent"),
+		DeviceType:     m.Device.Type,
+		DevicePlatform: m.Device.ID,
+		Hostname:       m.Device.ComputerName,
+	})
+}
+
+// groupName turns what the client chose, value or label, into the group's name;
+// the entry "my default group" into none.
+func (d *dialogue) groupName(chosen string) string {
+	if i := wire.FindOption(d.options(), chosen); i >= 0 {
+		chosen = d.options()[i].Value
+	}
+	if chosen == d.c.secure.vhost.DefaultSelectGroup {
+		return ""
+	}
+	return chosen
+}
+
+// result turns sec-mod's word into a reply.
+func (d *dialogue) result(rep *ipc.AuthReply, err error) *wire.Response {
+	if err != nil {
+		d.c.Log.Error("login failed: no answer of sec-mod", "err", err)
+		return &wire.Response{Status: 503, Reason: "Internal error", Close: true}
+	}
+	switch rep.Status {
+	case ipc.AuthStatus_AUTH_OK:
+		return d.success(rep)
+	case ipc.AuthStatus_AUTH_MSG:
+		d.sid = rep.Sid
+		f := wire.Form{Message: rep.Message, Password: true, Counter: int(rep.PasswordCounter)}
+		if f.Message == "" {
+			f.Message = wire.PromptPassword
+		}
+		return d.ask(f, rep.Sid)
+	case ipc.AuthStatus_AUTH_BUSY:
+		return d.ask(wire.Form{Message: busyText, Error: busyText, Username: d.sid == nil, Password: true}, d.sid)
+	}
+	d.sid = nil
+	return wire.Unauthorized("Authentication failed")
+}
+
+func (d *dialogue) success(rep *ipc.AuthReply) *wire.Response {
+	defer clear(rep.Sid)
+	s := wire.Success{SID: wire.FormatSID(rep.Sid), CertSHA1: d.c.secure.certSHA1}
+	d.sid, d.user = nil, ""
+	return s.Response(d.agent)
+}
+
+// ask gives a form, with the cookie of the login if one is under way.
+func (d *dialogue) ask(f wire.Form, sid []byte) *wire.Response {
+	f.Banner = d.c.secure.vhost.PreLoginBanner
+	if f.Username {
+		f.Groups = d.options()
+	}
+	life := time.Duration(d.c.secure.vhost.CookieTimeoutS) * time.Second
+	text := ""
+	if sid != nil {
+		text = wire.FormatSID(sid)
+	}
+	return wire.AuthResponse(f.Document(d.agent), wire.ContextCookie(text, life))
+}
+
+// options are the groups offered.
+func (d *dialogue) options() []wire.Option {
+	var list []wire.Option
+	v := d.c.secure.vhost
+	if v.DefaultSelectGroup != "" {
+		list = append(list, wire.Option{Value: v.DefaultSelectGroup})
+	}
+	for _, g := range v.Groups {
+		list = append(list, wire.Option{Value: g.Name, Label: g.Label})
+	}
+	return list
+}

@@ -1,0 +1,55 @@
+package worker
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+
+	"rocserv/internal/ipc"
+	"rocserv/internal/rolelog"
+	"rocserv/internal/sandbox"
+)
+
+// The descriptors main starts a worker with, beside 0, 1 and 2.
+const (
+	mainFD   = 3
+	secModFD = 4
+)
+
+// Main is the worker's process: it confines itself, says so, waits for a
+// connection, serves it, and returns the exit status.
+func Main() int {
+	level := new(slog.LevelVar)
+	log := slog.New(rolelog.NewHandler(os.Stderr, level))
+	main, err := ipc.NewConn(mainFD)
+	if err != nil {
+		log.Error("not started by main", "err", err)
+		return 1
+	}
+	sec, err := ipc.NewConn(secModFD)
+	if err != nil {
+		log.Error("not started by main", "err", err)
+		return 1
+	}
+	report, err := sandbox.Prepare(sandbox.Worker)
+	if err != nil {
+		log.Error("cannot be confined", "err", err)
+		return 1
+	}
+	if err := main.Send(ipc.WorkerReadyT, 0, &ipc.WorkerReady{Confinement: report}); err != nil {
+		return 1
+	}
+	err = Serve(Options{Main: main, SecMod: sec, Log: log, Level: level})
+	switch {
+	case err == nil:
+		return 0
+	case errors.Is(err, errProbe):
+		log.Debug("TCP health probe")
+		return 0
+	case errors.Is(err, ipc.ErrViolation):
+		log.Error("channel to main failed", "err", err)
+		return 1
+	}
+	log.Info("connection ended", "err", err)
+	return 0
+}

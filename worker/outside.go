@@ -1,0 +1,51 @@
+package worker
+
+import (
+	"time"
+
+	"rocserv/egress"
+	"rocserv/internal/ipc"
+	"rocserv/netstack/datagram"
+	"rocserv/netstack/gateway"
+)
+
+// Outside is the network beyond the worker.
+type Outside struct {
+	Net      egress.Network
+	Resolver gateway.Resolver
+	SetHost  func(*ipc.HostInfo) // may be nil
+	Trim     func()              // may be nil
+	Close    func()
+}
+
+// OpenOutside makes the network of one client.
+type OpenOutside func(*egress.Policy, *ipc.HostInfo) (Outside, error)
+
+// hostOutside is the host's own sockets.
+func hostOutside(policy *egress.Policy, host *ipc.HostInfo) (Outside, error) {
+	direct := egress.NewDirect(policy, egress.DirectConfig{})
+	resolver := egress.NewResolver(direct, egress.ResolverConfig{
+		Upstreams:  ipc.AddrPorts(host.Resolvers),
+		AAAAFilter: !host.Ipv6Out,
+		Now:        time.Now,
+	})
+	return Outside{
+		Net:      direct,
+		Resolver: resolver,
+		SetHost: func(m *ipc.HostInfo) {
+			resolver.SetUpstreams(ipc.AddrPorts(m.Resolvers))
+			resolver.SetAAAAFilter(!m.Ipv6Out)
+		},
+		Trim: direct.Trim,
+		Close: func() {
+			resolver.Close()
+			direct.Close()
+		},
+	}, nil
+}
+
+func datagramLimits(l *ipc.Limits) datagram.Limits {
+	var d datagram.Limits
+	d.UDP, d.Echo = int(l.UdpFlows), int(l.IcmpFlows)
+	return d
+}

@@ -1,0 +1,327 @@
+package worker
+
+import (
+	"crypto/sha256"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net/netip"
+	"runtime"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+
+	"rocserv/egress"
+	"rocserv/internal/ipc"
+	"rocserv/internal/wire"
+	"rocserv/netstack"
+	"rocserv/netstack/datagram"
+	"rocserv/netstack/gateway"
+	"rocserv/worker/cstp"
+)
+
+// byeTimeout bounds how long the last words to a client may take.
+const byeTimeout = 2 * time.Second
+
+// session is one client's tunnel: its channels, its netstack, its timers.
+type session struct {
+	*client
+	offer   *offer
+	tunnel  tunnel
+	cstp    *cstp.Channel
+	dtls    associations
+	stack   *netstack.Stack
+	relay   *datagram.Relay
+	gateway *gateway.Gateway
+	policy  *egress.Policy
+	outside Outside
+	timers  *timers
+	done    chan ending // capacity 1: the first reason counts
+	stop    chan struct{}
+	closing sync.Once
+}
+
+// ending is why a session ends and what the client is told.
+type ending struct {
+	reason ipc.Reason
+	tell   bool // with a DISCONNECT: the client does not come back by itself
+	text   string
+}
+
+// newSession makes everything a tunnel needs; nothing runs yet but the stack's
+// and the egress' own goroutines.
+func newSession(c *client, o *offer) (*session, error) {
+	s := &session{client: c, offer: o, done: make(chan ending, 1), stop: make(chan struct{})}
+	s.cstp = cstp.New(c.secure.conn, c.raw)
+	s.tunnel.lease = o.lease
+	s.tunnel.cstp.to = s.cstp
+	s.tunnel.putOff = make(chan struct{}, 1)
+	s.dtls = associations{
+		tunnel: &s.tunnel, psk: o.psk, mtu: o.tunnel.MTU.Tunnel, log: c.Log,
+		changed: s.dtlsChanged, shrunk: s.shrink,
+	}
+	host := c.link.hostInfo()
+	var err error
+	if s.policy, err = policyOf(o.cfg, host); err != nil {
+		return nil, err
+	}
+	if s.outside, err = c.Outside(s.policy, host); err != nil {
+		return nil, err
+	}
+	if err := s.makeInner(); err != nil {
+		s.outside.Close()
+		return nil, err
+	}
+	s.timers = newTimers(c.Clock, timeoutsOf(o.cfg, o.mobile, time.UnixMilli(o.rep.LoginUnixMs)), s)
+	return s, nil
+}
+
+// makeInner makes the three parts of the netstack.
+func (s *session) makeInner() error {
+	l, mtu := s.offer.lease, s.offer.tunnel.MTU.Tunnel
+	limits := s.cfg.Limits
+	if limits == nil {
+		limits = new(ipc.Limits)
+	}
+	s.gateway = gateway.New(gateway.Config{
+		Addr4: l.gateway4, Addr6: l.gateway6, Sink: &s.tunnel, Resolver: s.outside.Resolver, MTU: mtu, Now: s.Clock.Now,
+	})
+	s.relay = datagram.New(datagram.Config{
+		Net: s.outside.Net, Sink: &s.tunnel, Gateway4: l.gateway4, Gateway6: l.gateway6, MTU: mtu,
+		Limits: datagramLimits(limits), Now: s.Clock.Now, Log: s.Log,
+	})
+	var addrs []netip.Addr
+	for _, a := range []netip.Addr{l.ipv4, l.ipv6} {
+		if a.IsValid() {
+			addrs = append(addrs, a)
+		}
+	}
+	stack, err := netstack.New(netstack.Config{
+		Addrs: addrs, Gateway4: l.gateway4, Gateway6: l.gateway6, MTU: mtu, Sink: &s.tunnel, Net: s.outside.Net,
+		Limits:     netstack.Limits{Flows: int(limits.TcpFlows), Dials: int(limits.Dials), Buffers: int(limits.BufferBytes)},
+		GatewayTCP: s.gateway.DialTCP, Datagram: s.tunnel.reassembled, Lossless: true, Clock: s.Clock, Log: s.Log,
+	})
+	if err != nil {
+		return err
+	}
+	s.stack = stack
+	s.tunnel.inner = inner{stack: stack, relay: s.relay, gateway: s.gateway}
+	return nil
+}
+
+// run carries packets until the session ends.
+func (s *session) run() {
+	s.tunnel.seen.start(s.Clock.NowMonotonic())
+	s.report()
+	go s.tunnel.runFlusher(s.stop)
+	go s.serve()
+	s.timers.start()
+	e := <-s.done
+	s.goodbye(e)
+	s.close()
+	s.account(e)
+}
+
+// serve reads the CSTP channel.
+func (s *session) serve() {
+	err := s.cstp.Serve(fromCSTP{t: &s.tunnel, disconnect: s.disconnected})
+	e := ending{reason: ipc.Reason_REASON_CONNECTION_LOST}
+	if errors.Is(err, cstp.ErrFrame) {
+		e.reason = ipc.Reason_REASON_ERROR
+	}
+	if !errors.Is(err, io.EOF) {
+		s.Log.Debug("CSTP channel ended", "err", err)
+	}
+	s.finish(e)
+}
+
+// disconnected takes the client's goodbye.
+func (s *session) disconnected(payload []byte) {
+	code, text := wire.ParseDisconnect(payload)
+	reason := ipc.Reason_REASON_TEMPORARY
+	if code.Ends() {
+		reason = ipc.Reason_REASON_USER
+	}
+	s.Log.Info("client disconnects", slog.Int("code", int(code)), slog.String("text", text))
+	s.finish(ending{reason: reason})
+}
+
+// finish ends the session, from any goroutine.
+func (s *session) finish(e ending) {
+	select {
+	case s.done <- e:
+	default:
+	}
+}
+
+// goodbye tells the client, within bounds, that it is not to come back.
+func (s *session) goodbye(e ending) {
+	s.timers.stop()
+	s.raw.SetWriteDeadline(time.Now().Add(byeTimeout)) // frees whoever is parked
+	if e.tell {
+		s.tunnel.cstp.send(wire.Disconnect, wire.AppendDisconnect(nil, e.text))
+	}
+}
+
+// close frees everything. It may be called for a session that never ran.
+func (s *session) close() {
+	s.closing.Do(func() {
+		s.timers.stop()
+		close(s.stop)
+		s.cstp.Close()
+		s.dtls.close()
+		s.stack.Close()
+		s.relay.Close()
+		s.gateway.Close()
+		s.outside.Close()
+	})
+}
+
+// account tells sec-mod and main how it was.
+func (s *session) account(e ending) {
+	up, down := s.tunnel.counters.bytesUp.Load(), s.tunnel.counters.bytesDown.Load()
+	if err := s.sec.FinalStats(up, down, e.reason); err != nil {
+		s.Log.Debug("final statistics", "err", err)
+	}
+	s.link.conn.Send(ipc.SessionStatsT, 0, &ipc.SessionStats{BytesUp: up, BytesDown: down, Reason: e.reason})
+	s.Log.Info("session ended", "reason", reasonText(e.reason), "up", up, "down", down,
+		"spoofed", s.tunnel.counters.spoofed.Load(), "malformed", s.tunnel.counters.malformed.Load())
+}
+
+// report tells main what the tunnel is.
+func (s *session) report() {
+	cs := s.secure.conn.ConnectionState()
+	info := &ipc.SessionInfo{
+		TlsSuite: tls.VersionName(cs.Version) + " " + tls.CipherSuiteName(cs.CipherSuite),
+		Mtu:      uint32(s.offer.tunnel.MTU.Tunnel),
+	}
+	if s.offer.psk != nil {
+		sum := sha256.Sum256(s.offer.psk)
+		info.PskSha256 = sum[:]
+	}
+	if d := s.tunnel.dtls.Load(); d != nil {
+		info.DtlsSuite, info.DtlsPeer = d.ch.Suite(), ipc.PutAddrPort(d.peer)
+	}
+	s.link.conn.Send(ipc.SessionInfoT, 0, info)
+}
+
+// dtlsChanged is told when the channel in use for sending is another one.
+func (s *session) dtlsChanged(d *dtlsLane) {
+	s.stack.SetLossless(d == nil)
+	s.report()
+}
+
+// shrink tells everybody that the tunnel's MTU is smaller than was thought.
+func (s *session) shrink(mtu int) {
+	s.Log.Info("tunnel MTU shrinks", "mtu", mtu)
+	s.stack.SetMTU(mtu)
+	s.relay.SetMTU(mtu)
+	s.gateway.SetMTU(mtu)
+	s.link.conn.Send(ipc.TunMTUT, 0, &ipc.TunMtu{Mtu: uint32(mtu)})
+}
+
+// setHost takes what main found out about the host since.
+func (s *session) setHost(m *ipc.HostInfo) {
+	s.policy.SetHost(hostOf(m))
+	if s.outside.SetHost != nil {
+		s.outside.SetHost(m)
+	}
+}
+
+// What the timers ask of a session.
+
+func (s *session) silent(now tcpip.MonotonicTime) silence {
+	a := &s.tunnel.seen
+	return silence{cstp: a.cstp.look(now), dtls: a.dtls.look(now), data: a.data.look(now), hasDTLS: s.tunnel.dtls.Load() != nil}
+}
+
+func (s *session) askCSTP() { go s.tunnel.cstp.send(wire.DPDReq, nil) }
+
+// askDTLS asks with a full packet: what does not fit the path gets no answer
+// (ocserv worker-vpn.c probes so).
+func (s *session) askDTLS() {
+	if d := s.tunnel.dtls.Load(); d != nil {
+		go d.send(wire.DPDReq, make([]byte, d.limit.Load()))
+	}
+}
+
+func (s *session) quietDTLS() {
+	if d := s.tunnel.dtls.Load(); d != nil {
+		d.quiet.Store(true)
+	}
+}
+
+func (s *session) dropDTLS() {
+	if d := s.tunnel.dtls.Load(); d != nil {
+		s.Log.Info("DTLS channel is dead, going on by CSTP")
+		d.ch.Close()
+	}
+}
+
+func (s *session) reportStats() {
+	s.sec.Stats(s.tunnel.counters.bytesUp.Load(), s.tunnel.counters.bytesDown.Load())
+}
+
+func (s *session) upkeep() (busy bool) {
+	s.relay.Tick(s.Clock.Now())
+	return s.relay.Flows() > 0
+}
+
+// trim gives memory back that traffic has taken (measured: 7 MB after 100 MB of
+// download, 3.5 MB after this).
+func (s *session) trim() {
+	s.cstp.Trim()
+	if d := s.tunnel.dtls.Load(); d != nil {
+		d.mu.Lock()
+		d.ch.Trim()
+		d.mu.Unlock()
+	}
+	s.tunnel.upMu.Lock()
+	s.gateway.Trim()
+	s.tunnel.tcp = nil
+	s.tunnel.upMu.Unlock()
+	s.stack.Trim()
+	if s.outside.Trim != nil {
+		s.outside.Trim()
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	if m.HeapSys-m.HeapReleased > 3<<20 { // a worker that did nothing is not worth the collection
+		debug.FreeOSMemory()
+	}
+}
+
+func (s *session) end(reason ipc.Reason, text string) {
+	tell := reason == ipc.Reason_REASON_IDLE_TIMEOUT || reason == ipc.Reason_REASON_SESSION_TIMEOUT
+	s.finish(ending{reason: reason, tell: tell, text: text})
+}
+
+// reasonText is ocserv's word for a reason.
+func reasonText(r ipc.Reason) string {
+	switch r {
+	case ipc.Reason_REASON_USER:
+		return "user disconnected"
+	case ipc.Reason_REASON_TEMPORARY:
+		return "anyconnect client disconnected"
+	case ipc.Reason_REASON_SERVER:
+		return "server disconnected"
+	case ipc.Reason_REASON_IDLE_TIMEOUT:
+		return "idle timeout"
+	case ipc.Reason_REASON_DPD_TIMEOUT:
+		return "DPD timeout"
+	case ipc.Reason_REASON_SESSION_TIMEOUT:
+		return "session timeout"
+	case ipc.Reason_REASON_HEALTH_PROBE:
+		return "TCP health probe"
+	case ipc.Reason_REASON_REPLACED:
+		return "replaced by a newer connection"
+	case ipc.Reason_REASON_CONNECTION_LOST:
+		return "connection lost"
+	case ipc.Reason_REASON_ERROR:
+		return "unspecified error"
+	}
+	return "unspecified"
+}

@@ -1,0 +1,136 @@
+package worker
+
+import (
+	"crypto/sha1"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"rocserv/internal/ipc"
+)
+
+const handshakeTimeout = 30 * time.Second
+
+// exporterLabel is that of the DTLS channel's key (openconnect gnutls-dtls.c,
+// ocserv common.h); there is no context, and the key has 32 bytes.
+const exporterLabel = "EXPORTER-openconnect-psk"
+
+// secured is a connection after its TLS handshake.
+type secured struct {
+	conn     *tls.Conn
+	vhost    *ipc.Vhost
+	certSHA1 [sha1.Size]byte // of the certificate presented
+}
+
+// errProbe is the end of a connection whose client said nothing: a health probe.
+var errProbe = errors.New("connection closed without a byte")
+
+// handshake does the TLS handshake. The key stays in sec-mod, which is asked
+// for the one signature it takes.
+func (c *client) handshake() error {
+	base := &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		c.secure.vhost = c.vhostFor(hello.ServerName)
+		return c.tlsConfig(c.secure.vhost)
+	}}
+	c.secure.conn = tls.Server(c.raw, base)
+	c.raw.SetDeadline(time.Now().Add(handshakeTimeout))
+	err := c.secure.conn.Handshake()
+	c.raw.SetDeadline(time.Time{})
+	if errors.Is(err, io.EOF) {
+		return errProbe
+	}
+	if err != nil {
+		return fmt.Errorf("TLS handshake: %w", err)
+	}
+	return nil
+}
+
+// vhostFor selects by server name as ocserv does: the whole name in any case,
+// and the default vhost for everything else.
+func (c *client) vhostFor(name string) *ipc.Vhost {
+	name = strings.TrimSuffix(strings.ToLower(name), ".")
+	for _, v := range c.cfg.Vhosts[1:] {
+		if v.Name == name {
+			return v
+		}
+	}
+	return c.cfg.Vhosts[0]
+}
+
+// tlsConfig is that of one vhost.
+func (c *client) tlsConfig(v *ipc.Vhost) (*tls.Config, error) {
+	certs := make([]*tls.Certificate, 0, len(v.Chains))
+	for _, chain := range v.Chains {
+		cert, err := c.certificate(v.Name, chain)
+		if err != nil {
+			return nil, err
+		}
+		certs = append(certs, cert)
+	}
+	if len(certs) == 0 {
+		return nil, errors.New("no certificate")
+	}
+	cfg := &tls.Config{
+		GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			cert := certs[0]
+			for _, other := range certs {
+				if hello.SupportsCertificate(other) == nil {
+					cert = other
+					break
+				}
+			}
+			c.secure.certSHA1 = sha1.Sum(cert.Certificate[0])
+			return cert, nil
+		},
+		NextProtos: []string{"http/1.1"},
+		MinVersion: tls.VersionTLS12,
+		MaxVersion: tls.VersionTLS13,
+		// One packet is one record: crypto/tls would cut the first ones to
+		// the size of a TCP segment.
+		DynamicRecordSizingDisabled: true,
+		// openconnect never resumes; see CHANGELOG for when workers will share state.
+		SessionTicketsDisabled: true,
+	}
+	if t := v.Tls; t != nil {
+		cfg.MinVersion = max(uint16(t.MinVersion), tls.VersionTLS12)
+		if t.MaxVersion != 0 {
+			cfg.MaxVersion = uint16(t.MaxVersion)
+		}
+		for _, s := range t.Suites {
+			cfg.CipherSuites = append(cfg.CipherSuites, uint16(s))
+		}
+		for _, g := range t.Curves {
+			cfg.CurvePreferences = append(cfg.CurvePreferences, tls.CurveID(g))
+		}
+	}
+	return cfg, nil
+}
+
+// certificate is a chain whose key sec-mod holds.
+func (c *client) certificate(vhost string, chain *ipc.Chain) (*tls.Certificate, error) {
+	if len(chain.Der) == 0 {
+		return nil, errors.New("empty certificate chain")
+	}
+	leaf, err := x509.ParseCertificate(chain.Der[0])
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Certificate{
+		Certificate: chain.Der,
+		Leaf:        leaf,
+		PrivateKey:  c.sec.Signer(vhost, chain.KeyIndex, leaf.PublicKey),
+	}, nil
+}
+
+// exportPSK is the key of the DTLS channel that goes with this connection. For
+// TLS 1.2 without extended master secret, which is what openconnect built on
+// GnuTLS speaks, it needs the setting tlsunsafeekm (go.mod; doc/protocol.md
+// says why that is safe here).
+func (s *secured) exportPSK() ([]byte, error) {
+	cs := s.conn.ConnectionState()
+	return cs.ExportKeyingMaterial(exporterLabel, nil, 32)
+}
