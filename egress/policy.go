@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 
 	"github.com/gaissmai/bart"
+
+	"rocserv/egress/match"
 )
 
 // PolicyConfig is what the operator and the host say about destinations.
@@ -25,7 +27,24 @@ type PolicyConfig struct {
 	// ones; their lengths are those of RFC 6052 section 2.2.
 	NAT64 []netip.Prefix
 
+	// Rules are what egress-allow and egress-deny say, in order: the first that
+	// holds decides. Who has none of them is judged by the profile.
+	Rules []Rule
+
+	// Access is what ocserv's restrictions leave; nil: no restriction.
+	Access *Access
+
+	// Names are the names of addresses, for rules with domains; nil: none known.
+	Names *Names
+
 	Host Host
+}
+
+// Rule is one line of egress-allow or egress-deny.
+type Rule struct {
+	match.Rule
+	Allow bool
+	Text  string // as the operator wrote it
 }
 
 // Host is what a confined worker cannot find out itself. It changes while the
@@ -46,9 +65,15 @@ type Host struct {
 // among them, naming a private network does not open the host's own address in
 // it, and 0.0.0.0/0 opens nothing that has a line of its own in the tables.
 // What is opened must be named as narrowly as it was closed.
+//
+// What the hard tier lets pass must pass the restrictions of Access, and then
+// the Rules, which can open the private tier and close anything. They never
+// open the hard tier.
 type Policy struct {
-	mu  sync.Mutex // serialises changes
-	cfg PolicyConfig
+	mu     sync.Mutex // serialises changes
+	cfg    PolicyConfig
+	list   *match.Table // of cfg.Rules; nil: none
+	access *access      // nil: no restriction
 
 	rules atomic.Pointer[rules]
 }
@@ -67,7 +92,16 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 		}
 	}
 	p := &Policy{cfg: cfg}
-	p.rules.Store(newRules(&p.cfg))
+	var err error
+	if p.list, err = listOf(cfg.Rules); err != nil {
+		return nil, fmt.Errorf("egress: %w", err)
+	}
+	if cfg.Access != nil {
+		if p.access, err = newAccess(cfg.Access); err != nil {
+			return nil, fmt.Errorf("egress: %w", err)
+		}
+	}
+	p.rules.Store(p.newRules())
 	return p, nil
 }
 
@@ -77,7 +111,7 @@ func (p *Policy) SetHost(h Host) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cfg.Host = h
-	p.rules.Store(newRules(&p.cfg))
+	p.rules.Store(p.newRules())
 }
 
 // SetOwnAddrs replaces the addresses of the host's interfaces only.
@@ -85,7 +119,7 @@ func (p *Policy) SetOwnAddrs(addrs []netip.Addr) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cfg.Host.OwnAddrs = addrs
-	p.rules.Store(newRules(&p.cfg))
+	p.rules.Store(p.newRules())
 }
 
 // Check judges a destination: nil, or a Denied. It allocates nothing.
@@ -96,15 +130,52 @@ func (p *Policy) Check(proto Proto, dst netip.AddrPort) error {
 	return nil
 }
 
+// Explain is Check, and says which of the Rules decided, -1: none of them.
+func (p *Policy) Explain(proto Proto, dst netip.AddrPort) (rule int, err error) {
+	r := p.rules.Load()
+	d := r.check(proto, dst)
+	rule = match.None
+	if (d == 0 || d == DeniedRule) && r.list != nil {
+		rule = r.list.Find(uint8(proto), dst.Addr().Unmap(), dst.Port(), r.namesOf(dst.Addr().Unmap()))
+	}
+	if d != 0 {
+		return rule, d
+	}
+	return rule, nil
+}
+
 // rules is a snapshot of a policy.
 type rules struct {
 	table     bart.Table[Denied] // value 0: opened by egress-allow-unsafe
 	listeners map[netip.AddrPort]struct{}
 	nat64     []netip.Prefix // longest first
+
+	list   *match.Table
+	lines  []Rule // what list was made of
+	names  *Names // nil: no rule asks for any
+	access *access
 }
 
-func newRules(cfg *PolicyConfig) *rules {
-	r := &rules{listeners: make(map[netip.AddrPort]struct{}, len(cfg.Host.Listeners))}
+func listOf(lines []Rule) (*match.Table, error) {
+	if len(lines) == 0 {
+		return nil, nil
+	}
+	where := make([]match.Rule, len(lines))
+	for i := range lines {
+		where[i] = lines[i].Rule
+	}
+	return match.New(where)
+}
+
+func (p *Policy) newRules() *rules {
+	cfg := &p.cfg
+	r := &rules{
+		listeners: make(map[netip.AddrPort]struct{}, len(cfg.Host.Listeners)),
+		list:      p.list, lines: cfg.Rules, access: p.access,
+	}
+	if p.list != nil && p.list.Named() {
+		r.names = cfg.Names
+	}
 	if cfg.Internet {
 		r.insert(privateTier)
 	}
@@ -174,9 +245,7 @@ func (r *rules) insertBroadcast(p netip.Prefix) {
 	r.table.Insert(netip.PrefixFrom(netip.AddrFrom4(last), 32), DeniedBroadcast)
 }
 
-// check is the order of the rules. Lists of a user or group, which can open
-// the private tier by protocol and port, will stand between judge and the
-// private tier's verdict; they can never open the hard tier.
+// check is the order of the rules.
 func (r *rules) check(proto Proto, dst netip.AddrPort) Denied {
 	switch proto {
 	case TCP, UDP, ICMP, ICMPv6:
@@ -191,30 +260,56 @@ func (r *rules) check(proto Proto, dst netip.AddrPort) Denied {
 		// No packet carries a zone, and no client knows the host's interfaces.
 		return DeniedZone
 	}
-	return r.judge(a.Unmap(), dst.Port())
+	return r.judge(proto, a.Unmap(), dst.Port())
 }
 
 // judge looks at the address itself and at every IPv4 address it stands for.
-func (r *rules) judge(a netip.Addr, port uint16) Denied {
-	if d := r.lookup(a, port); d != 0 || a.Is4() {
+func (r *rules) judge(proto Proto, a netip.Addr, port uint16) Denied {
+	names := r.namesOf(a)
+	if d := r.lookup(proto, a, port, names); d != 0 {
 		return d
 	}
-	var buf [maxReadings]netip.Addr
-	for _, v4 := range r.embedded(a, &buf) {
-		if d := r.lookup(v4, port); d != 0 {
-			return d
+	if a.Is6() {
+		var buf [maxReadings]netip.Addr
+		for _, v4 := range r.embedded(a, &buf) {
+			if d := r.lookup(proto, v4, port, names); d != 0 {
+				return d
+			}
 		}
+	}
+	if r.access != nil {
+		return r.access.check(proto, a, port)
 	}
 	return 0
 }
 
-func (r *rules) lookup(a netip.Addr, port uint16) Denied {
+func (r *rules) namesOf(a netip.Addr) []string {
+	if r.names == nil {
+		return nil
+	}
+	return r.names.Of(a)
+}
+
+// lookup judges one address: the hard tier, the rules, and where none of them
+// holds, the profile.
+func (r *rules) lookup(proto Proto, a netip.Addr, port uint16, names []string) Denied {
 	d, listed := r.table.Lookup(a)
-	if listed || len(r.listeners) == 0 {
+	switch {
+	case d != 0 && d.Hard():
+		return d
+	case !listed && len(r.listeners) > 0:
+		if _, own := r.listeners[netip.AddrPortFrom(a, port)]; own {
+			return DeniedListener
+		}
+	}
+	if r.list == nil {
 		return d
 	}
-	if _, own := r.listeners[netip.AddrPortFrom(a, port)]; own {
-		return DeniedListener
+	switch i := r.list.Find(uint8(proto), a, port, names); {
+	case i == match.None:
+		return d
+	case r.lines[i].Allow:
+		return 0
 	}
-	return 0
+	return DeniedRule
 }

@@ -7,8 +7,8 @@ import "net/netip"
 type Denied uint8
 
 // The refusals. Up to DeniedHost they are the hard tier, which only
-// egress-allow-unsafe opens; after it comes the private tier, which the profile
-// "internet" denies.
+// egress-allow-unsafe opens; after it come the private tier, which the profile
+// "internet" denies, and what the operator says of users.
 const (
 	DeniedInvalid     Denied = iota + 1 // no address at all
 	DeniedProtocol                      // neither TCP, UDP nor ICMP
@@ -28,6 +28,11 @@ const (
 	DeniedShared        // carrier-grade NAT
 	DeniedSpecial       // IETF protocol assignments, benchmarking
 	DeniedDocumentation // TEST-NETs and their like
+
+	DeniedRule    // egress-deny
+	DeniedRoute   // not among the routes of a user who is restricted to them
+	DeniedNoRoute // a no-route of such a user
+	DeniedPort    // restrict-user-to-ports
 )
 
 var deniedText = [...]string{
@@ -48,6 +53,10 @@ var deniedText = [...]string{
 	DeniedShared:        "shared address space",
 	DeniedSpecial:       "special-purpose address",
 	DeniedDocumentation: "documentation address",
+	DeniedRule:          "egress-deny",
+	DeniedRoute:         "restrict-user-to-routes",
+	DeniedNoRoute:       "no-route of a restricted user",
+	DeniedPort:          "restrict-user-to-ports",
 }
 
 // String names the line, without what refused.

@@ -113,7 +113,7 @@ func sessionConfig(c *config.Config, v *config.Vhost, u *config.User, a session.
 		RestrictToRoutes: u.RestrictToRoutes, PortsDeny: u.PortsDeny,
 		RxBytesPerS: u.RxPerSec, TxBytesPerS: u.TxPerSec, NetPriority: int32(u.NetPriority),
 		TryMtuDiscovery: v.TryMTUDiscovery, OutputBuffer: uint32(v.OutputBuffer),
-		Egress: &ipc.EgressPolicy{Internet: c.Global.EgressInternetOnly},
+		Egress: egressOf(&c.Global, u),
 	}
 	if u.Hostname != "" {
 		m.Hostname = u.Hostname
@@ -129,9 +129,6 @@ func sessionConfig(c *config.Config, v *config.Vhost, u *config.User, a session.
 	}
 	for _, p := range u.Ports {
 		m.Ports = append(m.Ports, &ipc.PortRule{Proto: p.Proto, Port: uint32(p.Port)})
-	}
-	for _, p := range c.Global.EgressAllowUnsafe {
-		m.Egress.AllowUnsafe = append(m.Egress.AllowUnsafe, ipc.PutPrefix(p))
 	}
 	return m
 }

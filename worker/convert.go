@@ -93,15 +93,6 @@ func timeoutsOf(cfg *ipc.SessionConfig, mobile bool, login time.Time) timeouts {
 	return t
 }
 
-func policyOf(cfg *ipc.SessionConfig, host *ipc.HostInfo) (*egress.Policy, error) {
-	p := egress.PolicyConfig{Host: hostOf(host)}
-	if cfg.Egress != nil {
-		p.Internet = cfg.Egress.Internet
-		p.AllowUnsafe = ipc.Prefixes(cfg.Egress.AllowUnsafe)
-	}
-	return egress.NewPolicy(p)
-}
-
 func hostOf(m *ipc.HostInfo) egress.Host {
 	h := egress.Host{OwnNets: ipc.Prefixes(m.OwnNets), Denied: ipc.Prefixes(m.Denied)}
 	for _, n := range h.OwnNets {

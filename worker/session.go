@@ -37,6 +37,7 @@ type session struct {
 	relay   *datagram.Relay
 	gateway *gateway.Gateway
 	policy  *egress.Policy
+	names   *egress.Names
 	outside Outside
 	timers  *timers
 	done    chan ending // capacity 1: the first reason counts
@@ -54,7 +55,7 @@ type ending struct {
 // newSession makes everything a tunnel needs; nothing runs yet but the stack's
 // and the egress' own goroutines.
 func newSession(c *client, o *offer) (*session, error) {
-	s := &session{client: c, offer: o, done: make(chan ending, 1), stop: make(chan struct{})}
+	s := &session{client: c, offer: o, done: make(chan ending, 1), stop: make(chan struct{}), names: egress.NewNames(nil)}
 	s.cstp = cstp.New(c.secure.conn, c.raw)
 	s.tunnel.lease = o.lease
 	s.tunnel.cstp.to = s.cstp
@@ -65,7 +66,7 @@ func newSession(c *client, o *offer) (*session, error) {
 	}
 	host := c.link.hostInfo()
 	var err error
-	if s.policy, err = policyOf(o.cfg, host); err != nil {
+	if s.policy, err = policyOf(o.cfg, host, s.names); err != nil {
 		return nil, err
 	}
 	if s.outside, err = c.Outside(s.policy, host); err != nil {

@@ -29,7 +29,7 @@ func (c *Config) Effective() []Setting {
 	for i, v := range c.Vhosts {
 		t := target{global: &c.Global, vhost: v, user: &v.User, draft: &draft{}}
 		for _, o := range table {
-			if o.Status == Gone || o.Scope == ScopeUserOnly || i > 0 && o.Scope < ScopeVhost {
+			if o.Status == Gone || o.Scope == ScopeUserOnly || o.Into != "" || i > 0 && o.Scope < ScopeVhost {
 				continue
 			}
 			line := c.lines[place{v.Name, o.Name}]

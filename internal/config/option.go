@@ -17,6 +17,7 @@ type Option struct {
 	Ours    bool   // not an option of ocserv, which skips it with a warning
 	Secret  bool   // read by sec-mod only
 	Alias   string // the name this one stands for
+	Into    string // the list that this one adds to; its order is that of all such lines
 
 	most int64 // of a number: larger ones are lowered to it; 0: what 32 bits hold
 
@@ -50,6 +51,7 @@ const (
 	MethodText   Type = "method, or method[key=value,...]"
 	GroupText    Type = "name, or name[friendly name]"
 	PortList     Type = "tcp(443), udp(53), icmp(), or !(...)"
+	RuleText     Type = "network, domain or any, then perhaps tcp(443), udp(8000-8080), icmp()"
 	Priorities   Type = "GnuTLS priority string"
 )
 
@@ -102,7 +104,7 @@ func (s Status) String() string {
 // Options returns the table, in the order of the reference. Every call makes a new one.
 func Options() []Option {
 	rows := processOptions()
-	for _, part := range [][]Option{serverOptions(), vhostOptions(), loginOptions(), userOptions(), networkOptions(), oldOptions()} {
+	for _, part := range [][]Option{serverOptions(), vhostOptions(), loginOptions(), userOptions(), networkOptions(), egressOptions(), oldOptions()} {
 		rows = append(rows, part...)
 	}
 	return rows

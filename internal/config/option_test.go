@@ -48,7 +48,7 @@ func TestTable(t *testing.T) {
 		if o.Status == InEffect && o.at == nil && o.set == nil {
 			t.Errorf("%s: in effect, but it goes nowhere", o.Name)
 		}
-		if o.set != nil && o.at == nil && o.get == nil && o.Status != Gone && o.Name != "syslog-facility" && o.Name != "ipv4-netmask" {
+		if o.set != nil && o.at == nil && o.get == nil && o.Into == "" && o.Status != Gone && o.Name != "syslog-facility" && o.Name != "ipv4-netmask" {
 			t.Errorf("%s: cannot be shown", o.Name)
 		}
 		if o.List && o.Default != "" {
@@ -101,6 +101,8 @@ func checkField(t *testing.T, o Option) {
 		fits = field == reflect.TypeFor[[]string]()
 	case Text, Raw, File, Folder, Priorities:
 		fits = field == reflect.TypeFor[string]() || field == reflect.TypeFor[[]string]() || field == reflect.TypeFor[Secret]() || o.set != nil
+	case RuleText:
+		fits = field == reflect.TypeFor[[]EgressRule]()
 	case PortList:
 		fits = field == reflect.TypeFor[[]Port]()
 	}
@@ -121,11 +123,11 @@ func TestEveryOption(t *testing.T) {
 	value := map[Type]string{
 		Bool: "true", Number: "3", Seconds: "3", Milliseconds: "3", Bytes: "3", PortNumber: "443", Text: "x", Raw: "X: y", File: "/x", Folder: "/x",
 		Hosts: "192.0.2.1", Address: "192.0.2.1", Network4: "192.0.2.0/24", Mask4: "255.255.255.0", Network6: "2001:db8::/32", Route: "192.0.2.0/24",
-		Prefixes: "192.0.2.0/24", MethodText: "radius[config=/x]", GroupText: "x", PortList: "tcp(1)", Priorities: "NORMAL",
+		Prefixes: "192.0.2.0/24", MethodText: "radius[config=/x]", GroupText: "x", PortList: "tcp(1)", RuleText: "192.0.2.0/24 tcp(1)", Priorities: "NORMAL",
 	}
 	special := map[string]string{
 		"auth": "plain[passwd=/x]", "syslog-facility": "user", "rekey-method": "ssl", "egress-profile": "lan", "max-same-clients-policy": "reject",
-		"net-priority": "3", "enable-auth": "gssapi", "explicit-ipv6": "2001:db8::1", "cert-user-oid": "2.5.4.3", "match-tls-dtls-ciphers": "false",
+		"net-priority": "3", "egress-rule": "deny any", "enable-auth": "gssapi", "explicit-ipv6": "2001:db8::1", "cert-user-oid": "2.5.4.3", "match-tls-dtls-ciphers": "false",
 	}
 	for _, o := range Options() {
 		v := special[o.Name]

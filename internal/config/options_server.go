@@ -166,11 +166,5 @@ func serverOptions() []Option {
 		{Name: "sec-mod-db-cleanup-time", Type: Seconds, Default: "0", Scope: ScopeGlobal, Status: NoEffect, Quiet: true,
 			Meaning: "how often expired sessions are looked for",
 			Note:    "each session ends at its own time"},
-		{Name: "egress-profile", Type: Text, Default: "lan", Scope: ScopeGlobal, Ours: true,
-			Meaning: "where clients may go: lan (the internet and private networks) or internet (no private networks)",
-			set:     setEgressProfile, get: getEgressProfile},
-		{Name: "egress-allow-unsafe", Type: Prefixes, List: true, Scope: ScopeGlobal, Ours: true,
-			Meaning: "networks clients may reach though they are the server's own: loopback, link-local, the host's addresses, metadata services",
-			at:      func(t *target) any { return &t.global.EgressAllowUnsafe }},
 	}
 }

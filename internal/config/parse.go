@@ -233,6 +233,10 @@ func (u User) clone() User {
 	u.SplitDNS = slices.Clone(u.SplitDNS)
 	u.Routes, u.NoRoutes, u.IRoutes = slices.Clone(u.Routes), slices.Clone(u.NoRoutes), slices.Clone(u.IRoutes)
 	u.DNS, u.NBNS = slices.Clone(u.DNS), slices.Clone(u.NBNS)
+	u.EgressRules = slices.Clone(u.EgressRules)
+	for i := range u.EgressRules {
+		u.EgressRules[i].Ports = slices.Clone(u.EgressRules[i].Ports)
+	}
 	return u
 }
 
@@ -272,6 +276,9 @@ func (p *parser) allows(o *Option) bool {
 // and in a per-user file the first value does it, so that the file's list
 // replaces the one before. done means that nothing is to be added.
 func (p *parser) cleared(o *Option, it item) (done bool) {
+	if o.Into != "" {
+		o = p.options[o.Into]
+	}
 	n, empty := list(o, &p.to)
 	if p.perUser && !p.began[o.Name] {
 		p.began[o.Name] = true

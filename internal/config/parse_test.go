@@ -168,8 +168,7 @@ func TestFatal(t *testing.T) {
 		{"no-route default", least + "no-route = default\n", []string{"test.conf:8: 'no-route' cannot be 'default'"}},
 		{"dns", least + "dns = local\ndns = foo\n", []string{"test.conf:8: the 'local' DNS keyword is no longer supported.", "test.conf:9: dns: 'foo' is not an IP address"}},
 		{"ports", least + "restrict-user-to-ports = tcp(443\n", []string{
-			"test.conf:8: cannot parse restrict-user-to-ports: 'tcp(443' is not protocol(port)",
-			"test.conf:8: 'restrict-user-to-ports' is not supported yet: clients would reach every port"}},
+			"test.conf:8: cannot parse restrict-user-to-ports: 'tcp(443' is not protocol(port)"}},
 		{"clear text", least + "listen-clear-file = /x\n", []string{"test.conf:8: the 'listen-clear-file' option was removed in ocserv 1.1.2"}},
 		{"svc", least + "cisco-svc-client-compat = true\nudp-port = 8443\n", []string{"test.conf: 'cisco-svc-client-compat' needs 'udp-port' to be 443 or 0"}},
 		{"svc 443", least + "cisco-svc-client-compat = true\nudp-port = 443\n", nil},
@@ -206,10 +205,9 @@ func TestFatal(t *testing.T) {
 // only if it is switched on.
 func TestRefused(t *testing.T) {
 	for line, refused := range map[string]bool{
-		"restrict-user-to-routes = true": true, "restrict-user-to-routes = false": false,
-		"restrict-user-to-ports = tcp(443)": true,
-		"deny-roaming = yes":                false,
-		"camouflage = true":                 true, "camouflage = false": false,
+		"restrict-user-to-routes = true": false,
+		"deny-roaming = yes":             false,
+		"camouflage = true":              true, "camouflage = false": false,
 		"listen-proxy-proto = true": true, "connect-script = /x": true, "connect-script =": false,
 		"listen-netns = x": true, "isolate-workers = true": false, "iroute = 1.2.3.0/24": false,
 	} {

@@ -88,24 +88,6 @@ func setPriorities(_ *parser, t *target, it item) {
 	t.draft.priorities = it.line > 0
 }
 
-func setEgressProfile(p *parser, t *target, it item) {
-	switch it.text {
-	case "lan":
-		t.global.EgressInternetOnly = false
-	case "internet":
-		t.global.EgressInternetOnly = true
-	default:
-		p.errorf(it.line, "'egress-profile' is lan or internet, not '%s'", it.text)
-	}
-}
-
-func getEgressProfile(t *target) []string {
-	if t.global.EgressInternetOnly {
-		return []string{"internet"}
-	}
-	return []string{"lan"}
-}
-
 func setSameClientsPolicy(p *parser, t *target, it item) {
 	switch it.text {
 	case "reject":

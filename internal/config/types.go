@@ -54,24 +54,23 @@ type Global struct {
 	LogLevel    int // 0-9
 	Device      string
 
-	Isolate            bool // isolate-workers
-	LimitWorkerMemory  bool
-	MaxClients         int // 0: what pids, files and memory allow
-	ListenProxyProto   bool
-	RateLimit          time.Duration // rate-limit-ms
-	Drain              time.Duration // server-drain-ms
-	AuthTimeout        time.Duration
-	MaxBanScore        int // 0: off
-	BanTime            time.Duration
-	BanResetTime       time.Duration
-	BanPointsPassword  int
-	BanPointsConnect   int
-	ConnectScript      string
-	DisconnectScript   string
-	HostUpdateScript   string
-	ExitOnSecModDeath  bool
-	EgressAllowUnsafe  []netip.Prefix
-	EgressInternetOnly bool // egress-profile = internet
+	Isolate           bool // isolate-workers
+	LimitWorkerMemory bool
+	MaxClients        int // 0: what pids, files and memory allow
+	ListenProxyProto  bool
+	RateLimit         time.Duration // rate-limit-ms
+	Drain             time.Duration // server-drain-ms
+	AuthTimeout       time.Duration
+	MaxBanScore       int // 0: off
+	BanTime           time.Duration
+	BanResetTime      time.Duration
+	BanPointsPassword int
+	BanPointsConnect  int
+	ConnectScript     string
+	DisconnectScript  string
+	HostUpdateScript  string
+	ExitOnSecModDeath bool
+	EgressAllowUnsafe []netip.Prefix
 }
 
 // Vhost is a virtual host: what can differ by TLS server name.
@@ -188,6 +187,8 @@ type User struct {
 	DNS               []netip.Addr
 	NBNS              []netip.Addr
 	NoUDP             bool
+	EgressInternet    bool // egress-profile = internet
+	EgressRules       []EgressRule
 
 	// Only in per-user and per-group files.
 	IRoutes      []netip.Prefix

@@ -121,18 +121,18 @@ func TestUserNetworks(t *testing.T) {
 // A file that is wrong anywhere is wrong altogether.
 func TestUserFileFails(t *testing.T) {
 	for file, want := range map[string]string{
-		"dpd = 1\nfoo\n":                      "alice:2: neither 'key = value' nor a section",
-		"[vhost:x]\nno-udp = true\n":          "alice:1: a section in a file that has none",
-		"route = 10.0.0.0\n":                  "alice:1: route '10.0.0.0' is missing a /prefix, use address/prefix",
-		"iroute = default\n":                  "alice:1: 'iroute' cannot be 'default'",
-		"dns = local\n":                       "alice:1: the 'local' DNS keyword is no longer supported.",
-		"explicit-ipv4 = x\n":                 "alice:1: 'x' is not an IPv4 address",
-		"explicit-ipv4 = fd00::1\n":           "alice:1: 'fd00::1' is not an IPv4 address",
-		"explicit-ipv6 = 10.0.0.1\n":          "alice:1: '10.0.0.1' is not an IPv6 address",
-		"restrict-user-to-routes = true\n":    "alice:1: 'restrict-user-to-routes' is not supported yet: clients would reach everything",
-		"restrict-user-to-ports = tcp(443)\n": "alice:1: 'restrict-user-to-ports' is not supported yet: clients would reach every port",
-		"dpd = 1\x00\n":                       "alice:1: line holds a control character",
-		strings.Repeat("#", MaxUserFile+1):    "alice: the file is larger than 1048576 bytes",
+		"dpd = 1\nfoo\n":                     "alice:2: neither 'key = value' nor a section",
+		"[vhost:x]\nno-udp = true\n":         "alice:1: a section in a file that has none",
+		"route = 10.0.0.0\n":                 "alice:1: route '10.0.0.0' is missing a /prefix, use address/prefix",
+		"iroute = default\n":                 "alice:1: 'iroute' cannot be 'default'",
+		"dns = local\n":                      "alice:1: the 'local' DNS keyword is no longer supported.",
+		"explicit-ipv4 = x\n":                "alice:1: 'x' is not an IPv4 address",
+		"explicit-ipv4 = fd00::1\n":          "alice:1: 'fd00::1' is not an IPv4 address",
+		"explicit-ipv6 = 10.0.0.1\n":         "alice:1: '10.0.0.1' is not an IPv6 address",
+		"restrict-user-to-ports = tcp(443\n": "alice:1: cannot parse restrict-user-to-ports: 'tcp(443' is not protocol(port)",
+		"egress-deny = 10.0.0.256\n":         "alice:1: egress-deny: '10.0.0.256' is no network, no address and no domain",
+		"dpd = 1\x00\n":                      "alice:1: line holds a control character",
+		strings.Repeat("#", MaxUserFile+1):   "alice: the file is larger than 1048576 bytes",
 	} {
 		u, problems, err := ParseUserFile("alice", []byte(file), baseUser(t))
 		var e *Error

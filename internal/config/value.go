@@ -124,6 +124,8 @@ func list(o *Option, t *target) (n int, empty func()) {
 		return len(*f), func() { *f = nil }
 	case *[]Method:
 		return len(*f), func() { *f = nil }
+	case *[]EgressRule:
+		return len(*f), func() { *f = nil }
 	default:
 		panic(fmt.Sprintf("config: internal error: option %s: %T is no list", o.Name, f))
 	}

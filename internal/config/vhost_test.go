@@ -184,7 +184,7 @@ min-reauth-time = 7
 			"Strict-Transport-Security: max-age=31536000 ; includeSubDomains", `X-Q: "quoted"`})},
 		{"select-group", slices.Equal(v.SelectGroups, []Group{{"group1", ""}, {"group2", "My special group"}})},
 		{"egress-allow-unsafe", slices.Equal(stringsOf(g.EgressAllowUnsafe), []string{"127.0.0.0/8", "192.0.2.9/32", "::1/128"})},
-		{"egress-profile", g.EgressInternetOnly},
+		{"egress-profile", c.Vhosts[0].User.EgressInternet},
 		{"exit-on-secmod-death", g.ExitOnSecModDeath},
 		{"max-same-clients-policy", u.ReplaceOldest},
 		{"banner", v.Banner == "Welcome home"},

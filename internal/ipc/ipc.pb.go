@@ -3576,6 +3576,7 @@ type EgressPolicy struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Internet      bool                   `protobuf:"varint,1,opt,name=internet,proto3" json:"internet,omitempty"`                         // profile internet: private addresses are denied
 	AllowUnsafe   [][]byte               `protobuf:"bytes,2,rep,name=allow_unsafe,json=allowUnsafe,proto3" json:"allow_unsafe,omitempty"` // Prefix: opened out of the hard tier
+	Rules         []*EgressRule          `protobuf:"bytes,3,rep,name=rules,proto3" json:"rules,omitempty"`                                // the first that holds decides
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3622,6 +3623,196 @@ func (x *EgressPolicy) GetAllowUnsafe() [][]byte {
 		return x.AllowUnsafe
 	}
 	return nil
+}
+
+func (x *EgressPolicy) GetRules() []*EgressRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+// EgressRule is a line of egress-allow or egress-deny.
+type EgressRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Allow         bool                   `protobuf:"varint,1,opt,name=allow,proto3" json:"allow,omitempty"`
+	Where         *Destination           `protobuf:"bytes,2,opt,name=where,proto3" json:"where,omitempty"`
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"` // as the operator wrote it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EgressRule) Reset() {
+	*x = EgressRule{}
+	mi := &file_ipc_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EgressRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EgressRule) ProtoMessage() {}
+
+func (x *EgressRule) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
+func (*EgressRule) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *EgressRule) GetAllow() bool {
+	if x != nil {
+		return x.Allow
+	}
+	return false
+}
+
+func (x *EgressRule) GetWhere() *Destination {
+	if x != nil {
+		return x.Where
+	}
+	return nil
+}
+
+func (x *EgressRule) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+// Destination is where a rule holds. Without networks and domains: everywhere;
+// without ports: for everything.
+type Destination struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nets          [][]byte               `protobuf:"bytes,1,rep,name=nets,proto3" json:"nets,omitempty"`       // Prefix
+	Domains       []string               `protobuf:"bytes,2,rep,name=domains,proto3" json:"domains,omitempty"` // lower case; "*.NAME": only what is below NAME
+	Ports         []*PortRange           `protobuf:"bytes,3,rep,name=ports,proto3" json:"ports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Destination) Reset() {
+	*x = Destination{}
+	mi := &file_ipc_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Destination) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Destination) ProtoMessage() {}
+
+func (x *Destination) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Destination.ProtoReflect.Descriptor instead.
+func (*Destination) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *Destination) GetNets() [][]byte {
+	if x != nil {
+		return x.Nets
+	}
+	return nil
+}
+
+func (x *Destination) GetDomains() []string {
+	if x != nil {
+		return x.Domains
+	}
+	return nil
+}
+
+func (x *Destination) GetPorts() []*PortRange {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+type PortRange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Proto         uint32                 `protobuf:"varint,1,opt,name=proto,proto3" json:"proto,omitempty"` // number of IP
+	First         uint32                 `protobuf:"varint,2,opt,name=first,proto3" json:"first,omitempty"`
+	Last          uint32                 `protobuf:"varint,3,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PortRange) Reset() {
+	*x = PortRange{}
+	mi := &file_ipc_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortRange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortRange) ProtoMessage() {}
+
+func (x *PortRange) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
+func (*PortRange) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *PortRange) GetProto() uint32 {
+	if x != nil {
+		return x.Proto
+	}
+	return 0
+}
+
+func (x *PortRange) GetFirst() uint32 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *PortRange) GetLast() uint32 {
+	if x != nil {
+		return x.Last
+	}
+	return 0
 }
 
 var File_ipc_proto protoreflect.FileDescriptor
@@ -3913,10 +4104,24 @@ const file_ipc_proto_rawDesc = "" +
 	"\x10cookie_timeout_s\x18# \x01(\rR\x0ecookieTimeoutS\"4\n" +
 	"\bPortRule\x12\x14\n" +
 	"\x05proto\x18\x01 \x01(\tR\x05proto\x12\x12\n" +
-	"\x04port\x18\x02 \x01(\rR\x04port\"M\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\"|\n" +
 	"\fEgressPolicy\x12\x1a\n" +
 	"\binternet\x18\x01 \x01(\bR\binternet\x12!\n" +
-	"\fallow_unsafe\x18\x02 \x03(\fR\vallowUnsafe*\x85\x01\n" +
+	"\fallow_unsafe\x18\x02 \x03(\fR\vallowUnsafe\x12-\n" +
+	"\x05rules\x18\x03 \x03(\v2\x17.rocserv.ipc.EgressRuleR\x05rules\"f\n" +
+	"\n" +
+	"EgressRule\x12\x14\n" +
+	"\x05allow\x18\x01 \x01(\bR\x05allow\x12.\n" +
+	"\x05where\x18\x02 \x01(\v2\x18.rocserv.ipc.DestinationR\x05where\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"i\n" +
+	"\vDestination\x12\x12\n" +
+	"\x04nets\x18\x01 \x03(\fR\x04nets\x12\x18\n" +
+	"\adomains\x18\x02 \x03(\tR\adomains\x12,\n" +
+	"\x05ports\x18\x03 \x03(\v2\x16.rocserv.ipc.PortRangeR\x05ports\"K\n" +
+	"\tPortRange\x12\x14\n" +
+	"\x05proto\x18\x01 \x01(\rR\x05proto\x12\x14\n" +
+	"\x05first\x18\x02 \x01(\rR\x05first\x12\x12\n" +
+	"\x04last\x18\x03 \x01(\rR\x04last*\x85\x01\n" +
 	"\aKeyKind\x12\x0f\n" +
 	"\vKEY_UNKNOWN\x10\x00\x12\v\n" +
 	"\aKEY_RSA\x10\x01\x12\x12\n" +
@@ -3968,7 +4173,7 @@ func file_ipc_proto_rawDescGZIP() []byte {
 }
 
 var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
 var file_ipc_proto_goTypes = []any{
 	(KeyKind)(0),             // 0: rocserv.ipc.KeyKind
 	(CookieResult)(0),        // 1: rocserv.ipc.CookieResult
@@ -4018,6 +4223,9 @@ var file_ipc_proto_goTypes = []any{
 	(*SessionConfig)(nil),    // 45: rocserv.ipc.SessionConfig
 	(*PortRule)(nil),         // 46: rocserv.ipc.PortRule
 	(*EgressPolicy)(nil),     // 47: rocserv.ipc.EgressPolicy
+	(*EgressRule)(nil),       // 48: rocserv.ipc.EgressRule
+	(*Destination)(nil),      // 49: rocserv.ipc.Destination
+	(*PortRange)(nil),        // 50: rocserv.ipc.PortRange
 }
 var file_ipc_proto_depIdxs = []int32{
 	5,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
@@ -4045,11 +4253,14 @@ var file_ipc_proto_depIdxs = []int32{
 	2,  // 22: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
 	46, // 23: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
 	47, // 24: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
-	25, // [25:25] is the sub-list for method output_type
-	25, // [25:25] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	48, // 25: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
+	49, // 26: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
+	50, // 27: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_ipc_proto_init() }
@@ -4063,7 +4274,7 @@ func file_ipc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   43,
+			NumMessages:   46,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -90,7 +90,7 @@ func TestFirstStart(t *testing.T) {
 		t.Errorf("the configuration has warnings: %v", c.Warnings)
 	}
 	v := c.Vhosts[0]
-	if c.Global.TCPPort != 8443 || c.Global.UDPPort != 8443 || len(c.Global.Listen) != 0 || c.Global.EgressInternetOnly ||
+	if c.Global.TCPPort != 8443 || c.Global.UDPPort != 8443 || len(c.Global.Listen) != 0 || c.Vhosts[0].User.EgressInternet ||
 		v.Keys[0] != (config.KeyPair{Cert: f.Cert, Key: f.Key}) || v.Auth[0].Options["passwd"] != f.Users || c.Global.SocketFile != f.Run+"/rocserv" {
 		t.Errorf("%+v %+v", c.Global, v)
 	}

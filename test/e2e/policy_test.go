@@ -128,3 +128,72 @@ func TestPingClosed(t *testing.T) {
 		hello4,
 	)
 }
+
+// What users may reach, by rules and as ocserv restricts them.
+func TestEgressRules(t *testing.T) {
+	rocservOnly(t, "it leaves this to a firewall script of root's")
+	type expected struct {
+		proto, dst string
+		port       uint16
+		want       string
+	}
+	for _, k := range []struct {
+		name     string
+		settings []string
+		want     []expected
+	}{
+		{"rules", []string{
+			"egress-allow = " + lab.Tgt4 + " tcp(80), udp(7)",
+			"egress-deny = 10.77.9.0/24",
+			"egress-deny = any tcp(9000-9100), icmpv6()",
+		}, []expected{
+			{"tcp", lab.Tgt4, lab.PortHTTP, "open"},
+			{"tcp", lab.Tgt4, lab.PortWitness, prohibited4},
+			{"udp", lab.Tgt4, lab.PortEcho, "answer"},
+			{"udp", lab.Tgt4, lab.PortWitness, prohibited4},
+			{"icmp", lab.Tgt4, 0, prohibited4},
+			{"tcp", lab.Tgt6, lab.PortHTTP, "open"},
+			{"tcp", lab.Tgt6, lab.PortWitness, prohibited6},
+			{"icmp", lab.Tgt6, 0, prohibited6},
+			{"tcp", "127.0.0.1", lab.PortHTTP, prohibited4},
+		}},
+		{"restricted to routes", []string{
+			"restrict-user-to-routes = true", "route = " + lab.Tgt4 + "/32", "route = " + lab.SrvIn4 + "/32", "route = fd77:9::/64", "no-route = " + lab.Absent6 + "/128",
+		}, []expected{
+			{"tcp", lab.Tgt4, lab.PortHTTP, "open"},
+			{"icmp", lab.Tgt4, 0, "answer"},
+			{"tcp", lab.Silent4, lab.PortHTTP, prohibited4},
+			{"tcp", lab.SrvIn4, lab.PortHTTP, prohibited4}, // a route does not open the host
+			{"tcp", lab.Tgt6, lab.PortHTTP, "open"},
+			{"udp", lab.Absent6, lab.PortEcho, prohibited6},
+		}},
+		{"restricted to ports", []string{
+			"restrict-user-to-ports = tcp(80), icmp()", "route = " + lab.Tgt4 + "/32", "dns = " + lab.Tgt6,
+		}, []expected{
+			{"tcp", lab.Tgt4, lab.PortHTTP, "open"},
+			{"tcp", lab.Tgt4, lab.PortEcho, prohibited4},
+			{"udp", lab.Tgt4, lab.PortEcho, prohibited4},
+			{"icmp", lab.Tgt4, 0, "answer"},
+			{"tcp", lab.Tgt6, lab.PortHTTP, prohibited6},
+			{"tcp", lab.Tgt6, lab.PortDNS, "open"},
+		}},
+	} {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, 1, k.settings...)
+			r.must(r.OpenPing(true))
+			c := r.connect(lab.Dial{})
+			q := lab.Injection{Device: c.Device}
+			for _, e := range k.want {
+				q.Packets = append(q.Packets, lab.Injected{Proto: e.proto, Dst: e.dst, Port: e.port})
+			}
+			got, err := lab.Inject(c.From, q)
+			r.must(err)
+			for i, e := range k.want {
+				if got[i] != e.want {
+					t.Errorf("%s to %s, port %d: %s, not %s", e.proto, e.dst, e.port, got[i], e.want)
+				}
+			}
+		})
+	}
+}
