@@ -1,0 +1,151 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+	"time"
+
+	"rocserv/test/e2e/lab"
+)
+
+// Clients of a contender's lab.
+const (
+	viaDTLS = iota // an openconnect with DTLS
+	viaTLS         // an openconnect without
+	byLoad         // the load client's namespace
+	clients
+)
+
+// pool has addresses for a thousand clients.
+const pool = "10.66.0.0/20"
+
+// settings are what both servers get beyond the lab's own.
+var settings = []string{
+	"ipv4-network = " + pool,
+	"rate-limit-ms = 0", // ocserv would let in one connection every so often
+	"cookie-timeout = 300",
+}
+
+// contender is one server with its clients, in a lab of its own.
+type contender struct {
+	program lab.Program
+	lab     *lab.Lab
+	state   *lab.State
+	srv     *lab.Server
+	open    [byLoad]*lab.Client
+	moved   time.Time // when bytes for the memory row were last moved
+}
+
+func (c *contender) name() string { return string(c.program.Kind) }
+
+// start makes the lab, the server and its clients.
+func (c *contender) start() error {
+	var err error
+	if c.lab, err = lab.Open(clients); err != nil {
+		return err
+	}
+	if err := c.lab.OpenPing(true); err != nil {
+		return err
+	}
+	if c.state, err = c.lab.MakeState("state", settings...); err != nil {
+		return err
+	}
+	if _, err := lab.StartTarget(c.lab.Tgt); err != nil {
+		return err
+	}
+	if _, err := c.lab.Tgt.Start("iperf3", nil, nil, "iperf3", "-s"); err != nil {
+		return err
+	}
+	// A server with a kernel tun needs the way back.
+	if err := c.lab.Tgt.IP("route add " + pool + " via " + lab.SrvIn4); err != nil {
+		return err
+	}
+	return c.startServer()
+}
+
+func (c *contender) startServer() (err error) {
+	// The last -d counts. At 2 both say that they have started, and nothing of packets.
+	if c.srv, err = c.lab.StartServer(c.program, c.state, "-d", "2"); err != nil {
+		if c.srv != nil {
+			err = fmt.Errorf("%w\n%s", err, c.srv.Story())
+		}
+		return err
+	}
+	return nil
+}
+
+// client connects a client if it is not connected.
+func (c *contender) client(via int) (*lab.Client, error) {
+	if o := c.open[via]; o != nil && o.Running() {
+		return o, nil
+	}
+	d := lab.Dial{
+		From: c.lab.Cli[via], To: lab.ServerAt(lab.Srv4), Pin: c.state.Pin,
+		User: lab.User, Input: []string{lab.Password},
+	}
+	if via == viaTLS {
+		d.Args = []string{"--no-dtls"}
+	}
+	o, err := c.lab.Connect(d)
+	if err != nil {
+		return nil, err
+	}
+	c.open[via] = o
+	if via == viaTLS {
+		err = o.WaitUp()
+	} else {
+		err = o.WaitDTLS()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w\n%s\n%s", err, o.Story(), c.srv.Story())
+	}
+	return o, nil
+}
+
+// disconnect ends all clients.
+func (c *contender) disconnect() {
+	for i, o := range c.open {
+		if o != nil && o.Running() {
+			o.Quit()
+		}
+		c.open[i] = nil
+	}
+}
+
+// close ends the clients, then the server, then the lab.
+func (c *contender) close() error {
+	if c.lab == nil {
+		return nil
+	}
+	c.disconnect()
+	var err error
+	if c.srv != nil && c.srv.Running() {
+		if _, e := c.srv.End(syscall.SIGTERM, 20*time.Second); e != nil {
+			err = e
+		}
+	}
+	return errors.Join(err, c.lab.Close())
+}
+
+// worker is the process that serves one of the clients.
+func (c *contender) worker(via int) (lab.Proc, error) {
+	if _, err := c.client(via); err != nil {
+		return lab.Proc{}, err
+	}
+	return c.srv.Worker(lab.ClientAddr4(via))
+}
+
+// cpu runs what is to be measured and returns what the server has used
+// meanwhile.
+func (c *contender) cpu(run func() error) (time.Duration, error) {
+	before, err := c.srv.CPU()
+	if err != nil {
+		return 0, err
+	}
+	if err := run(); err != nil {
+		return 0, err
+	}
+	after, err := c.srv.CPU()
+	return after - before, err
+}

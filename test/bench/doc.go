@@ -1,0 +1,45 @@
+// Command bench measures rocserv beside ocserv: the same clients, the same
+// network, the same iperf3, in turns.
+//
+//	test/bench/run                        everything, three rounds, at most 15 minutes
+//	test/bench/run -quick                 one short round of what changes most
+//	test/bench/run -rows 'dtls-*,ping'    some rows (-list names them)
+//	test/bench/run -json out.json         keeps every sample
+//	test/bench/run -from out.json -doc doc   makes doc/performance.md and its charts
+//
+// # Theory of operation
+//
+// Each server is a contender (contender.go): a lab of test/e2e with namespaces
+// of its own, the server, and clients that stay connected from the first round
+// to the last. ocserv runs as root with kernel tun devices, rocserv as an
+// ordinary uid without capabilities and without a tun. All labs exist at the
+// same time and only one is busy at any moment. So what differs between two
+// neighbouring measurements is the server and a few seconds.
+//
+// A row (rows.go) is one thing that is measured, with one or more figures. A
+// round measures every row on every contender, and the next round does it again
+// with the contenders in the other order. What is reported is the median of the
+// rounds, and the ratio of the medians.
+//
+// Server CPU is utime + stime of all processes of the server, children that
+// have ended included, divided by the payload that was received.
+//
+// # A quiet machine
+//
+// What other programs do to the machine in the meantime is read from /proc/stat
+// (quiet.go): steal, and foreign load, which is what the processors did in user
+// and system mode minus what the processes below this one used. A measurement
+// that was disturbed is repeated at most twice. If it still was, it is kept and
+// marked, and the medians are made without it as long as another one is there.
+//
+// # Roles
+//
+// What must run inside a client's namespace and is no other program (the round
+// trips, the connection rate, the load of test/client) is a role of this very
+// program, started there with a JSON question and giving a JSON answer (role.go).
+//
+// # What the figures are for
+//
+// The column "must" is the project's own goal, for a ratio to ocserv measured in
+// the same run or for a figure by itself. A row that misses it says so.
+package main
