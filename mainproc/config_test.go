@@ -109,11 +109,11 @@ func TestWorkerConfig(t *testing.T) {
 
 func TestFixed(t *testing.T) {
 	a := &config.Global{TCPPort: 443, Listen: []string{"a"}, MaxClients: 3}
-	b := &config.Global{TCPPort: 444, Listen: []string{"b"}, MaxClients: 4, PIDFile: "p", UDPPort: 1, UDPListen: []string{"c"}, RunAsUser: "u", ListenProxyProto: true}
+	b := &config.Global{TCPPort: 444, Listen: []string{"b"}, MaxClients: 4, PIDFile: "p", UDPPort: 1, UDPListen: []string{"c"}, RunAsUser: "u"}
 	if got := fixed(a, a); len(got) != 0 {
 		t.Errorf("nothing changed: %v", got)
 	}
-	if got := strings.Join(fixed(a, b), " "); got != "listen-host udp-listen-host tcp-port udp-port pid-file run-as-user listen-proxy-proto" {
+	if got := strings.Join(fixed(a, b), " "); got != "listen-host udp-listen-host tcp-port udp-port pid-file run-as-user" {
 		t.Error(got)
 	}
 }

@@ -1,7 +1,7 @@
 // Package mainproc is main: the process that listens, starts the others, and
 // keeps the tables of who is connected. It holds no key, no password and no
 // cookie, and reads nothing of what clients send but the prefix of a DTLS
-// ClientHello.
+// ClientHello. Of trusted proxies it reads a PROXY header.
 //
 // # Theory of operation
 //
@@ -11,7 +11,7 @@
 //	roles.go spawn.go reap.go   the processes: one table, one place that forks, reaps, kills
 //	logs.go                     what children write to standard error
 //	listen.go ports.go          the ports, and errors that help
-//	door.go slots.go            connections, until each has a worker
+//	door.go proxy.go slots.go   connections, until each has a worker
 //	pool.go                     workers that wait for a client
 //	worker.go dispatch.go       one worker: its life, and what it may say
 //	cookie.go sessions.go       AUTH_COOKIE_REQ, and the table of sessions
@@ -21,9 +21,11 @@
 //	hostinfo.go capacity.go     what the host is and allows
 //
 // A TCP connection's way: accept (door.accept) refuses banned sources before
-// anything else. The connection then waits in main until its first byte is
-// there (awaitFirstByte looks and leaves it), so that port scanners and health
-// probes cost no process. It gets a place among the logins (slots), a worker
+// anything else. Where a proxy announces it, its header is read (proxy.go), and
+// from there on the client is who the header says: for bans, shares, logs and
+// sec-mod. The connection then waits in main until its first byte is there
+// (awaitFirstByte looks and leaves it), so that port scanners and health probes
+// cost no process. It gets a place among the logins (slots), a worker
 // out of the pool, and an identity: connection id, peer, local address, time.
 // The identity goes to sec-mod with sec-mod's end of the worker's channel
 // (SECM_WORKER) and to the worker with the connection and its configuration

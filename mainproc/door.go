@@ -33,6 +33,7 @@ type door struct {
 	conns   atomic.Uint64
 	full    notice // of errFull
 	trouble notice // of accept
+	headers notice // of errNoHeader and errHeaderFrom
 }
 
 func newDoor(s *server, workers int) *door {
@@ -43,6 +44,7 @@ func newDoor(s *server, workers int) *door {
 		logins:  newSlots(loginGrace),
 		full:    notice{every: time.Minute},
 		trouble: notice{every: time.Minute},
+		headers: notice{every: time.Minute},
 	}
 }
 
@@ -64,33 +66,78 @@ func (d *door) accept(l *net.TCPListener) {
 	}
 }
 
+// visitor is a connection without a worker.
+type visitor struct {
+	conn     *net.TCPConn
+	from     origin
+	proxied  bool  // a PROXY header comes first
+	place    *slot // of door.waiting
+	turnAway func()
+}
+
 // admit decides by the address alone and leaves the rest to a goroutine.
 func (d *door) admit(c *net.TCPConn) {
-	peer := addrPort(c.RemoteAddr())
-	if d.srv.bans.Banned(peer.Addr(), time.Now()) {
-		d.srv.log.Debug(msgBanned, "peer", peer)
-		c.Close()
-		return
-	}
+	from := socketOrigin(c)
 	ctx, cancel := context.WithCancel(context.Background())
-	turnAway := func() {
+	v := &visitor{conn: c, from: from, proxied: expectsHeader(d.srv.settings(), from.peer.Addr())}
+	v.turnAway = func() {
 		cancel()
 		c.Close()
 	}
-	place, ok := d.waiting.enter(d.hall(), sourcePrefix(peer.Addr()), time.Now(), turnAway)
-	if !ok {
-		turnAway()
+	if !v.proxied && d.srv.bans.Banned(from.peer.Addr(), time.Now()) {
+		v.turnAway()
+		d.note(from, errBanned)
+		return
+	}
+	if !d.seat(v) {
+		v.turnAway()
 		return
 	}
 	go func() {
-		defer turnAway() // the worker has a copy
-		defer d.waiting.leave(place)
-		err := awaitFirstByte(c, time.Now().Add(firstByteTimeout))
+		defer v.turnAway() // the worker has a copy
+		err := d.hear(v)
 		if err == nil {
-			err = d.let(ctx, c)
+			err = d.let(ctx, c, v.from)
 		}
-		d.note(peer, err)
+		d.waiting.leave(v.place)
+		d.note(v.from, err)
 	}()
+}
+
+// seat gives a visitor a place in the hall, counted with its source's. A proxy
+// that the operator named stands for many, until its header names one of them.
+func (d *door) seat(v *visitor) (ok bool) {
+	b := d.hall()
+	if v.proxied && !v.from.proxy.IsValid() && len(d.srv.settings().ProxyTrusted) > 0 {
+		b.share = b.limit
+	}
+	v.place, ok = d.waiting.enter(b, sourcePrefix(v.from.peer.Addr()), time.Now(), v.turnAway)
+	return ok
+}
+
+// hear waits until a visitor has something to say to a worker. Where a proxy
+// announces it, this is where it gets its address, and its place as one.
+func (d *door) hear(v *visitor) (err error) {
+	if v.proxied {
+		v.from, err = readHeader(v.conn, time.Now().Add(headerTimeout))
+		if err != nil {
+			return err
+		}
+		if !v.from.ownWord && d.srv.bans.Banned(v.from.peer.Addr(), time.Now()) {
+			return errBanned
+		}
+		d.waiting.leave(v.place)
+		if !d.seat(v) {
+			return errFull
+		}
+	}
+	if err := awaitFirstByte(v.conn, time.Now().Add(firstByteTimeout)); err != nil {
+		return err
+	}
+	if !v.proxied && d.srv.settings().ListenProxyProto && beginsHeader(v.conn) {
+		return errHeaderFrom
+	}
+	return nil
 }
 
 // hall is how many connections may wait: each takes a descriptor, of which
@@ -99,8 +146,11 @@ func (d *door) hall() bound { return fair(min(maxWaiting, max(d.most, 16))) }
 
 // note logs why a connection got no worker. Who connects and says nothing pays
 // for it like everybody else; who closes at once is a health probe.
-func (d *door) note(peer netip.AddrPort, err error) {
-	log := d.srv.log
+func (d *door) note(from origin, err error) {
+	peer, log := from.peer, d.srv.log
+	if from.proxy.IsValid() {
+		log = log.With("proxy", from.proxy)
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, io.EOF):
@@ -111,8 +161,15 @@ func (d *door) note(peer netip.AddrPort, err error) {
 		if n := d.full.due(time.Now()); n > 0 {
 			log.Warn(msgTooMany, "clients", d.srv.workers.clients(), "refused", n)
 		}
+	case errors.Is(err, errNoHeader), errors.Is(err, errHeaderFrom): // most often the configuration
+		if n := d.headers.due(time.Now()); n > 0 {
+			log.Warn("connection refused", "peer", peer, "err", err, "times", n)
+		}
+		if errors.Is(err, errHeaderFrom) {
+			d.welcome(from)
+		}
 	case errors.Is(err, errSilent):
-		d.srv.bans.Connect(peer.Addr(), d.srv.settings().BanPointsConnect, time.Now())
+		d.welcome(from)
 		fallthrough
 	default:
 		log.Debug("connection refused", "peer", peer, "err", err)
@@ -150,27 +207,24 @@ func awaitFirstByte(c *net.TCPConn, deadline time.Time) error {
 	return nil
 }
 
-// origin says who the client is and what address it reached. Where a trusted
-// proxy is in front, this is where its PROXY header belongs: read exactly,
-// before anything else is.
-func origin(c *net.TCPConn) (peer, local netip.AddrPort) {
-	return addrPort(c.RemoteAddr()), addrPort(c.LocalAddr())
+// welcome counts the points of a connection and says whether it is let in.
+func (d *door) welcome(from origin) bool {
+	return from.ownWord || d.srv.bans.Connect(from.peer.Addr(), d.srv.settings().BanPointsConnect, time.Now())
 }
 
 // let gives a connection that has something to say to a worker.
-func (d *door) let(ctx context.Context, c *net.TCPConn) error {
-	peer, local := origin(c)
-	if !d.srv.bans.Connect(peer.Addr(), d.srv.settings().BanPointsConnect, time.Now()) {
+func (d *door) let(ctx context.Context, c *net.TCPConn, from origin) error {
+	if !d.welcome(from) {
 		return errBanned
 	}
 	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
 	defer cancel()
 	a := &applicant{cancel: cancel}
-	place, err := d.enterLogin(ctx, sourcePrefix(peer.Addr()), a.putOut)
+	place, err := d.enterLogin(ctx, sourcePrefix(from.peer.Addr()), a.putOut)
 	if err != nil {
 		return err
 	}
-	w, err := d.give(ctx, c, identity{d.conns.Add(1), peer, local, time.Now()}, place)
+	w, err := d.give(ctx, c, identity{d.conns.Add(1), from.peer, from.local, time.Now()}, place)
 	if err != nil {
 		d.logins.leave(place)
 		return err

@@ -193,7 +193,7 @@ func TestMaxWorkers(t *testing.T) {
 	}
 	conn, c := connected(t)
 	c.Write([]byte{22})
-	if err := s.door.let(t.Context(), conn); !errors.Is(err, errFull) {
+	if err := s.door.let(t.Context(), conn, socketOrigin(conn)); !errors.Is(err, errFull) {
 		t.Errorf("let: %v", err)
 	}
 }

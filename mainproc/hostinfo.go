@@ -152,6 +152,7 @@ func (s *server) setHost(h *ipc.HostInfo) {
 	}
 	if s.host.Swap(h) != nil {
 		s.log.Info("the host's addresses, routes or resolvers changed")
+		s.bans.SetPolicy(banPolicy(s.settings()))
 	}
 	if len(h.OwnNets) == maxOwnNets {
 		s.log.Warn("this host has more addresses than workers are told; clients can reach the rest", "told", maxOwnNets)

@@ -1,7 +1,6 @@
 package mainproc
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -9,10 +8,6 @@ import (
 
 	"rocserv/internal/config"
 )
-
-// errProxyProto: with it every connection would begin with a header that the
-// worker takes for TLS. Better no start than a server nobody can reach.
-var errProxyProto = errors.New("mainproc: listen-proxy-proto is not supported by this version")
 
 // ports is what the server listens on.
 type ports struct {
@@ -39,9 +34,6 @@ func openPorts(g *config.Global, log *slog.Logger) (*ports, error) {
 }
 
 func (p *ports) open(g *config.Global) error {
-	if g.ListenProxyProto {
-		return errProxyProto
-	}
 	addrs, optional, err := bindAddrs(g.Listen, g.TCPPort)
 	if err != nil {
 		return err

@@ -83,7 +83,6 @@ func fixed(a, b *config.Global) (names []string) {
 		{"udp-port", a.UDPPort == b.UDPPort},
 		{"pid-file", a.PIDFile == b.PIDFile},
 		{"run-as-user", a.RunAsUser == b.RunAsUser},
-		{"listen-proxy-proto", a.ListenProxyProto == b.ListenProxyProto},
 	} {
 		if !f.same {
 			names = append(names, f.name)

@@ -77,7 +77,6 @@ func TestStartFails(t *testing.T) {
 		{"port in use", func(c *testConfig) { c.Config.Global.TCPPort = occupied.Addr().(*net.TCPAddr).Port }, "address already in use: held by "},
 		{"no such address", func(c *testConfig) { c.Config.Global.Listen = []string{"192.0.2.77"} }, "no interface has this address"},
 		{"pid file", func(c *testConfig) { c.Config.Global.PIDFile = "/nonexistent/pid" }, "pid file"},
-		{"PROXY", func(c *testConfig) { c.Config.Global.ListenProxyProto = true }, "listen-proxy-proto"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -109,8 +109,13 @@ func (s *server) maxWorkers() int {
 	return min(n+max(n/reconnectRoom, 4), max(s.door.most, 2))
 }
 
+// banPolicy exempts the host's own networks, as ocserv does, unless ban-local.
 func banPolicy(g *config.Global) ban.Policy {
-	return ban.Policy{MaxScore: g.MaxBanScore, BanTime: g.BanTime, ResetTime: g.BanResetTime, Exempt: localSubnets()}
+	p := ban.Policy{MaxScore: g.MaxBanScore, BanTime: g.BanTime, ResetTime: g.BanResetTime, Exempt: slices.Clone(g.BanExempt)}
+	if !g.BanLocal {
+		p.Exempt = append(p.Exempt, localSubnets()...)
+	}
+	return p
 }
 
 // addBanPoints counts points against an address. Once it is banned its logins

@@ -16,7 +16,8 @@
 // nothing. A source that is not banned starts from nothing ResetTime after the
 // first of its points.
 //
-// Sources inside Exempt are never refused and get no points for connecting.
+// Sources inside Exempt (the host's own networks, as in ocserv, unless the
+// operator says otherwise, and those he names) are never refused and get no points for connecting.
 // Points for wrong passwords are counted against them as well: they show in
 // lists, and count as soon as the source is exempt no longer.
 //

@@ -70,6 +70,12 @@ func (p *parser) checkGlobal() {
 	if len(g.UDPListen) == 0 {
 		g.UDPListen = g.Listen
 	}
+	switch {
+	case g.ListenProxyProto && len(g.ProxyTrusted) == 0:
+		p.warnf(0, "'listen-proxy-proto' without 'proxy-proto-trusted': whoever reaches the port can claim any address, and bans do not hold him")
+	case !g.ListenProxyProto && len(g.ProxyTrusted) > 0:
+		p.warnf(0, "'proxy-proto-trusted' has no effect without 'listen-proxy-proto'")
+	}
 }
 
 // keys pairs certificates with keys.

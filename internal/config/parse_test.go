@@ -208,7 +208,7 @@ func TestRefused(t *testing.T) {
 		"restrict-user-to-routes = true": false,
 		"deny-roaming = yes":             false,
 		"camouflage = true":              true, "camouflage = false": false,
-		"listen-proxy-proto = true": true, "connect-script = /x": true, "connect-script =": false,
+		"connect-script = /x": true, "connect-script =": false,
 		"listen-netns = x": true, "isolate-workers = true": false, "iroute = 1.2.3.0/24": false,
 	} {
 		got := problems(t, least+line+"\n")
@@ -237,6 +237,9 @@ func TestWarningsAndNotes(t *testing.T) {
 		{"ping-leases = true", "8: 'ping-leases' has no effect: leased addresses exist only inside the server, so nobody else can have one", ""},
 		{"ping-leases = false", "", ""},
 		{"net-priority = 99", "8: 'net-priority' is 0 to 6 or 0xNN, '99' is left out", ""},
+		{"listen-proxy-proto = true\nproxy-proto-trusted = 10.0.0.0/8", "", ""},
+		{"listen-proxy-proto = true", "'listen-proxy-proto' without 'proxy-proto-trusted': whoever reaches the port can claim any address, and bans do not hold him", ""},
+		{"proxy-proto-trusted = 10.0.0.0/8", "'proxy-proto-trusted' has no effect without 'listen-proxy-proto'", ""},
 		{"use-dbus = no", "", ""},
 		{"use-dbus = true", "", "8: 'use-dbus' was replaced by 'use-occtl'"},
 		{"use-seccomp = true", "", "8: 'use-seccomp' was replaced by 'isolate-workers'"},

@@ -71,6 +71,11 @@ type Global struct {
 	HostUpdateScript  string
 	ExitOnSecModDeath bool
 	EgressAllowUnsafe []netip.Prefix
+
+	// Who may say whom a connection is from, and who is never banned.
+	ProxyTrusted []netip.Prefix // proxy-proto-trusted; empty: everyone
+	BanExempt    []netip.Prefix
+	BanLocal     bool
 }
 
 // Vhost is a virtual host: what can differ by TLS server name.
