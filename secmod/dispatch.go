@@ -49,6 +49,9 @@ func table() map[ipc.Type]row {
 		ipc.SecmWorkerT:       {in: running, main: (*server).nameWorker},
 		ipc.SecmSessionOpenT:  {in: running, main: answers(ipc.SecmSessionReplyT, (*server).openSession)},
 		ipc.SecmSessionCloseT: {in: running, main: answers(ipc.SecmCliStatsT, (*server).closeSession)},
+		ipc.SecmStatsReqT:     {in: running, main: answers(ipc.SecmStatsT, (*server).statistics)},
+		ipc.SecmListCookiesT:  {in: running, main: answers(ipc.SecmCookiesT, (*server).listCookies)},
+		ipc.SecmTerminateT:    {in: running, main: answers(ipc.SecmTerminateRepT, (*server).terminate)},
 
 		// From a worker, during the TLS handshake. crypto/tls looks at five
 		// tickets of a ClientHello at most, and one HelloRetryRequest does

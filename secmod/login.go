@@ -115,9 +115,12 @@ func (w *worker) authInit(q *ipc.AuthInit) (*ipc.AuthReply, error) {
 	case ask:
 		w.s.sessions.Abandon(w.begun) // a connection is good for one login under way
 		w.begun = w.s.sessions.Begin(q.Vhost, v.policy(&v.User), d)
+		w.s.sessions.Describe(w.begun, session.Account{User: a.user, Group: a.group, Vhost: q.Vhost, Peer: w.peer, Agent: agentName(q.UserAgent)})
 		return question(w.begun, verdict), nil
 	case admit:
-		sid, s := w.s.sessions.Admit(w.account(verdict), v.policy(&v.User))
+		account := w.account(verdict)
+		account.Agent = agentName(q.UserAgent)
+		sid, s := w.s.sessions.Admit(account, v.policy(&v.User))
 		return w.admitted(sid, s), nil
 	}
 	w.refused(a, verdict.why)
@@ -197,6 +200,7 @@ func (w *worker) account(v verdict) session.Account {
 func (w *worker) admitted(sid session.SID, s session.Session) *ipc.AuthReply {
 	w.move(authenticated)
 	w.s.counts.logins.Add(1)
+	w.s.times.add(s.Took)
 	w.s.Log.Info("logged in", "user", s.User, "group", s.Group, "vhost", s.Vhost, "peer", w.peer, "session", session.ShortID(s.SafeID))
 	return &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_OK, Sid: sid[:], User: s.User, Group: s.Group}
 }

@@ -63,6 +63,7 @@ type server struct {
 	failure error              // why main's channel was closed from here
 
 	counts counters
+	times  authTimes
 	quiet  noise
 }
 

@@ -92,6 +92,7 @@ func (a *associations) use(d *dtlsLane) {
 	a.inUse = d
 	a.remove(d)
 	a.mu.Unlock()
+	a.tunnel.counters.dtls.Add(1)
 	a.tunnel.seen.dtls.touch()
 	a.tunnel.dtls.Store(d)
 	if old != nil {

@@ -79,6 +79,11 @@ func (l *link) dispatch(c *client, rec *ipc.Record) error {
 		}
 		l.setHost(m)
 		return nil
+	case ipc.WorkerStatsReqT:
+		if s := l.current(); s != nil {
+			l.conn.Send(ipc.WorkerStatsT, 0, s.stats())
+		}
+		return nil
 	case ipc.TerminateT:
 		m := new(ipc.Terminate)
 		if err := rec.Decode(m); err != nil {

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"crypto/sha256"
-	"crypto/tls"
 	"errors"
 	"io"
 	"log/slog"
@@ -187,7 +186,7 @@ func (s *session) account(e ending) {
 	if err := s.sec.FinalStats(up, down, e.reason); err != nil {
 		s.Log.Debug("final statistics", "err", err)
 	}
-	s.link.conn.Send(ipc.SessionStatsT, 0, &ipc.SessionStats{BytesUp: up, BytesDown: down, Reason: e.reason})
+	s.link.conn.Send(ipc.SessionStatsT, 0, &ipc.SessionStats{BytesUp: up, BytesDown: down, Reason: e.reason, Counters: s.counters()})
 	s.Log.Info("session ended", "reason", reasonText(e.reason), "up", up, "down", down,
 		"spoofed", s.tunnel.counters.spoofed.Load(), "malformed", s.tunnel.counters.malformed.Load())
 }
@@ -196,7 +195,7 @@ func (s *session) account(e ending) {
 func (s *session) report() {
 	cs := s.secure.conn.ConnectionState()
 	info := &ipc.SessionInfo{
-		TlsSuite: tls.VersionName(cs.Version) + " " + tls.CipherSuiteName(cs.CipherSuite),
+		TlsSuite: tlsName(&cs),
 		Mtu:      uint32(s.offer.tunnel.MTU.Tunnel),
 	}
 	if s.offer.psk != nil {

@@ -87,6 +87,7 @@ type counters struct {
 	spoofed            atomic.Uint64 // source is not the lease
 	malformed          atomic.Uint64 // no IP packet
 	unknown            atomic.Uint64 // packet types we do not know
+	dtls               atomic.Uint64 // DTLS channels that were used
 }
 
 // send sends one packet at once.

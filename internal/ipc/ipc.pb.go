@@ -1768,6 +1768,7 @@ type SessionStats struct {
 	BytesUp       uint64                 `protobuf:"varint,1,opt,name=bytes_up,json=bytesUp,proto3" json:"bytes_up,omitempty"` // client to network, inner packets
 	BytesDown     uint64                 `protobuf:"varint,2,opt,name=bytes_down,json=bytesDown,proto3" json:"bytes_down,omitempty"`
 	Reason        Reason                 `protobuf:"varint,3,opt,name=reason,proto3,enum=rocserv.ipc.Reason" json:"reason,omitempty"`
+	Counters      []uint64               `protobuf:"varint,4,rep,packed,name=counters,proto3" json:"counters,omitempty"` // by Counter (counters.go)
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1823,6 +1824,144 @@ func (x *SessionStats) GetReason() Reason {
 	return Reason_REASON_UNSPECIFIED
 }
 
+func (x *SessionStats) GetCounters() []uint64 {
+	if x != nil {
+		return x.Counters
+	}
+	return nil
+}
+
+// Nothing is the body of a message that says all by its type.
+type Nothing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Nothing) Reset() {
+	*x = Nothing{}
+	mi := &file_ipc_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Nothing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Nothing) ProtoMessage() {}
+
+func (x *Nothing) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Nothing.ProtoReflect.Descriptor instead.
+func (*Nothing) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{20}
+}
+
+// WORKER_STATS_REQ (Nothing): main asks a tunnel for its counters.
+// WORKER_STATS: the answer, when the worker gets to it; nobody waits for it.
+type WorkerStats struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	BytesUp       uint64                 `protobuf:"varint,1,opt,name=bytes_up,json=bytesUp,proto3" json:"bytes_up,omitempty"`
+	BytesDown     uint64                 `protobuf:"varint,2,opt,name=bytes_down,json=bytesDown,proto3" json:"bytes_down,omitempty"`
+	Counters      []uint64               `protobuf:"varint,3,rep,packed,name=counters,proto3" json:"counters,omitempty"`          // by Counter (counters.go)
+	TcpFlows      uint32                 `protobuf:"varint,4,opt,name=tcp_flows,json=tcpFlows,proto3" json:"tcp_flows,omitempty"` // open now
+	TcpDialing    uint32                 `protobuf:"varint,5,opt,name=tcp_dialing,json=tcpDialing,proto3" json:"tcp_dialing,omitempty"`
+	UdpFlows      uint32                 `protobuf:"varint,6,opt,name=udp_flows,json=udpFlows,proto3" json:"udp_flows,omitempty"`
+	IcmpFlows     uint32                 `protobuf:"varint,7,opt,name=icmp_flows,json=icmpFlows,proto3" json:"icmp_flows,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WorkerStats) Reset() {
+	*x = WorkerStats{}
+	mi := &file_ipc_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WorkerStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WorkerStats) ProtoMessage() {}
+
+func (x *WorkerStats) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WorkerStats.ProtoReflect.Descriptor instead.
+func (*WorkerStats) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *WorkerStats) GetBytesUp() uint64 {
+	if x != nil {
+		return x.BytesUp
+	}
+	return 0
+}
+
+func (x *WorkerStats) GetBytesDown() uint64 {
+	if x != nil {
+		return x.BytesDown
+	}
+	return 0
+}
+
+func (x *WorkerStats) GetCounters() []uint64 {
+	if x != nil {
+		return x.Counters
+	}
+	return nil
+}
+
+func (x *WorkerStats) GetTcpFlows() uint32 {
+	if x != nil {
+		return x.TcpFlows
+	}
+	return 0
+}
+
+func (x *WorkerStats) GetTcpDialing() uint32 {
+	if x != nil {
+		return x.TcpDialing
+	}
+	return 0
+}
+
+func (x *WorkerStats) GetUdpFlows() uint32 {
+	if x != nil {
+		return x.UdpFlows
+	}
+	return 0
+}
+
+func (x *WorkerStats) GetIcmpFlows() uint32 {
+	if x != nil {
+		return x.IcmpFlows
+	}
+	return 0
+}
+
 // SEC_SIGN: a signature over a handshake text, for the vhost's key.
 type SignReq struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1836,7 +1975,7 @@ type SignReq struct {
 
 func (x *SignReq) Reset() {
 	*x = SignReq{}
-	mi := &file_ipc_proto_msgTypes[20]
+	mi := &file_ipc_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1848,7 +1987,7 @@ func (x *SignReq) String() string {
 func (*SignReq) ProtoMessage() {}
 
 func (x *SignReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[20]
+	mi := &file_ipc_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1861,7 +2000,7 @@ func (x *SignReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignReq.ProtoReflect.Descriptor instead.
 func (*SignReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{20}
+	return file_ipc_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SignReq) GetVhost() string {
@@ -1902,7 +2041,7 @@ type SignRep struct {
 
 func (x *SignRep) Reset() {
 	*x = SignRep{}
-	mi := &file_ipc_proto_msgTypes[21]
+	mi := &file_ipc_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1914,7 +2053,7 @@ func (x *SignRep) String() string {
 func (*SignRep) ProtoMessage() {}
 
 func (x *SignRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[21]
+	mi := &file_ipc_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1927,7 +2066,7 @@ func (x *SignRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignRep.ProtoReflect.Descriptor instead.
 func (*SignRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{21}
+	return file_ipc_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SignRep) GetSignature() []byte {
@@ -1962,7 +2101,7 @@ type AuthInit struct {
 
 func (x *AuthInit) Reset() {
 	*x = AuthInit{}
-	mi := &file_ipc_proto_msgTypes[22]
+	mi := &file_ipc_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1974,7 +2113,7 @@ func (x *AuthInit) String() string {
 func (*AuthInit) ProtoMessage() {}
 
 func (x *AuthInit) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[22]
+	mi := &file_ipc_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1987,7 +2126,7 @@ func (x *AuthInit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthInit.ProtoReflect.Descriptor instead.
 func (*AuthInit) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{22}
+	return file_ipc_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AuthInit) GetVhost() string {
@@ -2065,7 +2204,7 @@ type AuthCont struct {
 
 func (x *AuthCont) Reset() {
 	*x = AuthCont{}
-	mi := &file_ipc_proto_msgTypes[23]
+	mi := &file_ipc_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2077,7 +2216,7 @@ func (x *AuthCont) String() string {
 func (*AuthCont) ProtoMessage() {}
 
 func (x *AuthCont) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[23]
+	mi := &file_ipc_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2090,7 +2229,7 @@ func (x *AuthCont) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthCont.ProtoReflect.Descriptor instead.
 func (*AuthCont) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{23}
+	return file_ipc_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AuthCont) GetSid() []byte {
@@ -2123,7 +2262,7 @@ type AuthReply struct {
 
 func (x *AuthReply) Reset() {
 	*x = AuthReply{}
-	mi := &file_ipc_proto_msgTypes[24]
+	mi := &file_ipc_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2135,7 +2274,7 @@ func (x *AuthReply) String() string {
 func (*AuthReply) ProtoMessage() {}
 
 func (x *AuthReply) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[24]
+	mi := &file_ipc_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2148,7 +2287,7 @@ func (x *AuthReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthReply.ProtoReflect.Descriptor instead.
 func (*AuthReply) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{24}
+	return file_ipc_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *AuthReply) GetStatus() AuthStatus {
@@ -2213,7 +2352,7 @@ type CliStats struct {
 
 func (x *CliStats) Reset() {
 	*x = CliStats{}
-	mi := &file_ipc_proto_msgTypes[25]
+	mi := &file_ipc_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2225,7 +2364,7 @@ func (x *CliStats) String() string {
 func (*CliStats) ProtoMessage() {}
 
 func (x *CliStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[25]
+	mi := &file_ipc_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2238,7 +2377,7 @@ func (x *CliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CliStats.ProtoReflect.Descriptor instead.
 func (*CliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{25}
+	return file_ipc_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CliStats) GetBytesUp() uint64 {
@@ -2280,7 +2419,7 @@ type ResumeReq struct {
 
 func (x *ResumeReq) Reset() {
 	*x = ResumeReq{}
-	mi := &file_ipc_proto_msgTypes[26]
+	mi := &file_ipc_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2292,7 +2431,7 @@ func (x *ResumeReq) String() string {
 func (*ResumeReq) ProtoMessage() {}
 
 func (x *ResumeReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[26]
+	mi := &file_ipc_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2305,7 +2444,7 @@ func (x *ResumeReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeReq.ProtoReflect.Descriptor instead.
 func (*ResumeReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{26}
+	return file_ipc_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ResumeReq) GetVhost() string {
@@ -2331,7 +2470,7 @@ type ResumeRep struct {
 
 func (x *ResumeRep) Reset() {
 	*x = ResumeRep{}
-	mi := &file_ipc_proto_msgTypes[27]
+	mi := &file_ipc_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2343,7 +2482,7 @@ func (x *ResumeRep) String() string {
 func (*ResumeRep) ProtoMessage() {}
 
 func (x *ResumeRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[27]
+	mi := &file_ipc_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2356,7 +2495,7 @@ func (x *ResumeRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRep.ProtoReflect.Descriptor instead.
 func (*ResumeRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{27}
+	return file_ipc_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ResumeRep) GetData() []byte {
@@ -2377,7 +2516,7 @@ type SecmConfig struct {
 
 func (x *SecmConfig) Reset() {
 	*x = SecmConfig{}
-	mi := &file_ipc_proto_msgTypes[28]
+	mi := &file_ipc_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2389,7 +2528,7 @@ func (x *SecmConfig) String() string {
 func (*SecmConfig) ProtoMessage() {}
 
 func (x *SecmConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[28]
+	mi := &file_ipc_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2402,7 +2541,7 @@ func (x *SecmConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmConfig.ProtoReflect.Descriptor instead.
 func (*SecmConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{28}
+	return file_ipc_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SecmConfig) GetGeneration() uint64 {
@@ -2430,7 +2569,7 @@ type SecmConfigRep struct {
 
 func (x *SecmConfigRep) Reset() {
 	*x = SecmConfigRep{}
-	mi := &file_ipc_proto_msgTypes[29]
+	mi := &file_ipc_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2442,7 +2581,7 @@ func (x *SecmConfigRep) String() string {
 func (*SecmConfigRep) ProtoMessage() {}
 
 func (x *SecmConfigRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[29]
+	mi := &file_ipc_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2455,7 +2594,7 @@ func (x *SecmConfigRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmConfigRep.ProtoReflect.Descriptor instead.
 func (*SecmConfigRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{29}
+	return file_ipc_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SecmConfigRep) GetError() string {
@@ -2491,7 +2630,7 @@ type VhostKeys struct {
 
 func (x *VhostKeys) Reset() {
 	*x = VhostKeys{}
-	mi := &file_ipc_proto_msgTypes[30]
+	mi := &file_ipc_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2503,7 +2642,7 @@ func (x *VhostKeys) String() string {
 func (*VhostKeys) ProtoMessage() {}
 
 func (x *VhostKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[30]
+	mi := &file_ipc_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2516,7 +2655,7 @@ func (x *VhostKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VhostKeys.ProtoReflect.Descriptor instead.
 func (*VhostKeys) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{30}
+	return file_ipc_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *VhostKeys) GetName() string {
@@ -2557,7 +2696,7 @@ type SecmWorker struct {
 
 func (x *SecmWorker) Reset() {
 	*x = SecmWorker{}
-	mi := &file_ipc_proto_msgTypes[31]
+	mi := &file_ipc_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2569,7 +2708,7 @@ func (x *SecmWorker) String() string {
 func (*SecmWorker) ProtoMessage() {}
 
 func (x *SecmWorker) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[31]
+	mi := &file_ipc_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2582,7 +2721,7 @@ func (x *SecmWorker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmWorker.ProtoReflect.Descriptor instead.
 func (*SecmWorker) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{31}
+	return file_ipc_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SecmWorker) GetIdentity() *Identity {
@@ -2607,7 +2746,7 @@ type SecmSessionOpen struct {
 
 func (x *SecmSessionOpen) Reset() {
 	*x = SecmSessionOpen{}
-	mi := &file_ipc_proto_msgTypes[32]
+	mi := &file_ipc_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2619,7 +2758,7 @@ func (x *SecmSessionOpen) String() string {
 func (*SecmSessionOpen) ProtoMessage() {}
 
 func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[32]
+	mi := &file_ipc_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2632,7 +2771,7 @@ func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionOpen.ProtoReflect.Descriptor instead.
 func (*SecmSessionOpen) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{32}
+	return file_ipc_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SecmSessionOpen) GetSid() []byte {
@@ -2700,7 +2839,7 @@ type SecmSessionReply struct {
 
 func (x *SecmSessionReply) Reset() {
 	*x = SecmSessionReply{}
-	mi := &file_ipc_proto_msgTypes[33]
+	mi := &file_ipc_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2712,7 +2851,7 @@ func (x *SecmSessionReply) String() string {
 func (*SecmSessionReply) ProtoMessage() {}
 
 func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[33]
+	mi := &file_ipc_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2725,7 +2864,7 @@ func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionReply.ProtoReflect.Descriptor instead.
 func (*SecmSessionReply) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{33}
+	return file_ipc_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SecmSessionReply) GetOk() bool {
@@ -2835,7 +2974,7 @@ type LeaseRequest struct {
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_ipc_proto_msgTypes[34]
+	mi := &file_ipc_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2847,7 +2986,7 @@ func (x *LeaseRequest) String() string {
 func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[34]
+	mi := &file_ipc_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2860,7 +2999,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{34}
+	return file_ipc_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *LeaseRequest) GetIpv4Network() []byte {
@@ -2924,7 +3063,7 @@ type SecmSessionClose struct {
 
 func (x *SecmSessionClose) Reset() {
 	*x = SecmSessionClose{}
-	mi := &file_ipc_proto_msgTypes[35]
+	mi := &file_ipc_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2936,7 +3075,7 @@ func (x *SecmSessionClose) String() string {
 func (*SecmSessionClose) ProtoMessage() {}
 
 func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[35]
+	mi := &file_ipc_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2949,7 +3088,7 @@ func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionClose.ProtoReflect.Descriptor instead.
 func (*SecmSessionClose) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{35}
+	return file_ipc_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SecmSessionClose) GetSafeId() string {
@@ -2986,7 +3125,7 @@ type SecmCliStats struct {
 
 func (x *SecmCliStats) Reset() {
 	*x = SecmCliStats{}
-	mi := &file_ipc_proto_msgTypes[36]
+	mi := &file_ipc_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2998,7 +3137,7 @@ func (x *SecmCliStats) String() string {
 func (*SecmCliStats) ProtoMessage() {}
 
 func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[36]
+	mi := &file_ipc_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3011,7 +3150,7 @@ func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCliStats.ProtoReflect.Descriptor instead.
 func (*SecmCliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{36}
+	return file_ipc_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SecmCliStats) GetBytesUp() uint64 {
@@ -3054,7 +3193,7 @@ type SecmBanIP struct {
 
 func (x *SecmBanIP) Reset() {
 	*x = SecmBanIP{}
-	mi := &file_ipc_proto_msgTypes[37]
+	mi := &file_ipc_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3066,7 +3205,7 @@ func (x *SecmBanIP) String() string {
 func (*SecmBanIP) ProtoMessage() {}
 
 func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[37]
+	mi := &file_ipc_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3079,7 +3218,7 @@ func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmBanIP.ProtoReflect.Descriptor instead.
 func (*SecmBanIP) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{37}
+	return file_ipc_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SecmBanIP) GetPeer() []byte {
@@ -3115,7 +3254,7 @@ type SecmViolation struct {
 
 func (x *SecmViolation) Reset() {
 	*x = SecmViolation{}
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3127,7 +3266,7 @@ func (x *SecmViolation) String() string {
 func (*SecmViolation) ProtoMessage() {}
 
 func (x *SecmViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3140,7 +3279,7 @@ func (x *SecmViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmViolation.ProtoReflect.Descriptor instead.
 func (*SecmViolation) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{38}
+	return file_ipc_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SecmViolation) GetConnId() uint64 {
@@ -3167,7 +3306,7 @@ type SecmEnded struct {
 
 func (x *SecmEnded) Reset() {
 	*x = SecmEnded{}
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3179,7 +3318,7 @@ func (x *SecmEnded) String() string {
 func (*SecmEnded) ProtoMessage() {}
 
 func (x *SecmEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3192,12 +3331,444 @@ func (x *SecmEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmEnded.ProtoReflect.Descriptor instead.
 func (*SecmEnded) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{39}
+	return file_ipc_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SecmEnded) GetSafeIds() []string {
 	if x != nil {
 		return x.SafeIds
+	}
+	return nil
+}
+
+// SECM_STATS_REQ (Nothing), SECM_STATS: what sec-mod counts.
+type SecmStats struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Logins           uint64                 `protobuf:"varint,1,opt,name=logins,proto3" json:"logins,omitempty"`
+	LoginsRefused    uint64                 `protobuf:"varint,2,opt,name=logins_refused,json=loginsRefused,proto3" json:"logins_refused,omitempty"`
+	LoginsBusy       uint64                 `protobuf:"varint,3,opt,name=logins_busy,json=loginsBusy,proto3" json:"logins_busy,omitempty"`
+	Signatures       uint64                 `protobuf:"varint,4,opt,name=signatures,proto3" json:"signatures,omitempty"`
+	Violations       uint64                 `protobuf:"varint,5,opt,name=violations,proto3" json:"violations,omitempty"`
+	Panics           uint64                 `protobuf:"varint,6,opt,name=panics,proto3" json:"panics,omitempty"`
+	LoginsPending    uint32                 `protobuf:"varint,7,opt,name=logins_pending,json=loginsPending,proto3" json:"logins_pending,omitempty"` // entries now
+	SessionsUnopened uint32                 `protobuf:"varint,8,opt,name=sessions_unopened,json=sessionsUnopened,proto3" json:"sessions_unopened,omitempty"`
+	Sessions         uint32                 `protobuf:"varint,9,opt,name=sessions,proto3" json:"sessions,omitempty"`
+	AuthTimeMs       uint64                 `protobuf:"varint,10,opt,name=auth_time_ms,json=authTimeMs,proto3" json:"auth_time_ms,omitempty"`            // sum over completed logins with a dialogue
+	AuthTimes        uint64                 `protobuf:"varint,11,opt,name=auth_times,json=authTimes,proto3" json:"auth_times,omitempty"`                 // how many those are
+	MaxAuthTimeMs    uint64                 `protobuf:"varint,12,opt,name=max_auth_time_ms,json=maxAuthTimeMs,proto3" json:"max_auth_time_ms,omitempty"` // since it was last asked for
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *SecmStats) Reset() {
+	*x = SecmStats{}
+	mi := &file_ipc_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecmStats) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecmStats) ProtoMessage() {}
+
+func (x *SecmStats) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecmStats.ProtoReflect.Descriptor instead.
+func (*SecmStats) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *SecmStats) GetLogins() uint64 {
+	if x != nil {
+		return x.Logins
+	}
+	return 0
+}
+
+func (x *SecmStats) GetLoginsRefused() uint64 {
+	if x != nil {
+		return x.LoginsRefused
+	}
+	return 0
+}
+
+func (x *SecmStats) GetLoginsBusy() uint64 {
+	if x != nil {
+		return x.LoginsBusy
+	}
+	return 0
+}
+
+func (x *SecmStats) GetSignatures() uint64 {
+	if x != nil {
+		return x.Signatures
+	}
+	return 0
+}
+
+func (x *SecmStats) GetViolations() uint64 {
+	if x != nil {
+		return x.Violations
+	}
+	return 0
+}
+
+func (x *SecmStats) GetPanics() uint64 {
+	if x != nil {
+		return x.Panics
+	}
+	return 0
+}
+
+func (x *SecmStats) GetLoginsPending() uint32 {
+	if x != nil {
+		return x.LoginsPending
+	}
+	return 0
+}
+
+func (x *SecmStats) GetSessionsUnopened() uint32 {
+	if x != nil {
+		return x.SessionsUnopened
+	}
+	return 0
+}
+
+func (x *SecmStats) GetSessions() uint32 {
+	if x != nil {
+		return x.Sessions
+	}
+	return 0
+}
+
+func (x *SecmStats) GetAuthTimeMs() uint64 {
+	if x != nil {
+		return x.AuthTimeMs
+	}
+	return 0
+}
+
+func (x *SecmStats) GetAuthTimes() uint64 {
+	if x != nil {
+		return x.AuthTimes
+	}
+	return 0
+}
+
+func (x *SecmStats) GetMaxAuthTimeMs() uint64 {
+	if x != nil {
+		return x.MaxAuthTimeMs
+	}
+	return 0
+}
+
+// SECM_LIST_COOKIES (Nothing), SECM_COOKIES (Nothing): all logins and sessions.
+// Descriptor of the answer: a sealed memfd with a SecmCookies.
+type SecmCookies struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cookies       []*SecmCookie          `protobuf:"bytes,1,rep,name=cookies,proto3" json:"cookies,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecmCookies) Reset() {
+	*x = SecmCookies{}
+	mi := &file_ipc_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecmCookies) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecmCookies) ProtoMessage() {}
+
+func (x *SecmCookies) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecmCookies.ProtoReflect.Descriptor instead.
+func (*SecmCookies) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *SecmCookies) GetCookies() []*SecmCookie {
+	if x != nil {
+		return x.Cookies
+	}
+	return nil
+}
+
+type SecmCookie struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SafeId        string                 `protobuf:"bytes,1,opt,name=safe_id,json=safeId,proto3" json:"safe_id,omitempty"` // empty: a login
+	State         uint32                 `protobuf:"varint,2,opt,name=state,proto3" json:"state,omitempty"`                // internal/session, State
+	User          string                 `protobuf:"bytes,3,opt,name=user,proto3" json:"user,omitempty"`
+	Group         string                 `protobuf:"bytes,4,opt,name=group,proto3" json:"group,omitempty"`
+	Vhost         string                 `protobuf:"bytes,5,opt,name=vhost,proto3" json:"vhost,omitempty"`
+	UserAgent     string                 `protobuf:"bytes,6,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	Peer          []byte                 `protobuf:"bytes,7,opt,name=peer,proto3" json:"peer,omitempty"` // Addr the login came from
+	CreatedUnixMs int64                  `protobuf:"varint,8,opt,name=created_unix_ms,json=createdUnixMs,proto3" json:"created_unix_ms,omitempty"`
+	ExpiresUnixMs int64                  `protobuf:"varint,9,opt,name=expires_unix_ms,json=expiresUnixMs,proto3" json:"expires_unix_ms,omitempty"` // 0: not while it is in use
+	InUse         uint32                 `protobuf:"varint,10,opt,name=in_use,json=inUse,proto3" json:"in_use,omitempty"`                          // workers
+	Opened        bool                   `protobuf:"varint,11,opt,name=opened,proto3" json:"opened,omitempty"`                                     // there was a tunnel
+	TlsAuth       bool                   `protobuf:"varint,12,opt,name=tls_auth,json=tlsAuth,proto3" json:"tls_auth,omitempty"`                    // with a certificate
+	BytesUp       uint64                 `protobuf:"varint,13,opt,name=bytes_up,json=bytesUp,proto3" json:"bytes_up,omitempty"`
+	BytesDown     uint64                 `protobuf:"varint,14,opt,name=bytes_down,json=bytesDown,proto3" json:"bytes_down,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecmCookie) Reset() {
+	*x = SecmCookie{}
+	mi := &file_ipc_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecmCookie) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecmCookie) ProtoMessage() {}
+
+func (x *SecmCookie) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecmCookie.ProtoReflect.Descriptor instead.
+func (*SecmCookie) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *SecmCookie) GetSafeId() string {
+	if x != nil {
+		return x.SafeId
+	}
+	return ""
+}
+
+func (x *SecmCookie) GetState() uint32 {
+	if x != nil {
+		return x.State
+	}
+	return 0
+}
+
+func (x *SecmCookie) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *SecmCookie) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *SecmCookie) GetVhost() string {
+	if x != nil {
+		return x.Vhost
+	}
+	return ""
+}
+
+func (x *SecmCookie) GetUserAgent() string {
+	if x != nil {
+		return x.UserAgent
+	}
+	return ""
+}
+
+func (x *SecmCookie) GetPeer() []byte {
+	if x != nil {
+		return x.Peer
+	}
+	return nil
+}
+
+func (x *SecmCookie) GetCreatedUnixMs() int64 {
+	if x != nil {
+		return x.CreatedUnixMs
+	}
+	return 0
+}
+
+func (x *SecmCookie) GetExpiresUnixMs() int64 {
+	if x != nil {
+		return x.ExpiresUnixMs
+	}
+	return 0
+}
+
+func (x *SecmCookie) GetInUse() uint32 {
+	if x != nil {
+		return x.InUse
+	}
+	return 0
+}
+
+func (x *SecmCookie) GetOpened() bool {
+	if x != nil {
+		return x.Opened
+	}
+	return false
+}
+
+func (x *SecmCookie) GetTlsAuth() bool {
+	if x != nil {
+		return x.TlsAuth
+	}
+	return false
+}
+
+func (x *SecmCookie) GetBytesUp() uint64 {
+	if x != nil {
+		return x.BytesUp
+	}
+	return 0
+}
+
+func (x *SecmCookie) GetBytesDown() uint64 {
+	if x != nil {
+		return x.BytesDown
+	}
+	return 0
+}
+
+// SECM_TERMINATE_SESSION: make cookies void. Tunnels go on until they close.
+type SecmTerminate struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`                      // all sessions of the user, or
+	SafeIds       []string               `protobuf:"bytes,2,rep,name=safe_ids,json=safeIds,proto3" json:"safe_ids,omitempty"` // these
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecmTerminate) Reset() {
+	*x = SecmTerminate{}
+	mi := &file_ipc_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecmTerminate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecmTerminate) ProtoMessage() {}
+
+func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecmTerminate.ProtoReflect.Descriptor instead.
+func (*SecmTerminate) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *SecmTerminate) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *SecmTerminate) GetSafeIds() []string {
+	if x != nil {
+		return x.SafeIds
+	}
+	return nil
+}
+
+type SecmTerminateRep struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ended         []string               `protobuf:"bytes,1,rep,name=ended,proto3" json:"ended,omitempty"` // safe ids of sessions without a tunnel: they are gone
+	Live          []string               `protobuf:"bytes,2,rep,name=live,proto3" json:"live,omitempty"`   // and of those with one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecmTerminateRep) Reset() {
+	*x = SecmTerminateRep{}
+	mi := &file_ipc_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecmTerminateRep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecmTerminateRep) ProtoMessage() {}
+
+func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecmTerminateRep.ProtoReflect.Descriptor instead.
+func (*SecmTerminateRep) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *SecmTerminateRep) GetEnded() []string {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
+func (x *SecmTerminateRep) GetLive() []string {
+	if x != nil {
+		return x.Live
 	}
 	return nil
 }
@@ -3246,7 +3817,7 @@ type SessionConfig struct {
 
 func (x *SessionConfig) Reset() {
 	*x = SessionConfig{}
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3258,7 +3829,7 @@ func (x *SessionConfig) String() string {
 func (*SessionConfig) ProtoMessage() {}
 
 func (x *SessionConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3271,7 +3842,7 @@ func (x *SessionConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionConfig.ProtoReflect.Descriptor instead.
 func (*SessionConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{40}
+	return file_ipc_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SessionConfig) GetRoutes() []string {
@@ -3529,7 +4100,7 @@ type PortRule struct {
 
 func (x *PortRule) Reset() {
 	*x = PortRule{}
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3541,7 +4112,7 @@ func (x *PortRule) String() string {
 func (*PortRule) ProtoMessage() {}
 
 func (x *PortRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3554,7 +4125,7 @@ func (x *PortRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRule.ProtoReflect.Descriptor instead.
 func (*PortRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{41}
+	return file_ipc_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *PortRule) GetProto() string {
@@ -3583,7 +4154,7 @@ type EgressPolicy struct {
 
 func (x *EgressPolicy) Reset() {
 	*x = EgressPolicy{}
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3595,7 +4166,7 @@ func (x *EgressPolicy) String() string {
 func (*EgressPolicy) ProtoMessage() {}
 
 func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3608,7 +4179,7 @@ func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressPolicy.ProtoReflect.Descriptor instead.
 func (*EgressPolicy) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{42}
+	return file_ipc_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *EgressPolicy) GetInternet() bool {
@@ -3644,7 +4215,7 @@ type EgressRule struct {
 
 func (x *EgressRule) Reset() {
 	*x = EgressRule{}
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3656,7 +4227,7 @@ func (x *EgressRule) String() string {
 func (*EgressRule) ProtoMessage() {}
 
 func (x *EgressRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3669,7 +4240,7 @@ func (x *EgressRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
 func (*EgressRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{43}
+	return file_ipc_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *EgressRule) GetAllow() bool {
@@ -3706,7 +4277,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3718,7 +4289,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3731,7 +4302,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{44}
+	return file_ipc_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Destination) GetNets() [][]byte {
@@ -3766,7 +4337,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3778,7 +4349,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3791,7 +4362,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{45}
+	return file_ipc_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *PortRange) GetProto() uint32 {
@@ -3946,12 +4517,25 @@ const file_ipc_proto_rawDesc = "" +
 	"\x04text\x18\x03 \x01(\tR\x04text\"3\n" +
 	"\x05BanIP\x12\x14\n" +
 	"\x05score\x18\x01 \x01(\rR\x05score\x12\x14\n" +
-	"\x05cause\x18\x02 \x01(\tR\x05cause\"u\n" +
+	"\x05cause\x18\x02 \x01(\tR\x05cause\"\x91\x01\n" +
 	"\fSessionStats\x12\x19\n" +
 	"\bbytes_up\x18\x01 \x01(\x04R\abytesUp\x12\x1d\n" +
 	"\n" +
 	"bytes_down\x18\x02 \x01(\x04R\tbytesDown\x12+\n" +
-	"\x06reason\x18\x03 \x01(\x0e2\x13.rocserv.ipc.ReasonR\x06reason\"n\n" +
+	"\x06reason\x18\x03 \x01(\x0e2\x13.rocserv.ipc.ReasonR\x06reason\x12\x1a\n" +
+	"\bcounters\x18\x04 \x03(\x04R\bcounters\"\t\n" +
+	"\aNothing\"\xdd\x01\n" +
+	"\vWorkerStats\x12\x19\n" +
+	"\bbytes_up\x18\x01 \x01(\x04R\abytesUp\x12\x1d\n" +
+	"\n" +
+	"bytes_down\x18\x02 \x01(\x04R\tbytesDown\x12\x1a\n" +
+	"\bcounters\x18\x03 \x03(\x04R\bcounters\x12\x1b\n" +
+	"\ttcp_flows\x18\x04 \x01(\rR\btcpFlows\x12\x1f\n" +
+	"\vtcp_dialing\x18\x05 \x01(\rR\n" +
+	"tcpDialing\x12\x1b\n" +
+	"\tudp_flows\x18\x06 \x01(\rR\budpFlows\x12\x1d\n" +
+	"\n" +
+	"icmp_flows\x18\a \x01(\rR\ticmpFlows\"n\n" +
 	"\aSignReq\x12\x14\n" +
 	"\x05vhost\x18\x01 \x01(\tR\x05vhost\x12\x1b\n" +
 	"\tkey_index\x18\x02 \x01(\rR\bkeyIndex\x12\x16\n" +
@@ -4061,7 +4645,55 @@ const file_ipc_proto_rawDesc = "" +
 	"\aconn_id\x18\x01 \x01(\x04R\x06connId\x12\x12\n" +
 	"\x04what\x18\x02 \x01(\tR\x04what\"&\n" +
 	"\tSecmEnded\x12\x19\n" +
-	"\bsafe_ids\x18\x01 \x03(\tR\asafeIds\"\xb4\t\n" +
+	"\bsafe_ids\x18\x01 \x03(\tR\asafeIds\"\x9d\x03\n" +
+	"\tSecmStats\x12\x16\n" +
+	"\x06logins\x18\x01 \x01(\x04R\x06logins\x12%\n" +
+	"\x0elogins_refused\x18\x02 \x01(\x04R\rloginsRefused\x12\x1f\n" +
+	"\vlogins_busy\x18\x03 \x01(\x04R\n" +
+	"loginsBusy\x12\x1e\n" +
+	"\n" +
+	"signatures\x18\x04 \x01(\x04R\n" +
+	"signatures\x12\x1e\n" +
+	"\n" +
+	"violations\x18\x05 \x01(\x04R\n" +
+	"violations\x12\x16\n" +
+	"\x06panics\x18\x06 \x01(\x04R\x06panics\x12%\n" +
+	"\x0elogins_pending\x18\a \x01(\rR\rloginsPending\x12+\n" +
+	"\x11sessions_unopened\x18\b \x01(\rR\x10sessionsUnopened\x12\x1a\n" +
+	"\bsessions\x18\t \x01(\rR\bsessions\x12 \n" +
+	"\fauth_time_ms\x18\n" +
+	" \x01(\x04R\n" +
+	"authTimeMs\x12\x1d\n" +
+	"\n" +
+	"auth_times\x18\v \x01(\x04R\tauthTimes\x12'\n" +
+	"\x10max_auth_time_ms\x18\f \x01(\x04R\rmaxAuthTimeMs\"@\n" +
+	"\vSecmCookies\x121\n" +
+	"\acookies\x18\x01 \x03(\v2\x17.rocserv.ipc.SecmCookieR\acookies\"\x82\x03\n" +
+	"\n" +
+	"SecmCookie\x12\x17\n" +
+	"\asafe_id\x18\x01 \x01(\tR\x06safeId\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\rR\x05state\x12\x12\n" +
+	"\x04user\x18\x03 \x01(\tR\x04user\x12\x14\n" +
+	"\x05group\x18\x04 \x01(\tR\x05group\x12\x14\n" +
+	"\x05vhost\x18\x05 \x01(\tR\x05vhost\x12\x1d\n" +
+	"\n" +
+	"user_agent\x18\x06 \x01(\tR\tuserAgent\x12\x12\n" +
+	"\x04peer\x18\a \x01(\fR\x04peer\x12&\n" +
+	"\x0fcreated_unix_ms\x18\b \x01(\x03R\rcreatedUnixMs\x12&\n" +
+	"\x0fexpires_unix_ms\x18\t \x01(\x03R\rexpiresUnixMs\x12\x15\n" +
+	"\x06in_use\x18\n" +
+	" \x01(\rR\x05inUse\x12\x16\n" +
+	"\x06opened\x18\v \x01(\bR\x06opened\x12\x19\n" +
+	"\btls_auth\x18\f \x01(\bR\atlsAuth\x12\x19\n" +
+	"\bbytes_up\x18\r \x01(\x04R\abytesUp\x12\x1d\n" +
+	"\n" +
+	"bytes_down\x18\x0e \x01(\x04R\tbytesDown\">\n" +
+	"\rSecmTerminate\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x19\n" +
+	"\bsafe_ids\x18\x02 \x03(\tR\asafeIds\"<\n" +
+	"\x10SecmTerminateRep\x12\x14\n" +
+	"\x05ended\x18\x01 \x03(\tR\x05ended\x12\x12\n" +
+	"\x04live\x18\x02 \x03(\tR\x04live\"\xb4\t\n" +
 	"\rSessionConfig\x12\x16\n" +
 	"\x06routes\x18\x01 \x03(\tR\x06routes\x12\x1b\n" +
 	"\tno_routes\x18\x02 \x03(\tR\bnoRoutes\x12\x10\n" +
@@ -4173,7 +4805,7 @@ func file_ipc_proto_rawDescGZIP() []byte {
 }
 
 var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 46)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_ipc_proto_goTypes = []any{
 	(KeyKind)(0),             // 0: rocserv.ipc.KeyKind
 	(CookieResult)(0),        // 1: rocserv.ipc.CookieResult
@@ -4200,32 +4832,39 @@ var file_ipc_proto_goTypes = []any{
 	(*Terminate)(nil),        // 22: rocserv.ipc.Terminate
 	(*BanIP)(nil),            // 23: rocserv.ipc.BanIP
 	(*SessionStats)(nil),     // 24: rocserv.ipc.SessionStats
-	(*SignReq)(nil),          // 25: rocserv.ipc.SignReq
-	(*SignRep)(nil),          // 26: rocserv.ipc.SignRep
-	(*AuthInit)(nil),         // 27: rocserv.ipc.AuthInit
-	(*AuthCont)(nil),         // 28: rocserv.ipc.AuthCont
-	(*AuthReply)(nil),        // 29: rocserv.ipc.AuthReply
-	(*CliStats)(nil),         // 30: rocserv.ipc.CliStats
-	(*ResumeReq)(nil),        // 31: rocserv.ipc.ResumeReq
-	(*ResumeRep)(nil),        // 32: rocserv.ipc.ResumeRep
-	(*SecmConfig)(nil),       // 33: rocserv.ipc.SecmConfig
-	(*SecmConfigRep)(nil),    // 34: rocserv.ipc.SecmConfigRep
-	(*VhostKeys)(nil),        // 35: rocserv.ipc.VhostKeys
-	(*SecmWorker)(nil),       // 36: rocserv.ipc.SecmWorker
-	(*SecmSessionOpen)(nil),  // 37: rocserv.ipc.SecmSessionOpen
-	(*SecmSessionReply)(nil), // 38: rocserv.ipc.SecmSessionReply
-	(*LeaseRequest)(nil),     // 39: rocserv.ipc.LeaseRequest
-	(*SecmSessionClose)(nil), // 40: rocserv.ipc.SecmSessionClose
-	(*SecmCliStats)(nil),     // 41: rocserv.ipc.SecmCliStats
-	(*SecmBanIP)(nil),        // 42: rocserv.ipc.SecmBanIP
-	(*SecmViolation)(nil),    // 43: rocserv.ipc.SecmViolation
-	(*SecmEnded)(nil),        // 44: rocserv.ipc.SecmEnded
-	(*SessionConfig)(nil),    // 45: rocserv.ipc.SessionConfig
-	(*PortRule)(nil),         // 46: rocserv.ipc.PortRule
-	(*EgressPolicy)(nil),     // 47: rocserv.ipc.EgressPolicy
-	(*EgressRule)(nil),       // 48: rocserv.ipc.EgressRule
-	(*Destination)(nil),      // 49: rocserv.ipc.Destination
-	(*PortRange)(nil),        // 50: rocserv.ipc.PortRange
+	(*Nothing)(nil),          // 25: rocserv.ipc.Nothing
+	(*WorkerStats)(nil),      // 26: rocserv.ipc.WorkerStats
+	(*SignReq)(nil),          // 27: rocserv.ipc.SignReq
+	(*SignRep)(nil),          // 28: rocserv.ipc.SignRep
+	(*AuthInit)(nil),         // 29: rocserv.ipc.AuthInit
+	(*AuthCont)(nil),         // 30: rocserv.ipc.AuthCont
+	(*AuthReply)(nil),        // 31: rocserv.ipc.AuthReply
+	(*CliStats)(nil),         // 32: rocserv.ipc.CliStats
+	(*ResumeReq)(nil),        // 33: rocserv.ipc.ResumeReq
+	(*ResumeRep)(nil),        // 34: rocserv.ipc.ResumeRep
+	(*SecmConfig)(nil),       // 35: rocserv.ipc.SecmConfig
+	(*SecmConfigRep)(nil),    // 36: rocserv.ipc.SecmConfigRep
+	(*VhostKeys)(nil),        // 37: rocserv.ipc.VhostKeys
+	(*SecmWorker)(nil),       // 38: rocserv.ipc.SecmWorker
+	(*SecmSessionOpen)(nil),  // 39: rocserv.ipc.SecmSessionOpen
+	(*SecmSessionReply)(nil), // 40: rocserv.ipc.SecmSessionReply
+	(*LeaseRequest)(nil),     // 41: rocserv.ipc.LeaseRequest
+	(*SecmSessionClose)(nil), // 42: rocserv.ipc.SecmSessionClose
+	(*SecmCliStats)(nil),     // 43: rocserv.ipc.SecmCliStats
+	(*SecmBanIP)(nil),        // 44: rocserv.ipc.SecmBanIP
+	(*SecmViolation)(nil),    // 45: rocserv.ipc.SecmViolation
+	(*SecmEnded)(nil),        // 46: rocserv.ipc.SecmEnded
+	(*SecmStats)(nil),        // 47: rocserv.ipc.SecmStats
+	(*SecmCookies)(nil),      // 48: rocserv.ipc.SecmCookies
+	(*SecmCookie)(nil),       // 49: rocserv.ipc.SecmCookie
+	(*SecmTerminate)(nil),    // 50: rocserv.ipc.SecmTerminate
+	(*SecmTerminateRep)(nil), // 51: rocserv.ipc.SecmTerminateRep
+	(*SessionConfig)(nil),    // 52: rocserv.ipc.SessionConfig
+	(*PortRule)(nil),         // 53: rocserv.ipc.PortRule
+	(*EgressPolicy)(nil),     // 54: rocserv.ipc.EgressPolicy
+	(*EgressRule)(nil),       // 55: rocserv.ipc.EgressRule
+	(*Destination)(nil),      // 56: rocserv.ipc.Destination
+	(*PortRange)(nil),        // 57: rocserv.ipc.PortRange
 }
 var file_ipc_proto_depIdxs = []int32{
 	5,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
@@ -4245,22 +4884,23 @@ var file_ipc_proto_depIdxs = []int32{
 	4,  // 14: rocserv.ipc.AuthReply.status:type_name -> rocserv.ipc.AuthStatus
 	13, // 15: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
 	2,  // 16: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
-	35, // 17: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
+	37, // 17: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
 	10, // 18: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
 	13, // 19: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
 	5,  // 20: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
-	39, // 21: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
+	41, // 21: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
 	2,  // 22: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
-	46, // 23: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
-	47, // 24: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
-	48, // 25: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
-	49, // 26: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
-	50, // 27: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	49, // 23: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
+	53, // 24: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
+	54, // 25: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
+	55, // 26: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
+	56, // 27: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
+	57, // 28: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
+	29, // [29:29] is the sub-list for method output_type
+	29, // [29:29] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_ipc_proto_init() }
@@ -4274,7 +4914,7 @@ func file_ipc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   46,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

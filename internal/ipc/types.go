@@ -8,18 +8,20 @@ type Type uint8
 
 const (
 	// Between worker and main.
-	AuthCookieRepT Type = 2
-	AuthCookieReqT Type = 4
-	UDPFdT         Type = 10
-	TunMTUT        Type = 11
-	TerminateT     Type = 12
-	SessionInfoT   Type = 13
-	BanIPT         Type = 16
-	WorkerStartupT Type = 50
-	HostInfoT      Type = 51
-	UDPDatagramsT  Type = 52
-	WorkerReadyT   Type = 53
-	SessionStatsT  Type = 54
+	AuthCookieRepT  Type = 2
+	AuthCookieReqT  Type = 4
+	UDPFdT          Type = 10
+	TunMTUT         Type = 11
+	TerminateT      Type = 12
+	SessionInfoT    Type = 13
+	BanIPT          Type = 16
+	WorkerStartupT  Type = 50
+	HostInfoT       Type = 51
+	UDPDatagramsT   Type = 52
+	WorkerReadyT    Type = 53
+	SessionStatsT   Type = 54
+	WorkerStatsReqT Type = 55
+	WorkerStatsT    Type = 56
 
 	// Between worker and sec-mod.
 	ResumeSealT Type = 6
@@ -38,6 +40,12 @@ const (
 	SecmWorkerT       Type = 202
 	SecmEndedT        Type = 203
 	SecmViolationT    Type = 204
+	SecmStatsReqT     Type = 205
+	SecmStatsT        Type = 206
+	SecmListCookiesT  Type = 207
+	SecmCookiesT      Type = 208
+	SecmTerminateT    Type = 209
+	SecmTerminateRepT Type = 210
 	SecmSessionOpenT  Type = 240
 	SecmSessionCloseT Type = 241
 	SecmSessionReplyT Type = 242
@@ -50,12 +58,15 @@ var typeNames = map[Type]string{
 	TunMTUT: "TUN_MTU", TerminateT: "TERMINATE", SessionInfoT: "SESSION_INFO", BanIPT: "BAN_IP",
 	WorkerStartupT: "WORKER_STARTUP", HostInfoT: "HOST_INFO", UDPDatagramsT: "UDP_DATAGRAMS",
 	WorkerReadyT: "WORKER_READY", SessionStatsT: "SESSION_STATS",
+	WorkerStatsReqT: "WORKER_STATS_REQ", WorkerStatsT: "WORKER_STATS",
 	ResumeSealT: "RESUME_SEAL", ResumeOpenT: "RESUME_OPEN", ResumeRepT: "RESUME_REP",
 	AuthInitT: "SEC_AUTH_INIT", AuthContT: "SEC_AUTH_CONT", AuthReplyT: "SEC_AUTH_REPLY",
 	SignT: "SEC_SIGN", SignRepT: "SEC_SIGN_REP", CliStatsT: "SEC_CLI_STATS",
 	SecmConfigT: "SECM_CONFIG", SecmConfigRepT: "SECM_CONFIG_REP", SecmWorkerT: "SECM_WORKER",
 	SecmEndedT: "SECM_ENDED", SecmViolationT: "SECM_VIOLATION", SecmSessionOpenT: "SECM_SESSION_OPEN",
 	SecmSessionCloseT: "SECM_SESSION_CLOSE", SecmSessionReplyT: "SECM_SESSION_REPLY",
+	SecmStatsReqT: "SECM_STATS_REQ", SecmStatsT: "SECM_STATS", SecmListCookiesT: "SECM_LIST_COOKIES", SecmCookiesT: "SECM_COOKIES",
+	SecmTerminateT: "SECM_TERMINATE_SESSION", SecmTerminateRepT: "SECM_TERMINATE_SESSION_REP",
 	SecmBanIPT: "SECM_BAN_IP", SecmCliStatsT: "SECM_CLI_STATS",
 }
 
@@ -74,5 +85,6 @@ var fds = map[Type][2]int{ // least, most
 	UDPFdT:            {1, 1}, // the connected socket
 	SecmConfigT:       {1, 1}, // the file's bytes
 	SecmWorkerT:       {1, 1}, // sec-mod's end of the worker's channel
+	SecmCookiesT:      {1, 1}, // the SecmCookies
 	SecmSessionReplyT: {0, 1}, // the SessionConfig, with ok
 }

@@ -38,6 +38,9 @@
 // newest one; counting would let an older worker's end revive a session that
 // an administrator ended.)
 //
+// Terminate makes a cookie void at once. A tunnel that it opened goes on, and
+// with its newest worker's end the session is gone, whatever the reason.
+//
 // # Bounds
 //
 // Logins under way are bounded, the oldest goes first; so are sessions that

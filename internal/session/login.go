@@ -5,7 +5,7 @@ func (t *Table[C]) Begin(vhost string, p Policy, conv C) SID {
 	sid := newSID()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	e := &entry[C]{key: sid.key(), state: Init, policy: p, conv: conv, vhost: vhost}
+	e := &entry[C]{key: sid.key(), state: Init, policy: p, conv: conv, vhost: vhost, began: t.now()}
 	e.expires = t.now().Add(p.CookieTimeout + Grace)
 	t.enqueue(e, &t.pending, t.limits.Pending)
 	t.bySID[e.key] = e
@@ -77,7 +77,10 @@ func (t *Table[C]) Complete(sid SID, a Account) (SID, Session, error) {
 		return SID{}, Session{}, ErrUnknown
 	}
 	t.remove(e)
-	fresh, s := t.complete(&entry[C]{policy: e.policy}, a)
+	if a.Agent == "" {
+		a.Agent = e.session.Agent
+	}
+	fresh, s := t.complete(&entry[C]{policy: e.policy, began: e.began}, a)
 	return fresh, s, nil
 }
 
@@ -109,6 +112,10 @@ func (t *Table[C]) complete(e *entry[C], a Account) (SID, Session) {
 	now := t.now()
 	e.key, e.state = sid.key(), Completed
 	e.session = Session{Account: a, SafeID: sid.SafeID(), Login: now}
+	if e.began.IsZero() {
+		e.began = now
+	}
+	e.session.Took = now.Sub(e.began)
 	e.expires = e.deadline(now)
 	t.enqueue(e, &t.unopened, t.limits.Unopened)
 	t.bySID[e.key], t.byID[e.session.SafeID] = e, e

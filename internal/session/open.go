@@ -73,6 +73,9 @@ func (t *Table[C]) completed(sid SID) (*entry[C], error) {
 	if e.state != Completed {
 		return nil, ErrState
 	}
+	if e.void {
+		return nil, ErrUnknown
+	}
 	return e, nil
 }
 
@@ -115,7 +118,7 @@ func (t *Table[C]) Close(safeID string, conn uint64, why Reason) Closed {
 	if e.open.newest != 0 && e.open.newest == conn {
 		e.open.newest = 0
 		e.expires = e.deadline(t.now())
-		if why.ends(e.policy) || e.expired(t.now()) {
+		if why.ends(e.policy) || e.void || e.expired(t.now()) {
 			t.remove(e)
 			return Closed{Totals: e.open.totals(), Gone: true}
 		}

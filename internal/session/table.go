@@ -65,6 +65,7 @@ type Account struct {
 	Group string // empty: none
 	Vhost string
 	Peer  netip.Addr // where the login was completed from
+	Agent string     // the client's word for what it is
 }
 
 // Policy is what the configuration says of a session.
@@ -80,6 +81,7 @@ type Session struct {
 	Account
 	SafeID string
 	Login  time.Time
+	Took   time.Duration // from Begin to Complete; 0 without a dialogue
 }
 
 // Totals are counters of inner packets' bytes over all workers of a session.
@@ -113,6 +115,8 @@ type entry[C any] struct {
 	place   *list.Element // in queue
 	expires time.Time     // zero: not while the newest worker lives
 	policy  Policy
+	began   time.Time
+	void    bool // a session that Terminate ended; its tunnel goes on
 
 	taken bool // between Take and its outcome
 	conv  C

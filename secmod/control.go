@@ -1,0 +1,96 @@
+package secmod
+
+import (
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"rocserv/internal/ipc"
+	"rocserv/internal/session"
+)
+
+// What main asks on behalf of an operator.
+
+// authTimes is how long logins took, from the first question to the verdict.
+type authTimes struct {
+	mu    sync.Mutex
+	sum   time.Duration
+	count uint64
+	most  time.Duration // since it was last read
+}
+
+func (a *authTimes) add(d time.Duration) {
+	if d <= 0 {
+		return // there was no dialogue
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sum, a.count, a.most = a.sum+d, a.count+1, max(a.most, d)
+}
+
+// statistics answers SECM_STATS_REQ.
+func (s *server) statistics(*ipc.Nothing) (*ipc.SecmStats, int, error) {
+	n := s.sessions.Counts()
+	m := &ipc.SecmStats{
+		Logins: s.counts.logins.Load(), LoginsRefused: s.counts.refused.Load(), LoginsBusy: s.counts.busy.Load(),
+		Signatures: s.counts.signatures.Load(), Violations: s.counts.violations.Load(), Panics: s.counts.panics.Load(),
+		LoginsPending: uint32(n.Pending), SessionsUnopened: uint32(n.Unopened), Sessions: uint32(n.Completed),
+	}
+	s.times.mu.Lock()
+	defer s.times.mu.Unlock()
+	m.AuthTimeMs, m.AuthTimes, m.MaxAuthTimeMs = uint64(s.times.sum.Milliseconds()), s.times.count, uint64(s.times.most.Milliseconds())
+	s.times.most = 0
+	return m, -1, nil
+}
+
+// listCookies answers SECM_LIST_COOKIES.
+func (s *server) listCookies(*ipc.Nothing) (*ipc.Nothing, int, error) {
+	all := new(ipc.SecmCookies)
+	for _, e := range s.sessions.List() {
+		c := &ipc.SecmCookie{
+			SafeId: e.SafeID, State: uint32(e.State), User: e.User, Group: e.Group, Vhost: e.Vhost, UserAgent: e.Agent,
+			Peer: ipc.PutAddr(e.Peer), CreatedUnixMs: e.Began.UnixMilli(), InUse: uint32(e.Workers), Opened: e.Opened,
+			BytesUp: e.Totals.Up, BytesDown: e.Totals.Down,
+		}
+		if !e.Expires.IsZero() {
+			c.ExpiresUnixMs = e.Expires.UnixMilli()
+		}
+		all.Cookies = append(all.Cookies, c)
+	}
+	fd, err := ipc.SealMessage("cookies", all)
+	if err != nil { // no descriptor, no memory: main gets none, and the next time may be better
+		s.Log.Error("cookies not listed", "err", err)
+		fd, err = ipc.Seal("cookies", nil)
+	}
+	return new(ipc.Nothing), fd, err
+}
+
+// terminate answers SECM_TERMINATE_SESSION.
+func (s *server) terminate(q *ipc.SecmTerminate) (*ipc.SecmTerminateRep, int, error) {
+	gone, live := s.sessions.Terminate(func(e session.Session) bool {
+		return q.User != "" && e.User == q.User || slices.Contains(q.SafeIds, e.SafeID)
+	})
+	for _, id := range slices.Concat(gone, live) {
+		s.Log.Info("session terminated", "session", session.ShortID(id))
+	}
+	return &ipc.SecmTerminateRep{Ended: gone, Live: live}, -1, nil
+}
+
+// agentName bounds what a client says it is.
+func agentName(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == unicode.ReplacementChar {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
+	const most = 128
+	for i := range s {
+		if i > most {
+			return s[:i]
+		}
+	}
+	return s
+}
