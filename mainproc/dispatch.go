@@ -49,12 +49,12 @@ func violation(format string, args ...any) error {
 }
 
 func (w *worker) answerReady(rec *ipc.Record) error {
-	var m ipc.WorkerReady
-	if err := rec.Decode(&m); err != nil {
+	m := new(ipc.WorkerReady)
+	if err := rec.Decode(m); err != nil {
 		return err
 	}
 	if w.move(starting, pooled) {
-		w.ready <- m.Confinement
+		w.ready <- m
 	}
 	return nil
 }

@@ -19,6 +19,7 @@
 //	secmod.go sender.go         the channel to sec-mod; the one writer of a channel
 //	generation.go reload.go     the configuration
 //	hostinfo.go capacity.go     what the host is and allows
+//	confine.go                  what main and its children cannot do
 //
 // A TCP connection's way: accept (door.accept) refuses banned sources before
 // anything else. Where a proxy announces it, its header is read (proxy.go), and

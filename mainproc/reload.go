@@ -57,7 +57,9 @@ func (s *server) reload() {
 		for _, w := range warnings(cfg) {
 			s.log.Warn(w)
 		}
-		err = s.adopt(cfg, text)
+		if err = checkConfinement(&cfg.Global, s.confined); err == nil {
+			err = s.adopt(cfg, text)
+		}
 	}
 	if err != nil {
 		s.log.Error(msgReloadFailed, "err", err)

@@ -11,7 +11,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rocserv/internal/ipc"
-	"rocserv/internal/sandbox"
 )
 
 const stopGrace = 5 * time.Second // from TERMINATE to SIGKILL when the server stops
@@ -35,18 +34,17 @@ func Run(opts Options) error {
 			return detach(opts.SelfExe)
 		}
 	}
-	report, err := sandbox.Prepare(sandbox.Main)
+	confined, err := confineMain()
 	if err != nil {
 		return err
 	}
-	opts.Logger.Debug("confined", "reached", report)
 	ownGroup()
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2)
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, syscall.SIGCHLD)
 
-	s, text, err := newServer(opts)
+	s, text, err := newServer(opts, confined)
 	if err != nil {
 		return err
 	}
@@ -101,7 +99,7 @@ func (s *server) live(text []byte, signals <-chan os.Signal, up func()) error {
 		defer removePIDFile(name)
 	}
 	var err error
-	if s.sec, err = startSecMod(s.procs, s.log, s.fromSecMod); err != nil {
+	if s.sec, err = startSecMod(s.procs, s.confinement().Args(), s.log, s.fromSecMod); err != nil {
 		return err
 	}
 	defer s.sec.close(s.procs)

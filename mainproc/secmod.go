@@ -48,12 +48,12 @@ type question struct {
 }
 
 // startSecMod starts the process and its channel.
-func startSecMod(p *procs, log *slog.Logger, notify func(*ipc.Record) error) (*secmod, error) {
+func startSecMod(p *procs, args []string, log *slog.Logger, notify func(*ipc.Record) error) (*secmod, error) {
 	conn, far, err := ipc.Pair()
 	if err != nil {
 		return nil, err
 	}
-	c, err := p.spawn(roleSecMod, conn, far)
+	c, err := p.spawn(roleSecMod, args, conn, far)
 	if err != nil {
 		conn.Close()
 		return nil, err

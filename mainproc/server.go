@@ -17,6 +17,7 @@ import (
 	"rocserv/internal/config"
 	"rocserv/internal/ipc"
 	"rocserv/internal/rolelog"
+	"rocserv/internal/sandbox"
 )
 
 const (
@@ -40,18 +41,26 @@ type server struct {
 	ports    *ports
 	gen      atomic.Pointer[generation]
 	host     atomic.Pointer[ipc.HostInfo]
-	number   uint64        // of the last generation tried; owned by who loads
+	number   uint64 // of the last generation tried; owned by who loads
+	confined sandbox.Report
 	ended    chan struct{} // closed when the server is over
+
+	confinedLog confinedLog
 }
 
 // newServer reads the configuration and opens the ports.
-func newServer(opts Options) (*server, []byte, error) {
+func newServer(opts Options, confined sandbox.Report) (*server, []byte, error) {
 	cfg, text, err := readConfig(opts)
 	if err != nil {
 		return nil, nil, err
 	}
-	s := &server{opts: opts, log: opts.Logger, ended: make(chan struct{})}
+	if err := checkConfinement(&cfg.Global, confined); err != nil {
+		clear(text)
+		return nil, nil, err
+	}
+	s := &server{opts: opts, log: opts.Logger, confined: confined, ended: make(chan struct{})}
 	s.setLevel(&cfg.Global)
+	s.logOwnConfinement()
 	s.gen.Store(&generation{cfg: cfg})
 	for _, w := range append(warnings(cfg), notes(&cfg.Global, os.Getuid())...) {
 		s.log.Warn(w)

@@ -50,6 +50,7 @@ type child struct {
 
 type spawnRequest struct {
 	role    *role
+	args    []string // after the role's
 	channel io.Closer
 	files   []uintptr
 	reply   chan spawned
@@ -112,7 +113,7 @@ func (p *procs) serve(result <-chan error) error {
 func (p *procs) fork(req spawnRequest) (*child, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pid, err := syscall.ForkExec(p.exe, []string{"rocserv-" + req.role.name, req.role.arg}, &syscall.ProcAttr{
+	pid, err := syscall.ForkExec(p.exe, append([]string{"rocserv-" + req.role.name, req.role.arg}, req.args...), &syscall.ProcAttr{
 		Env:   req.role.env,
 		Files: req.files,
 		// Children have process groups of their own: a signal to main's, from a
@@ -128,11 +129,11 @@ func (p *procs) fork(req spawnRequest) (*child, error) {
 }
 
 // spawn starts a process of that role with the descriptors fds at 3 and
-// following. It closes fds in any case. What the child writes to standard
+// following, and args after the role. It closes fds in any case. What the child writes to standard
 // error goes to the log. channel is our end of the one at 3: it is closed a
 // while after the process was reaped, so that its reader comes to an end even
 // if some descendant holds the other end.
-func (p *procs) spawn(r *role, channel io.Closer, fds ...int) (*child, error) {
+func (p *procs) spawn(r *role, args []string, channel io.Closer, fds ...int) (*child, error) {
 	defer closeAll(fds)
 	if len(fds) != len(r.fds) {
 		panic("mainproc: internal error: wrong number of descriptors for " + r.name)
@@ -146,7 +147,7 @@ func (p *procs) spawn(r *role, channel io.Closer, fds ...int) (*child, error) {
 	for _, fd := range fds {
 		files = append(files, uintptr(fd))
 	}
-	req := spawnRequest{r, channel, files, make(chan spawned, 1)}
+	req := spawnRequest{r, args, channel, files, make(chan spawned, 1)}
 	var s spawned
 	select {
 	case p.requests <- req:

@@ -86,8 +86,8 @@ func (i identity) message() *ipc.Identity {
 type worker struct {
 	srv   *server
 	child *child
-	out   *sender       // the channel
-	ready chan string   // gets what WORKER_READY says
+	out   *sender // the channel
+	ready chan *ipc.WorkerReady
 	gone  chan struct{} // closed when process and session bookkeeping are over
 
 	mu    sync.Mutex
@@ -133,8 +133,9 @@ func (s *server) startWorker() (*worker, error) {
 	t := time.NewTimer(readyTimeout)
 	defer t.Stop()
 	select {
-	case confinement := <-w.ready:
-		s.log.Debug("worker is ready", "pid", w.child.pid, "confinement", confinement)
+	case m := <-w.ready:
+		s.log.Debug("worker is ready", "pid", w.child.pid)
+		s.logConfinement(m)
 		return w, nil
 	case <-w.gone:
 		return nil, errDiedEarly
@@ -155,7 +156,7 @@ func (s *server) forkWorker() (*worker, error) {
 		unix.Close(far)
 		return nil, fmt.Errorf("mainproc: socketpair: %w", err)
 	}
-	c, err := s.procs.spawn(roleWorker, conn, far, sec[1])
+	c, err := s.procs.spawn(roleWorker, s.confinement().Args(), conn, far, sec[1])
 	if err != nil {
 		conn.Close()
 		unix.Close(sec[0])
@@ -163,7 +164,7 @@ func (s *server) forkWorker() (*worker, error) {
 	}
 	w := &worker{
 		srv: s, child: c, state: starting, secFD: sec[0],
-		ready:   make(chan string, 1),
+		ready:   make(chan *ipc.WorkerReady, 1),
 		gone:    make(chan struct{}),
 		conduct: conduct{rate.NewLimiter(messageRate, messageBurst), make(map[ipc.Type]bool)},
 	}
@@ -328,6 +329,12 @@ func (w *worker) run() {
 	grace := time.AfterFunc(exitGrace, func() { w.srv.procs.kill(w.child) })
 	<-w.child.done
 	grace.Stop()
+	if w.forbiddenCall() {
+		w.srv.workers.violations.Add(1)
+		w.mu.Lock()
+		w.end.cause = violation("a system call that no worker makes")
+		w.mu.Unlock()
+	}
 	w.bury()
 	close(w.gone)
 }

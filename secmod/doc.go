@@ -54,6 +54,12 @@
 // generation before the current one can still sign, so a worker that main
 // named while it was taking over the new one is served.
 //
+// Before it opens anything, sec-mod confines itself to the folders of the files
+// that the first configuration names (confine.go): folders, because tools
+// replace files by renaming. Landlock cannot be widened, so a later
+// configuration that names another folder is refused with an error that says
+// so, and what is in effect stays.
+//
 // Per-user and per-group files are read at every SECM_SESSION_OPEN, the users
 // file when it changed.
 //

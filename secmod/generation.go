@@ -161,6 +161,9 @@ func (l *loader) load(m *ipc.SecmConfig, b []byte) (*generation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := l.server.confine(c); err != nil {
+		return nil, err
+	}
 	l.gen = &generation{number: m.Generation, config: c, vhosts: map[string]*vhost{}, keys: map[uint32]*keys.Key{}}
 	var errs []error
 	for _, v := range c.Vhosts {

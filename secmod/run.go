@@ -16,6 +16,7 @@ import (
 
 	"rocserv/internal/ipc"
 	"rocserv/internal/ocpasswd"
+	"rocserv/internal/sandbox"
 	"rocserv/internal/session"
 )
 
@@ -33,6 +34,10 @@ type Options struct {
 	Main *ipc.Conn        // the channel to main; Run closes it
 	Log  *slog.Logger     // never nil
 	Now  func() time.Time // nil: time.Now
+
+	// Confine leaves this process these files and nothing else; it is called
+	// once, with the first configuration. nil: it is not confined.
+	Confine func(sandbox.Files) (sandbox.Report, error)
 }
 
 // Run is the life of sec-mod: it serves main, and the workers that main names,
@@ -52,6 +57,7 @@ type server struct {
 	quit chan struct{} // closed by stop
 
 	loading  sync.Mutex // held while a configuration is loaded
+	fence    *fence     // what sec-mod may open; nil until confined. Of loading
 	gens     atomic.Pointer[generations]
 	sessions *session.Table[dialogue]
 	tickets  *tickets

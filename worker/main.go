@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"strings"
 
 	"rocserv/internal/ipc"
 	"rocserv/internal/rolelog"
@@ -16,9 +17,10 @@ const (
 	secModFD = 4
 )
 
-// Main is the worker's process: it confines itself, says so, waits for a
-// connection, serves it, and returns the exit status.
-func Main() int {
+// Main is the worker's process: it confines itself as the arguments say
+// (sandbox.Options), tells main, waits for a connection, serves it, and
+// returns the exit status.
+func Main(args []string) int {
 	level := new(slog.LevelVar)
 	log := slog.New(rolelog.NewHandler(os.Stderr, level))
 	main, err := ipc.NewConn(mainFD)
@@ -31,12 +33,12 @@ func Main() int {
 		log.Error("not started by main", "err", err)
 		return 1
 	}
-	report, err := sandbox.Prepare(sandbox.Worker)
+	ready, err := confine(args)
 	if err != nil {
 		log.Error("cannot be confined", "err", err)
 		return 1
 	}
-	if err := main.Send(ipc.WorkerReadyT, 0, &ipc.WorkerReady{Confinement: report}); err != nil {
+	if err := main.Send(ipc.WorkerReadyT, 0, ready); err != nil {
 		return 1
 	}
 	err = Serve(Options{Main: main, SecMod: sec, Log: log, Level: level})
@@ -52,4 +54,24 @@ func Main() int {
 	}
 	log.Info("connection ended", "err", err)
 	return 0
+}
+
+// confine takes everything from this process but its channels and the network.
+func confine(args []string) (*ipc.WorkerReady, error) {
+	opts, err := sandbox.ParseArgs(args)
+	if err != nil {
+		return nil, err
+	}
+	first, err := sandbox.Prepare(sandbox.Worker, opts)
+	if err != nil {
+		return nil, err
+	}
+	second, err := sandbox.Confine(sandbox.Worker, opts, sandbox.Files{})
+	if err != nil {
+		return nil, err
+	}
+	return &ipc.WorkerReady{
+		Confinement: strings.Join(append(first.Reached, second.Reached...), ", "),
+		Missing:     second.Missing,
+	}, nil
 }

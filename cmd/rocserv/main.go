@@ -30,9 +30,9 @@ func main() {
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case roleWorker:
-			os.Exit(worker.Main())
+			os.Exit(worker.Main(os.Args[2:]))
 		case roleSecMod:
-			os.Exit(secmod.Main())
+			os.Exit(secmod.Main(os.Args[2:]))
 		case roleQuickstart:
 			os.Exit(makeState(os.Args[2:]))
 		}

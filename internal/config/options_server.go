@@ -94,12 +94,15 @@ func processOptions() []Option {
 // serverOptions are about the whole server and can be reloaded.
 func serverOptions() []Option {
 	return []Option{
-		{Name: "isolate-workers", Type: Bool, Default: "false", Scope: ScopeGlobal, Status: Later,
-			Meaning: "confine workers to the system calls they need",
+		{Name: "isolate-workers", Type: Bool, Default: "true", Scope: ScopeGlobal,
+			Meaning: "confine workers to the system calls they need, and to no files",
 			at:      func(t *target) any { return &t.global.Isolate }},
-		{Name: "limit-worker-memory", Type: Bool, Default: "true", Scope: ScopeGlobal, Status: Later, Quiet: true,
-			Meaning: "bound a worker's memory",
+		{Name: "limit-worker-memory", Type: Bool, Default: "true", Scope: ScopeGlobal,
+			Meaning: "bound a worker's memory: 256 MB beyond what it begins with",
 			at:      func(t *target) any { return &t.global.LimitWorkerMemory }},
+		{Name: "require-confinement", Type: Bool, Default: "false", Scope: ScopeGlobal, Ours: true,
+			Meaning: "do not start where the kernel has no system call filter or no Landlock, instead of a warning",
+			at:      func(t *target) any { return &t.global.RequireConfinement }},
 		{Name: "max-clients", Type: Number, Default: "0", Scope: ScopeGlobal,
 			Meaning: "most clients at a time; 0: what processes, descriptors and memory allow",
 			at:      func(t *target) any { return &t.global.MaxClients }},

@@ -58,7 +58,7 @@ func texts2(list []Problem) []string {
 	return s
 }
 
-// The defaults of ocserv 1.4.2 and later.
+// The defaults of ocserv 1.4.2 and later; isolate-workers alone is ours.
 func TestDefaults(t *testing.T) {
 	c := mustParse(t, least)
 	if len(c.Warnings) > 0 {
@@ -66,7 +66,7 @@ func TestDefaults(t *testing.T) {
 	}
 	wantGlobal := Global{
 		TCPPort: 8443, SocketFile: "/tmp/run/sock", Device: "vpns", LogLevel: 2,
-		LimitWorkerMemory: true, AuthTimeout: 240 * time.Second, MaxBanScore: 80, BanTime: 300 * time.Second,
+		Isolate: true, LimitWorkerMemory: true, AuthTimeout: 240 * time.Second, MaxBanScore: 80, BanTime: 300 * time.Second,
 		BanResetTime: 1200 * time.Second, BanPointsPassword: 10, BanPointsConnect: 1,
 	}
 	if diff := cmp.Diff(wantGlobal, c.Global); diff != "" {

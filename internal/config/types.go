@@ -54,23 +54,24 @@ type Global struct {
 	LogLevel    int // 0-9
 	Device      string
 
-	Isolate           bool // isolate-workers
-	LimitWorkerMemory bool
-	MaxClients        int // 0: what pids, files and memory allow
-	ListenProxyProto  bool
-	RateLimit         time.Duration // rate-limit-ms
-	Drain             time.Duration // server-drain-ms
-	AuthTimeout       time.Duration
-	MaxBanScore       int // 0: off
-	BanTime           time.Duration
-	BanResetTime      time.Duration
-	BanPointsPassword int
-	BanPointsConnect  int
-	ConnectScript     string
-	DisconnectScript  string
-	HostUpdateScript  string
-	ExitOnSecModDeath bool
-	EgressAllowUnsafe []netip.Prefix
+	Isolate            bool // isolate-workers: on unless switched off, unlike ocserv
+	LimitWorkerMemory  bool
+	RequireConfinement bool
+	MaxClients         int // 0: what pids, files and memory allow
+	ListenProxyProto   bool
+	RateLimit          time.Duration // rate-limit-ms
+	Drain              time.Duration // server-drain-ms
+	AuthTimeout        time.Duration
+	MaxBanScore        int // 0: off
+	BanTime            time.Duration
+	BanResetTime       time.Duration
+	BanPointsPassword  int
+	BanPointsConnect   int
+	ConnectScript      string
+	DisconnectScript   string
+	HostUpdateScript   string
+	ExitOnSecModDeath  bool
+	EgressAllowUnsafe  []netip.Prefix
 
 	// Who may say whom a connection is from, and who is never banned.
 	ProxyTrusted []netip.Prefix // proxy-proto-trusted; empty: everyone

@@ -1110,6 +1110,7 @@ func (x *AuthOffer) GetSso() bool {
 type WorkerReady struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Confinement   string                 `protobuf:"bytes,1,opt,name=confinement,proto3" json:"confinement,omitempty"` // what was reached, for the log and doctor
+	Missing       []string               `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`         // layers that are not there, with the reason
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1149,6 +1150,13 @@ func (x *WorkerReady) GetConfinement() string {
 		return x.Confinement
 	}
 	return ""
+}
+
+func (x *WorkerReady) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
 }
 
 // AUTH_COOKIE_REQ: the client asks for the tunnel with its cookie. Once per worker.
@@ -4461,9 +4469,10 @@ const file_ipc_proto_rawDesc = "" +
 	"\x14certificate_required\x18\x03 \x01(\bR\x13certificateRequired\x12\x16\n" +
 	"\x06gssapi\x18\x04 \x01(\bR\x06gssapi\x12\x16\n" +
 	"\x06bearer\x18\x05 \x01(\bR\x06bearer\x12\x10\n" +
-	"\x03sso\x18\x06 \x01(\bR\x03sso\"/\n" +
+	"\x03sso\x18\x06 \x01(\bR\x03sso\"I\n" +
 	"\vWorkerReady\x12 \n" +
-	"\vconfinement\x18\x01 \x01(\tR\vconfinement\"\xae\x01\n" +
+	"\vconfinement\x18\x01 \x01(\tR\vconfinement\x12\x18\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"\xae\x01\n" +
 	"\rAuthCookieReq\x12\x10\n" +
 	"\x03sid\x18\x01 \x01(\fR\x03sid\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12\x1d\n" +

@@ -16,12 +16,16 @@ const (
 	Worker Role = "worker"
 )
 
-// profile is what Prepare does for a role.
+// profile is what Prepare and Confine do for a role.
 type profile struct {
 	comm    string      // what ps and top show; exec of /proc/self/exe would show "exe"
 	limits  []limit     // beside a core size of 0, which holds for all
 	oom     int         // oom_score_adj; 0: as inherited
 	ignored []os.Signal // beside SIGPIPE
+
+	calls func() *filter // the system calls
+	files bool           // Landlock: only the files that Confine is told, signals and abstract sockets of its own
+	data  bool           // limit-worker-memory is about it
 }
 
 type limit struct {
@@ -37,7 +41,9 @@ var fromOutside = []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, s
 
 var profiles = map[Role]profile{
 	Main: {
-		comm: "rocserv-main",
+		comm:  "rocserv-main",
+		calls: mainFilter,
+		// No Landlock: scripts would be in it too, and what they need nobody knows.
 	},
 	SecMod: {
 		comm: "rocserv-secmod",
@@ -45,16 +51,20 @@ var profiles = map[Role]profile{
 			{"msgqueue", unix.RLIMIT_MSGQUEUE, 0}, // uses none
 		},
 		ignored: fromOutside,
+		calls:   secModFilter,
+		files:   true,
 	},
 	Worker: {
 		comm: "rocserv-worker",
 		limits: []limit{
 			{"nofile", unix.RLIMIT_NOFILE, 4096},  // a socket per flow; the flow limits are below it
-			{"data", unix.RLIMIT_DATA, 512 << 20}, // one client cannot take the machine's memory
 			{"memlock", unix.RLIMIT_MEMLOCK, 0},   // locks nothing
 			{"msgqueue", unix.RLIMIT_MSGQUEUE, 0}, // uses none
 		},
 		oom:     1000, // a client's process goes before the server
 		ignored: fromOutside,
+		calls:   workerFilter,
+		files:   true,
+		data:    true,
 	},
 }

@@ -6,28 +6,27 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// Prepare confines the calling process as its role allows. The report lists
-// what was reached, and what was not with the reason. An error means that the
-// process is not what it should be and must not go on.
+// Prepare is the first stage. The report lists what was reached, and what was
+// not with the reason. An error means that the process is not what it should
+// be and must not go on.
 //
 // It changes the whole process and is to be called once, early, from main().
-func Prepare(r Role) (report string, err error) {
+func Prepare(r Role, o Options) (Report, error) {
 	p, ok := profiles[r]
 	if !ok {
 		panic("sandbox: internal error: no profile for role " + string(r))
 	}
-	var done []string
+	var done Report
 	note := func(what string, err error) {
 		if err != nil {
-			what = fmt.Sprintf("no %s (%v)", what, err)
+			what = fmt.Sprintf("no %s (%v)", what, err) // nobody's safety depends on it
 		}
-		done = append(done, what)
+		done.Reached = append(done.Reached, what)
 	}
 	note("name", writeProc("comm", p.comm))
 	if p.oom != 0 {
@@ -38,16 +37,19 @@ func Prepare(r Role) (report string, err error) {
 	for _, l := range p.limits {
 		note("rlimit "+l.name, lower(l.resource, l.value))
 	}
-	err = errors.Join(
+	if p.data && o.LimitMemory {
+		note("rlimit data", limitData())
+	}
+	err := errors.Join(
 		named("rlimit core", lower(unix.RLIMIT_CORE, 0)),
 		named("no_new_privs", noNewPrivs()),
 		named("not dumpable", unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)),
 	)
 	if err != nil {
-		return strings.Join(done, ", "), fmt.Errorf("sandbox: %w", err)
+		return done, fmt.Errorf("sandbox: %w", err)
 	}
-	done = append(done, "rlimit core", "no_new_privs", "not dumpable")
-	return strings.Join(done, ", "), nil
+	done.Reached = append(done.Reached, "rlimit core", "no_new_privs", "not dumpable")
+	return done, nil
 }
 
 func named(what string, err error) error {

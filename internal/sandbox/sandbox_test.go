@@ -36,13 +36,16 @@ func TestMain(m *testing.M) {
 		json.NewEncoder(os.Stdout).Encode(prepared(Role(os.Args[2])))
 		os.Exit(0)
 	}
+	if len(os.Args) > 3 && os.Args[1] == probeArg {
+		os.Exit(probeMain(Role(os.Args[2]), os.Args[3], os.Args[4:]))
+	}
 	os.Exit(m.Run())
 }
 
 func prepared(r Role) state {
 	var s state
-	report, err := Prepare(r)
-	s.Report = report
+	report, err := Prepare(r, Options{LimitMemory: true})
+	s.Report = report.String()
 	if err != nil {
 		s.Err = err.Error()
 	}
@@ -125,7 +128,7 @@ func TestPrepare(t *testing.T) {
 	}{
 		{Main, "rocserv-main", "", map[string]uint64{"core": 0}, 1},
 		{SecMod, "rocserv-secmod", "", map[string]uint64{"core": 0}, 4},
-		{Worker, "rocserv-worker", "1000", map[string]uint64{"core": 0, "nofile": 4096, "data": 512 << 20}, 4},
+		{Worker, "rocserv-worker", "1000", map[string]uint64{"core": 0, "nofile": 4096, "data": 1 << 30}, 4},
 	}
 	for _, tt := range tests {
 		t.Run(string(tt.role), func(t *testing.T) {
@@ -168,7 +171,7 @@ func TestUnknownRole(t *testing.T) {
 			t.Errorf("recovered %v", r)
 		}
 	}()
-	Prepare("nobody")
+	Prepare("nobody", Options{})
 }
 
 func TestProfiles(t *testing.T) {

@@ -29,7 +29,6 @@ type rig struct {
 // What the server is to do, and tests are to hold it to once it does.
 const (
 	keepersBuilt = false // a worker keeps its TCP flows for the one after it
-	seccompBuilt = false // workers run under a filter
 )
 
 // storyLines bounds what is printed of a program's log.

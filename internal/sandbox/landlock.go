@@ -1,0 +1,118 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/landlock-lsm/go-landlock/landlock"
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
+)
+
+// Files are what a process may still open, as folders: a file that is replaced
+// by a rename, as tools replace them, is another file to Landlock.
+type Files struct {
+	Read  []string // files below them can be read
+	List  []string // and the folders themselves opened
+	Write []string // and files made, changed and removed
+}
+
+const (
+	readFile  = landlock.AccessFSSet(ll.AccessFSReadFile)
+	readDir   = landlock.AccessFSSet(ll.AccessFSReadDir)
+	writeFile = landlock.AccessFSSet(ll.AccessFSWriteFile | ll.AccessFSTruncate | ll.AccessFSMakeReg | ll.AccessFSRemoveFile)
+)
+
+// firstScoped is the Landlock version that confines signals and abstract sockets.
+const firstScoped = 6
+
+var errNoLandlock = errors.New("the kernel has none, or a container's filter hides it")
+
+// LandlockABI is the version that the kernel gives this process, 0 for none.
+func LandlockABI() int {
+	v, err := ll.LandlockGetABIVersion()
+	if err != nil {
+		return 0
+	}
+	return max(v, 0)
+}
+
+// restrict applies Landlock to all threads and says what it reached.
+func (f Files) restrict() (reached string, err error) {
+	abi := LandlockABI()
+	if abi == 0 {
+		return "Landlock", errNoLandlock
+	}
+	fs := landlock.V9.HandledAccessFS
+	scoped := landlock.V6.Scoped
+	reached = fmt.Sprintf("Landlock %d", abi)
+	if abi >= firstScoped && !threadsMaySignal() {
+		scoped &^= landlock.ScopedSet(ll.ScopeSignal)
+		reached += " without signals"
+	}
+	cfg, err := landlock.NewConfig(fs, scoped)
+	if err != nil {
+		return "Landlock", err
+	}
+	var rules []landlock.Rule
+	for _, r := range []struct {
+		paths  []string
+		access landlock.AccessFSSet
+	}{{f.Read, readFile}, {f.List, readFile | readDir}, {f.Write, readFile | readDir | writeFile}} {
+		if dirs := reachable(r.paths); len(dirs) > 0 {
+			rules = append(rules, landlock.PathAccess(r.access, dirs...))
+		}
+	}
+	return reached, cfg.BestEffort().Restrict(rules...)
+}
+
+// reachable leaves out what cannot be opened anyway: it must not cost the others.
+func reachable(dirs []string) []string {
+	return slices.DeleteFunc(slices.Clone(dirs), func(dir string) bool {
+		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err != nil
+	})
+}
+
+// threadsMaySignal says whether the kernel lets threads of one process signal
+// each other although each has a Landlock domain of its own, as go-landlock
+// makes them before version 8. The runtime cannot do without. It is erratum 2
+// of Linux 6.12 (landlock_create_ruleset(2), LANDLOCK_CREATE_RULESET_ERRATA).
+func threadsMaySignal() bool {
+	const askErrata, erratum2 = 1 << 1, 1 << 1
+	errata, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, askErrata)
+	return errno == 0 && errata&erratum2 != 0
+}
+
+// Folders returns the folders in which a file is found: its own, and those of
+// what symbolic links on the last step lead to, as of now.
+func Folders(file string) (dirs []string) {
+	const most = 40 // links, as the kernel
+	if abs, err := filepath.Abs(file); err == nil {
+		file = abs
+	}
+	for range most {
+		dir := filepath.Dir(file)
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			dir = real
+		}
+		if !slices.Contains(dirs, dir) {
+			dirs = append(dirs, dir)
+		}
+		to, err := os.Readlink(file)
+		if err != nil {
+			return dirs
+		}
+		if !filepath.IsAbs(to) {
+			to = filepath.Join(dir, to)
+		}
+		file = to
+	}
+	return dirs
+}

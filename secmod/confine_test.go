@@ -1,0 +1,91 @@
+package secmod
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"rocserv/internal/sandbox"
+)
+
+// confined gives a rig a Confine that remembers, and takes layers away.
+func confined(got *[]sandbox.Files, missing ...string) func(*server) {
+	return func(s *server) {
+		s.Confine = func(f sandbox.Files) (sandbox.Report, error) {
+			*got = append(*got, f)
+			return sandbox.Report{Reached: []string{"all"}, Missing: missing}, nil
+		}
+	}
+}
+
+// TestConfinedToItsFiles: what a configuration names is all that is left, from
+// before anything is opened.
+func TestConfinedToItsFiles(t *testing.T) {
+	st := newSite(t, hashOf(t, "anna", "*", "secret"))
+	dir := realPath(st.dir)
+	users := filepath.Join(dir, "per-user")
+	if err := os.Mkdir(users, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	other := newSite(t)
+	st.add("config-per-user = "+users, "default-user-config = "+other.write("default", ""))
+	var got []sandbox.Files
+	r := newRig(t, confined(&got))
+	if rep := r.configure(1, st.text()); rep.Error != "" {
+		t.Fatal(rep.Error)
+	}
+	if len(got) != 1 {
+		t.Fatalf("confined %d times", len(got))
+	}
+	read := []string{dir, realPath(other.dir)}
+	slices.Sort(read)
+	if !slices.Equal(got[0].Read, read) || !slices.Equal(got[0].List, []string{users}) || got[0].Write != nil {
+		t.Errorf("files %+v, want %v and %s", got[0], read, users)
+	}
+	if rep := r.configure(2, st.text()); rep.Error != "" || len(got) != 1 {
+		t.Errorf("the same again: %q, confined %d times", rep.Error, len(got))
+	}
+}
+
+// TestReloadOutside: a file that cannot be opened any more is an error that
+// says what to do, and what is in effect stays.
+func TestReloadOutside(t *testing.T) {
+	st, other := newSite(t, hashOf(t, "anna", "*", "secret")), newSite(t)
+	other.write("users", "")
+	outside := strings.ReplaceAll(string(st.text()), st.path("users"), other.path("users"))
+	folder := string(st.text()) + "config-per-user = " + other.dir + "\n"
+	for _, tt := range []struct {
+		name, conf string
+		missing    []string
+		want       string // of the error
+	}{
+		{"file", outside, nil, other.path("users")},
+		{"folder", folder, nil, other.dir},
+		{"file, without Landlock", outside, []string{"Landlock"}, ""},
+		{"inside", strings.ReplaceAll(string(st.text()), "cookie-timeout = 300", "cookie-timeout = 301"), nil, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []sandbox.Files
+			r := newRig(t, confined(&got, tt.missing...))
+			if rep := r.configure(1, st.text()); rep.Error != "" {
+				t.Fatal(rep.Error)
+			}
+			rep := r.configure(2, []byte(tt.conf))
+			if tt.want == "" {
+				if rep.Error != "" {
+					t.Error(rep.Error)
+				}
+				return
+			}
+			if !strings.Contains(rep.Error, tt.want) || !strings.Contains(rep.Error, "restart") {
+				t.Errorf("error %q", rep.Error)
+			}
+			if r.s.gens.Load().current.number != 1 {
+				t.Error("it is in effect")
+			}
+			r.alive()
+		})
+	}
+}
