@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
-	"maps"
 	"net"
 	"net/netip"
 	"sync"
@@ -16,12 +15,8 @@ import (
 )
 
 const (
-	helloWindow   = 10 * time.Second // what bounds below are counted in
-	hellosPerApp  = 2                // new sockets for one session in that time: DTLS handshakes pending
-	hellosPerHost = 256              // and for one source, which may be a large network's translator
 	recentTime    = 10 * time.Second // how long datagrams of a peer may still reach main's socket
 	maxRecent     = 4096
-	maxHosts      = 4096
 	maxForwarded  = 48 << 10 // bytes of datagrams in one message; a record has 64 KB
 	maxRedispatch = 1024     // foreign datagrams on their way through demux once more
 )
@@ -32,6 +27,8 @@ type udpTarget interface {
 	takeUDP(m *ipc.UdpFd, fd int) bool
 	// takeDatagrams hands over what arrived at main's socket afterwards.
 	takeDatagrams(m *ipc.UdpFd) bool
+	// home is where its TCP connection is from.
+	home() netip.Addr
 }
 
 // demux finds the worker for datagrams that arrive at main's own sockets. It
@@ -54,22 +51,20 @@ type demux struct {
 	mu     sync.Mutex
 	recent map[endpoint]*handover
 	order  []*handover // of recent, oldest first
-	apps   map[appID]lastHellos
-	hosts  map[netip.Prefix]int
-	window time.Time  // since when hosts counts
+	hellos *hellos
 	again  []datagram // foreign datagrams that a fresh socket had taken
 }
 
 // udpCounts says what became of datagrams at main's sockets.
 type udpCounts struct {
-	sockets, forwarded, redispatched, unknown, limited, malformed atomic.Uint64
+	sockets, forwarded, redispatched, unknown, replayed, limited, malformed atomic.Uint64
 }
 
 // report logs what became of datagrams.
 func (d *demux) report() {
 	c := &d.count
 	d.log.Debug("UDP", "sockets", c.sockets.Load(), "forwarded", c.forwarded.Load(), "redispatched", c.redispatched.Load(),
-		"unknown", c.unknown.Load(), "limited", c.limited.Load(), "malformed", c.malformed.Load())
+		"unknown", c.unknown.Load(), "replayed", c.replayed.Load(), "limited", c.limited.Load(), "malformed", c.malformed.Load())
 }
 
 // handover is a peer that got its own socket.
@@ -90,8 +85,7 @@ func newDemux(log *slog.Logger, lookup func([]byte) udpTarget, now func() time.T
 	return &demux{
 		log: log, lookup: lookup, now: now, connect: connectUDP,
 		recent: make(map[endpoint]*handover),
-		apps:   make(map[appID]lastHellos),
-		hosts:  make(map[netip.Prefix]int),
+		hellos: newHellos(func(id []byte) bool { return lookup(id) != nil }),
 	}
 }
 
@@ -172,8 +166,9 @@ func (d *demux) forward(h *handover, data []byte) {
 	}
 }
 
-// open gives a peer with a session's App-ID its own socket. Where the peer is
-// need not be where the session's TCP connection is from.
+// open gives a peer with a session's App-ID its own socket, unless it is a
+// replay or there were too many. Where the peer is need not be where the
+// session's TCP connection is from.
 func (d *demux) open(peer, local endpoint, hello dtlshello.Hello, data []byte, now time.Time) {
 	// GnuTLS 3.6.3 to 3.6.12 sent hellos whose random is all zero.
 	if len(hello.ID) != len(appID{}) || hello.Random == [32]byte{} {
@@ -185,7 +180,11 @@ func (d *demux) open(peer, local endpoint, hello dtlshello.Hello, data []byte, n
 		d.count.unknown.Add(1)
 		return
 	}
-	if !d.allow(appID(hello.ID), peer, now) {
+	switch d.hellos.judge(appID(hello.ID), hello.Random, peer.addr.Addr(), target.home(), now) {
+	case helloReplayed:
+		d.count.replayed.Add(1)
+		return
+	case helloTooMany:
 		d.count.limited.Add(1)
 		return
 	}
@@ -215,6 +214,7 @@ func (d *demux) open(peer, local endpoint, hello dtlshello.Hello, data []byte, n
 		return
 	}
 	d.count.sockets.Add(1)
+	d.hellos.opened(appID(hello.ID), hello.Random)
 	d.remember(&handover{peer: peer, local: local, random: hello.Random, target: target, until: now.Add(recentTime)})
 }
 
@@ -227,42 +227,6 @@ func (d *demux) redispatch(from, local endpoint, data []byte) {
 	}
 	d.count.redispatched.Add(1)
 	d.again = append(d.again, datagram{from, local, bytes.Clone(data)})
-}
-
-// lastHellos is when a session got its last sockets, oldest first.
-type lastHellos [hellosPerApp]time.Time
-
-// allow counts a new socket against the session and the source. An App-ID can
-// be seen on the wire, and a hello with it sent again by anybody.
-func (d *demux) allow(app appID, peer endpoint, now time.Time) bool {
-	if now.Sub(d.window) >= helloWindow {
-		d.window = now
-		clear(d.hosts)
-		maps.DeleteFunc(d.apps, func(_ appID, l lastHellos) bool { return now.Sub(l[hellosPerApp-1]) >= helloWindow })
-	}
-	last := d.apps[app]
-	host := hostOf(peer.addr.Addr())
-	if now.Sub(last[0]) < helloWindow || d.hosts[host] >= hellosPerHost {
-		return false
-	}
-	if len(d.hosts) >= maxHosts && d.hosts[host] == 0 {
-		return false
-	}
-	copy(last[:], last[1:])
-	last[hellosPerApp-1] = now
-	d.apps[app] = last
-	d.hosts[host]++
-	return true
-}
-
-// hostOf is a source as far as bounds go: an IPv4 address or an IPv6 /64.
-func hostOf(a netip.Addr) netip.Prefix {
-	bits := 32
-	if a.Is6() {
-		bits = 64
-	}
-	p, _ := a.Prefix(bits)
-	return p
 }
 
 // remember notes a handover and forgets old ones.
@@ -292,3 +256,5 @@ func (w *worker) takeUDP(m *ipc.UdpFd, fd int) bool {
 func (w *worker) takeDatagrams(m *ipc.UdpFd) bool {
 	return w.out.post(outgoing{typ: ipc.UDPDatagramsT, msg: m})
 }
+
+func (w *worker) home() netip.Addr { return w.who.peer.Addr() } // never changes once it has a session

@@ -48,6 +48,8 @@ func (f *fakeTarget) takeDatagrams(m *ipc.UdpFd) bool {
 	return !f.refuse
 }
 
+func (f *fakeTarget) home() netip.Addr { return netip.AddrFrom4([4]byte{127, 0, 0, 2}) }
+
 func (f *fakeTarget) counts() (sockets, later int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -139,8 +141,19 @@ func TestRoute(t *testing.T) {
 		{"a new random is a new association", []step{
 			{0, from, hello(app(1), 1, 'A'), 1, 0}, {0, from, hello(app(1), 2, 'A'), 2, 0},
 		}},
-		{"so is a new address", []step{
-			{0, from, hello(app(1), 1, 'A'), 1, 0}, {0, other, hello(app(1), 1, 'A'), 2, 0},
+		{"the same from elsewhere is a replay, now and later", []step{
+			{0, from, hello(app(1), 1, 'A'), 1, 0}, {0, other, hello(app(1), 1, 'A'), 1, 0}, {time.Hour, other, hello(app(1), 1, 'A'), 1, 0},
+		}},
+		{"from where the client is, it is a retransmission", []step{
+			{0, from, hello(app(1), 1, 'A'), 1, 0}, {0, "127.0.0.2:4001", hello(app(1), 1, 'A'), 2, 0},
+		}},
+		{"even if somebody was faster", []step{
+			{0, other, hello(app(1), 1, 'A'), 1, 0}, {0, from, hello(app(1), 1, 'A'), 2, 0},
+		}},
+		{"elsewhere gets one in ten seconds, so that the client has one", []step{
+			{0, other, hello(app(1), 1, 'A'), 1, 0}, {1 * time.Second, other, hello(app(1), 2, 'A'), 1, 0},
+			{2 * time.Second, "127.0.0.4:1", hello(app(1), 3, 'A'), 1, 0}, {3 * time.Second, from, hello(app(1), 4, 'A'), 2, 0},
+			{11 * time.Second, other, hello(app(1), 5, 'A'), 3, 0},
 		}},
 		{"two in ten seconds, however they are spread", []step{
 			{0, from, hello(app(1), 1, 'A'), 1, 0}, {6 * time.Second, from, hello(app(1), 2, 'A'), 2, 0},
@@ -247,7 +260,7 @@ func TestBounds(t *testing.T) {
 	allowed := 0
 	for i := range 2 * hellosPerHost {
 		id := appID{byte(i), byte(i >> 8)}
-		if b.allow(id, peer(7), epoch) {
+		if b.hellos.judge(id, [32]byte{1}, peer(7).addr.Addr(), netip.Addr{}, epoch) == helloWelcome {
 			allowed++
 		}
 	}
@@ -255,14 +268,20 @@ func TestBounds(t *testing.T) {
 		t.Errorf("%d sockets for one source", allowed)
 	}
 	for i := range 2 * maxHosts {
-		b.allow(appID{1, byte(i), byte(i >> 8)}, peer(i), epoch)
+		b.hellos.judge(appID{1, byte(i), byte(i >> 8)}, [32]byte{1}, peer(i).addr.Addr(), netip.Addr{}, epoch)
 	}
-	if len(b.hosts) > maxHosts {
-		t.Errorf("%d sources remembered", len(b.hosts))
+	if len(b.hellos.hosts) > maxHosts {
+		t.Errorf("%d sources remembered", len(b.hellos.hosts))
 	}
-	b.allow(appID{2}, peer(1), epoch.Add(helloWindow))
-	if len(b.hosts) != 1 || len(b.apps) != 1 {
-		t.Errorf("%d sources and %d sessions kept after the window", len(b.hosts), len(b.apps))
+	b.hellos.judge(appID{2}, [32]byte{1}, peer(1).addr.Addr(), netip.Addr{}, epoch.Add(helloWindow))
+	if len(b.hellos.hosts) != 1 || len(b.hellos.apps) != 1 {
+		t.Errorf("%d sources and %d sessions kept after the window", len(b.hellos.hosts), len(b.hellos.apps))
+	}
+	for i := range 10 * knownRandoms {
+		b.hellos.opened(appID{2}, [32]byte{byte(i), byte(i >> 8)})
+	}
+	if n := len(b.hellos.apps[appID{2}].randoms); n != knownRandoms {
+		t.Errorf("%d randoms of a session kept", n)
 	}
 }
 
