@@ -15,7 +15,8 @@
 //	pool.go                     workers that wait for a client
 //	worker.go dispatch.go       one worker: its life, and what it may say
 //	cookie.go sessions.go       AUTH_COOKIE_REQ, and the table of sessions
-//	demux.go udpsock.go         datagrams, until their peer has a socket of its own
+//	demux.go hellos.go          datagrams, until their peer has a socket of its own:
+//	udpsock.go                  whose they are, whether they may, the socket
 //	secmod.go sender.go         the channel to sec-mod; the one writer of a channel
 //	generation.go reload.go     the configuration
 //	hostinfo.go capacity.go     what the host is and allows
@@ -41,7 +42,8 @@
 // sec-mod is told (SECM_SESSION_CLOSE); the session and its lease stay until
 // sec-mod says that the cookie is void (SECM_CLI_STATS, SECM_ENDED).
 //
-// A datagram's way: demux looks the App-ID of a ClientHello up, makes a socket
+// A datagram's way: demux looks the App-ID of a ClientHello up, asks whether it
+// is a replay or one too many (hellos.go), makes a socket
 // connected to the peer, and hands it to the session's newest worker (UDP_FD).
 // What such a socket took of others between bind and connect goes through
 // demux again; what a peer has in flight to main's socket follows it to the

@@ -17,6 +17,10 @@ const (
 	roleEcho   = "echo"
 	roleInject = "inject"
 	roleHold   = "hold"
+
+	roleCrowd   = "crowd"
+	roleVolley  = "volley"
+	roleCapture = "capture"
 )
 
 // Role runs this process as a role of the lab if it was started as one, and
@@ -46,6 +50,12 @@ func run(role string) error {
 		return answer(inject)
 	case roleHold:
 		return hold(os.Stdout)
+	case roleCrowd:
+		return crowd(os.Stdin, os.Stdout)
+	case roleVolley:
+		return answer(volley)
+	case roleCapture:
+		return answer(capture)
 	}
 	return fmt.Errorf("no role %q", role)
 }
