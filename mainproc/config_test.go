@@ -28,11 +28,11 @@ func TestAuthOffer(t *testing.T) {
 		want         *ipc.AuthOffer
 	}{
 		{"plain", "", &ipc.AuthOffer{Password: true}},
-		{"certificate", "", &ipc.AuthOffer{Certificate: true, CertificateRequired: true}},
+		{"certificate", "", &ipc.AuthOffer{Certificate: true, CertificateRequired: true, CertificateAlone: true}},
 		{"plain certificate", "", &ipc.AuthOffer{Password: true, Certificate: true, CertificateRequired: true}},
-		{"plain", "certificate", &ipc.AuthOffer{Password: true, Certificate: true}},
-		{"certificate", "plain", &ipc.AuthOffer{Password: true, Certificate: true}},
-		{"certificate", "certificate", &ipc.AuthOffer{Certificate: true, CertificateRequired: true}},
+		{"plain", "certificate", &ipc.AuthOffer{Password: true, Certificate: true, CertificateAlone: true}},
+		{"certificate", "plain", &ipc.AuthOffer{Password: true, Certificate: true, CertificateAlone: true}},
+		{"certificate", "certificate", &ipc.AuthOffer{Certificate: true, CertificateRequired: true, CertificateAlone: true}},
 		{"radius", "gssapi oidc", &ipc.AuthOffer{Password: true, Gssapi: true, Bearer: true}},
 		{"pam", "", &ipc.AuthOffer{Password: true}},
 		{"ldap", "", &ipc.AuthOffer{Password: true}},

@@ -120,6 +120,8 @@ func (w *worker) openRequest(req *ipc.AuthCookieReq) *ipc.SecmSessionOpen {
 		Hostname:  req.Hostname,
 		UserAgent: req.UserAgent,
 		Mobile:    req.Mobile,
+
+		CertificateSha256: req.CertificateSha256,
 	}
 }
 

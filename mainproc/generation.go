@@ -86,6 +86,7 @@ func vhostMessage(v *config.Vhost, k *ipc.VhostKeys) *ipc.Vhost {
 		DtlsPsk:            v.DTLSPSK,
 		DtlsLegacy:         v.DTLSLegacy,
 		OcspResponse:       k.GetOcspResponse(),
+		ClientCas:          k.GetClientCas(),
 	}
 	for _, g := range v.SelectGroups {
 		m.Groups = append(m.Groups, &ipc.Group{Name: g.Name, Label: g.Label})
@@ -125,6 +126,7 @@ func authOffer(v *config.Vhost) *ipc.AuthOffer {
 	}
 	isCert := func(m config.Method) bool { return m.Name == "certificate" }
 	notCert := func(m config.Method) bool { return !isCert(m) }
+	o.CertificateAlone = slices.ContainsFunc(v.EnableAuth, isCert) || !slices.ContainsFunc(v.Auth, notCert)
 	o.CertificateRequired = slices.ContainsFunc(v.Auth, isCert) && !slices.ContainsFunc(v.EnableAuth, notCert)
 	return o
 }

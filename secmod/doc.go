@@ -92,6 +92,13 @@
 //     cost one hash and one of three tries, and points against the address. The
 //     tries belong to the login, whichever workers it is tried at; a SID that
 //     is used twice at the same time is AUTH_BUSY.
+//   - A virtual host has ways to log in (way.go): all auth lines together are
+//     one, each enable-auth line another. Where a way needs a client certificate
+//     its chain, use, revocation and names are checked here from the DER; that
+//     the client has the key is the word of the worker, who did the handshake. The
+//     name in the certificate and the one the method admits are compared in one
+//     place. The session is then bound to that certificate.
+//   - A one-time password counts as used before it lets anybody in (otp.go).
 //   - Users with an empty hash are let in without a password, as in ocserv; the
 //     load warns of them.
 //   - SIDs are minted here, stored as hashes, and replaced at the end of a login.
@@ -103,13 +110,14 @@
 //
 // # What is not here yet
 //
-// One method of login (plain, with passwords). Others become rows of newMethod
-// behind the interfaces of login.go. RSA key exchange (SEC_DECRYPT) and keys in
-// tokens are not offered.
+// Methods that ask somebody else (PAM, RADIUS, GSSAPI, OIDC, LDAP). They become
+// rows of newMethod behind the interfaces of login.go. RSA key exchange
+// (SEC_DECRYPT) and keys in tokens are not offered.
 //
 // # Standards
 //
 // Messages and their numbers: ocserv, src/ipc.proto and common-config.h. Login
 // and session rules: ocserv, sec-mod-auth.c, sec-mod-db.c, plain.c,
-// sup-config/file.c. Signatures: see package keys.
+// sup-config/file.c. Signatures: see package keys. Certificates: RFC 5280;
+// one-time passwords: see package oath.
 package secmod

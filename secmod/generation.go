@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -27,7 +28,8 @@ type generation struct {
 type vhost struct {
 	*config.Vhost
 	keys    []uint32 // of generation.keys, in order
-	methods []method // for a login with a password: the first is asked
+	ways    []way    // to log in; the first that fits is taken
+	clients *clients // who client certificates may be of; nil: there are none
 	public  *ipc.VhostKeys
 }
 
@@ -200,14 +202,15 @@ func (l *loader) vhost(c *config.Vhost) (*vhost, error) {
 		k := l.gen.keys[i]
 		v.public.Chains = append(v.public.Chains, &ipc.Chain{Der: k.Chain(), KeyIndex: i, Kind: kinds[k.Kind()]})
 	}
-	// Every way of its own (enable-auth), and the one made of all auth lines,
-	// which config takes only if it is a single method.
-	for _, m := range append(c.Auth[:len(c.Auth):len(c.Auth)], c.EnableAuth...) {
-		made, err := l.method(m, c)
-		if err != nil {
-			return nil, fmt.Errorf("auth = %s: %w", m.Name, err)
+	var err error
+	if v.ways, err = l.ways(c); err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(v.ways, func(w way) bool { return w.certificate }) {
+		if v.clients, err = newClients(l.server, c); err != nil {
+			return nil, err
 		}
-		v.methods = append(v.methods, made)
+		v.public.ClientCas = v.clients.announced()
 	}
 	if c.AutoSelectGroup {
 		const most = 256
@@ -217,9 +220,29 @@ func (l *loader) vhost(c *config.Vhost) (*vhost, error) {
 			l.warn("%sauto-select-group: only %d of %d groups are offered", vhostPrefix(c.Name), most, n)
 		}
 	}
-	var err error
 	v.public.OcspResponse, err = readOCSP(c.OCSPResponse)
 	return v, err
+}
+
+// ways makes the ways to log in: all auth lines together are one, each
+// enable-auth line is another (ocserv).
+func (l *loader) ways(c *config.Vhost) (list []way, err error) {
+	sets := [][]config.Method{c.Auth}
+	for _, m := range c.EnableAuth {
+		sets = append(sets, []config.Method{m})
+	}
+	for _, set := range sets {
+		var w way
+		for _, m := range set {
+			if m.Name == "certificate" {
+				w.certificate = true
+			} else if w.method, err = l.method(m, c); err != nil {
+				return nil, fmt.Errorf("auth = %s: %w", m.Name, err)
+			}
+		}
+		list = append(list, w)
+	}
+	return list, nil
 }
 
 // method returns the method of a line, which virtual hosts with the same line share.

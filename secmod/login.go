@@ -1,6 +1,7 @@
 package secmod
 
 import (
+	"cmp"
 	"errors"
 	"unicode"
 	"unicode/utf8"
@@ -28,10 +29,17 @@ type dialogue interface {
 	answer(password []byte) verdict
 }
 
+// login is what is kept of a login under way.
+type login struct {
+	dialogue
+	certificate session.Fingerprint // of the client's certificate; zero: it was not needed
+}
+
 // applicant is who wants to log in, by his own word.
 type applicant struct {
 	user  string
 	group string // as asked for; empty: none
+	agent string // what its program calls itself
 }
 
 // outcome is what a method made of a step.
@@ -41,24 +49,26 @@ const (
 	refuse outcome = iota // for good
 	ask                   // once more
 	busy                  // nothing was looked at; the client may try again
+	choose                // a group must be named first
 	admit
 )
 
 // verdict is a method's answer to a step.
 type verdict struct {
 	outcome     outcome
-	prompt      string // with ask and busy
-	counter     uint32 // with ask: which of several passwords is asked for, from 0
-	user, group string // with admit
-	wrong       bool   // a wrong answer: points against the client's address
-	why         string // for the log; never holds what the client sent
+	prompt      string   // with ask and busy
+	counter     uint32   // with ask: which of several passwords is asked for, from 0
+	user, group string   // with admit
+	choices     []string // with choose: groups
+	wrong       bool     // a wrong answer: points against the client's address
+	why         string   // for the log; never holds what the client sent
 }
 
 // newMethod is the table of methods.
 func newMethod(s *server, m config.Method) (made method, warnings []string, err error) {
 	switch m.Name {
 	case "plain":
-		return newPlain(s, m.Options["passwd"])
+		return newPlain(s, m.Options["passwd"], m.Options["otp"])
 	}
 	return nil, nil, errors.New("not in sec-mod yet")
 }
@@ -66,8 +76,11 @@ func newMethod(s *server, m config.Method) (made method, warnings []string, err 
 // groups returns the groups that the methods of the virtual host know.
 func (v *vhost) groups() (list []*ipc.Group) {
 	seen := map[string]bool{}
-	for _, m := range v.methods {
-		for _, g := range m.groups() {
+	for _, w := range v.ways {
+		if w.method == nil {
+			continue
+		}
+		for _, g := range w.method.groups() {
 			if !seen[g] {
 				seen[g] = true
 				list = append(list, &ipc.Group{Name: g})
@@ -91,40 +104,59 @@ func failed() *ipc.AuthReply {
 	return &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_FAILED, Message: "Authentication failed"}
 }
 
-// authInit answers SEC_AUTH_INIT.
+// authInit answers SEC_AUTH_INIT: it finds a way to log in that what the client
+// has brought along fits, and begins it.
 func (w *worker) authInit(q *ipc.AuthInit) (*ipc.AuthReply, error) {
 	if err := w.pin(q.Vhost); err != nil {
 		return nil, err
 	}
 	w.move(inAuth)
 	v := w.s.gens.Load().current.vhosts[q.Vhost]
-	if v == nil || q.Method != ipc.AuthMethod_AUTH_PASSWORD || len(v.methods) == 0 {
-		w.refused(applicant{}, "no such way to log in")
+	if v == nil {
+		w.refused(applicant{}, "the virtual host is no more")
 		return failed(), nil
 	}
-	a := applicant{user: q.User, group: q.Group}
+	a := applicant{user: q.User, group: q.Group, agent: agentName(q.UserAgent)}
 	if a.group == v.DefaultSelectGroup { // the entry that asks for no group (ocserv, default-select-group)
 		a.group = ""
 	}
-	if !validName(a.user) || a.group != "" && !validName(a.group) {
+	if a.group != "" && !validName(a.group) || q.Method == ipc.AuthMethod_AUTH_PASSWORD && !validName(a.user) {
 		w.refused(applicant{}, "impossible name")
 		return failed(), nil
 	}
-	d, verdict := v.methods[0].begin(a)
-	switch verdict.outcome {
+	cert, why := v.clients.check(q.ClientChain, w.s.Now())
+	way, ok := v.way(q.Method, cert != nil)
+	if !ok {
+		w.refused(a, cmp.Or(why, "no such way to log in"))
+		return failed(), nil
+	}
+	if !way.certificate {
+		cert = nil // it is not what lets the client in, and binds nothing
+	}
+	return w.began(v, a, cert, way.begin(a, cert)), nil
+}
+
+// began makes the answer of a login's first step.
+func (w *worker) began(v *vhost, a applicant, cert *certificate, b beginning) *ipc.AuthReply {
+	switch b.outcome {
 	case ask:
 		w.s.sessions.Abandon(w.begun) // a connection is good for one login under way
-		w.begun = w.s.sessions.Begin(q.Vhost, v.policy(&v.User), d)
-		w.s.sessions.Describe(w.begun, session.Account{User: a.user, Group: a.group, Vhost: q.Vhost, Peer: w.peer, Agent: agentName(q.UserAgent)})
-		return question(w.begun, verdict), nil
+		w.begun = w.s.sessions.Begin(v.Name, v.policy(&v.User), login{b.dialogue, cert.hash()})
+		w.s.sessions.Describe(w.begun, session.Account{User: a.user, Group: a.group, Vhost: v.Name, Peer: w.peer, Agent: a.agent})
+		return question(w.begun, b.verdict)
+	case choose:
+		return choice(b.verdict)
 	case admit:
-		account := w.account(verdict)
-		account.Agent = agentName(q.UserAgent)
+		account := w.account(b.verdict, cert.hash())
+		account.Agent = a.agent
 		sid, s := w.s.sessions.Admit(account, v.policy(&v.User))
-		return w.admitted(sid, s), nil
+		return w.admitted(sid, s)
 	}
-	w.refused(a, verdict.why)
-	return failed(), nil
+	if b.wrong {
+		w.points()
+	}
+	w.refused(a, b.why)
+	return failed()
 }
 
 // authCont answers SEC_AUTH_CONT, for a login that was begun here or at
@@ -145,11 +177,11 @@ func (w *worker) authCont(q *ipc.AuthCont) (*ipc.AuthReply, error) {
 		w.refused(applicant{}, err.Error())
 		return failed(), nil
 	}
-	return w.conclude(sid, w.answer(sid, d, q.Password)), nil
+	return w.conclude(sid, d, w.answer(sid, d, q.Password)), nil
 }
 
 // answer gives the dialogue its answer. A login that panics has failed.
-func (w *worker) answer(sid session.SID, d dialogue, password []byte) (v verdict) {
+func (w *worker) answer(sid session.SID, d login, password []byte) (v verdict) {
 	returned := false
 	defer func() {
 		if !returned {
@@ -162,7 +194,7 @@ func (w *worker) answer(sid session.SID, d dialogue, password []byte) (v verdict
 }
 
 // conclude makes the answer of a verdict on a login that was taken.
-func (w *worker) conclude(sid session.SID, v verdict) *ipc.AuthReply {
+func (w *worker) conclude(sid session.SID, d login, v verdict) *ipc.AuthReply {
 	if v.wrong {
 		w.points()
 		w.refused(applicant{user: v.user}, v.why)
@@ -175,7 +207,7 @@ func (w *worker) conclude(sid session.SID, v verdict) *ipc.AuthReply {
 		w.s.sessions.Release(sid)
 		return w.busy(sid, v.prompt)
 	case admit:
-		cookie, s, err := w.s.sessions.Complete(sid, w.account(v))
+		cookie, s, err := w.s.sessions.Complete(sid, w.account(v, d.certificate))
 		if err == nil {
 			return w.admitted(cookie, s)
 		}
@@ -192,8 +224,18 @@ func question(sid session.SID, v verdict) *ipc.AuthReply {
 	return &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_MSG, Sid: sid[:], Message: v.prompt, PasswordCounter: v.counter}
 }
 
-func (w *worker) account(v verdict) session.Account {
-	return session.Account{User: v.user, Group: v.group, Vhost: w.pinned(), Peer: w.peer}
+// choice asks which group it is to be. Nothing is kept of it: the client shows
+// what it has brought along again.
+func choice(v verdict) *ipc.AuthReply {
+	rep := &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_MSG, Message: v.prompt}
+	for _, g := range v.choices {
+		rep.Groups = append(rep.Groups, &ipc.Group{Name: g})
+	}
+	return rep
+}
+
+func (w *worker) account(v verdict, cert session.Fingerprint) session.Account {
+	return session.Account{User: v.user, Group: v.group, Vhost: w.pinned(), Peer: w.peer, Certificate: cert}
 }
 
 // admitted is the answer to a login that succeeded. The SID is the cookie.

@@ -46,7 +46,7 @@ func TestMethods(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := boot(t, newSite(t))
-			r.reconfigured(func(v *vhost) { v.methods = []method{&tt.method} })
+			r.reconfigured(func(v *vhost) { v.ways = []way{{method: &tt.method}} })
 			c, id := r.handshaken(home)
 			rep := authInit(t, c, &ipc.AuthInit{User: "anna"})
 			var got []string
@@ -96,7 +96,7 @@ func TestNewLoginAbandonsTheOld(t *testing.T) {
 // TestPanicFailsTheLogin: it is not left taken for ever.
 func TestPanicFailsTheLogin(t *testing.T) {
 	r := boot(t, newSite(t))
-	r.reconfigured(func(v *vhost) { v.methods = []method{&scripted{first: verdict{outcome: ask}}} })
+	r.reconfigured(func(v *vhost) { v.ways = []way{{method: &scripted{first: verdict{outcome: ask}}}} })
 	c, _ := r.handshaken(home)
 	sid := authInit(t, c, &ipc.AuthInit{User: "anna"}).Sid
 	c.Send(ipc.AuthContT, 0, &ipc.AuthCont{Sid: sid}) // the script has no line for it
@@ -171,7 +171,7 @@ func TestSharedUsersFile(t *testing.T) {
 	rep := r.configure(1, st.text())
 	n := strings.Count(strings.Join(rep.Warnings, "\n"), "no password")
 	v := r.s.gens.Load().current.vhosts
-	if n != 1 || v[""].methods[0] != v["b.example"].methods[0] || v[""].methods[0] != v["c.example"].methods[0] {
+	if n != 1 || v[""].ways[0].method != v["b.example"].ways[0].method || v[""].ways[0].method != v["c.example"].ways[0].method {
 		t.Errorf("%d warnings for one file", n)
 	}
 }

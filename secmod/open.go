@@ -1,6 +1,7 @@
 package secmod
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"runtime"
@@ -59,6 +60,9 @@ func (s *server) open(sid session.SID, q *ipc.SecmSessionOpen) (*ipc.SecmSession
 	known, err := s.sessions.Lookup(sid)
 	if err != nil {
 		return nil, -1, err
+	}
+	if known.Certificate != (session.Fingerprint{}) && !bytes.Equal(known.Certificate[:], q.CertificateSha256) {
+		return nil, -1, errors.New("without the certificate of the login")
 	}
 	gen := s.gens.Load().current
 	v := gen.vhosts[known.Vhost]

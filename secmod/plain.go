@@ -20,14 +20,16 @@ const (
 	tries            = 3 // of one login (ocserv, MAX_PASSWORD_TRIES)
 )
 
-// plain is the method of `auth = "plain[passwd=FILE]"`.
+// plain is the method of `auth = "plain[passwd=FILE,otp=FILE]"`: a password, a
+// one-time password, or first the one and then the other.
 //
 // A wrong password, an unknown user, a locked one, and a group the user is not
 // in are one answer and one hash: begin tells nobody apart, except users whose
-// hash is empty, whom ocserv lets in without a password.
+// hash is empty, whom ocserv asks for no password.
 type plain struct {
-	s    *server
-	name string
+	s     *server
+	name  string // of the password file; empty: there is none
+	codes *codes // nil: no one-time passwords
 
 	mu     sync.Mutex // protects what follows
 	file   *ocpasswd.File
@@ -41,13 +43,21 @@ type stamp struct {
 	mtime, ctime syscall.Timespec
 }
 
-func newPlain(s *server, name string) (m method, warnings []string, err error) {
-	p := &plain{s: s, name: name}
+func newPlain(s *server, name, otp string) (m method, warnings []string, err error) {
+	p := &plain{s: s, name: name, file: new(ocpasswd.File)}
+	if otp != "" {
+		if p.codes, warnings, err = newCodes(s, otp); err != nil {
+			return nil, nil, err
+		}
+	}
+	if name == "" {
+		return p, warnings, nil
+	}
 	b, err := p.read()
 	if err != nil {
 		return nil, nil, err
 	}
-	if open := withoutPassword(b); len(open) > 0 {
+	if open := withoutPassword(b); len(open) > 0 && p.codes == nil {
 		const shown = 5
 		warnings = append(warnings, fmt.Sprintf("%s: %d users have no password and are let in without one: %s",
 			name, len(open), strings.Join(open[:min(shown, len(open))], ", ")))
@@ -83,6 +93,9 @@ func (p *plain) read() ([]byte, error) {
 func (p *plain) users() (*ocpasswd.File, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.name == "" {
+		return p.file, nil
+	}
 	st, err := os.Stat(p.name)
 	if err != nil {
 		return nil, err
@@ -115,20 +128,35 @@ func (p *plain) begin(a applicant) (dialogue, verdict) {
 		return nil, verdict{why: err.Error()}
 	}
 	e, found := f.Lookup(a.user)
-	if group, member := pick(e.Groups, a.group); found && e.Hash == "" && !e.Locked && member {
-		return nil, verdict{outcome: admit, user: e.User, group: group}
+	group, member := pick(e.Groups, a.group)
+	switch {
+	case p.name == "":
+		return &plainLogin{p: p, who: a, passed: a.group == "", user: a.user}, verdict{outcome: ask, prompt: askOTP}
+	case !found || e.Hash != "" || e.Locked || !member:
+		return &plainLogin{p: p, who: a}, verdict{outcome: ask, prompt: askPassword}
+	case p.codes != nil:
+		return &plainLogin{p: p, who: a, passed: true, user: e.User, group: group}, verdict{outcome: ask, prompt: askOTP}
 	}
-	return &plainLogin{p: p, who: a}, verdict{outcome: ask, prompt: askPassword}
+	return nil, verdict{outcome: admit, user: e.User, group: group}
 }
 
-// plainLogin is the dialogue: a password, at most three times.
+// plainLogin is the dialogue: a password, then a one-time password if the
+// method has both; three tries together.
 type plainLogin struct {
 	p      *plain
 	who    applicant
 	failed int
+	asked  uint32 // passwords before the one that is asked for now
+
+	// Of the password's stage.
+	passed      bool // or there is none
+	user, group string
 }
 
 func (d *plainLogin) answer(password []byte) verdict {
+	if d.passed || d.p.name == "" {
+		return d.answerCode(password)
+	}
 	f, err := d.p.users()
 	if err != nil {
 		return verdict{user: d.who.user, why: err.Error()}
@@ -141,12 +169,37 @@ func (d *plainLogin) answer(password []byte) verdict {
 		return d.p.s.hashing.check(f, d.who.user, password)
 	}()
 	group, member := pick(e.Groups, d.who.group)
-	if ok && err == nil && member {
+	if !ok || err != nil || !member {
+		return d.wrong(askPasswordAgain, reason(ok, member, err))
+	}
+	if d.p.codes == nil {
 		return verdict{outcome: admit, user: e.User, group: group}
 	}
-	v := verdict{user: d.who.user, wrong: true, why: reason(ok, member, err)}
+	d.passed, d.user, d.group = true, e.User, group
+	d.asked = 1
+	return verdict{outcome: ask, prompt: askOTP, counter: d.asked}
+}
+
+// answerCode takes a one-time password. Where it is the only one, a group that
+// was asked for is wrong: nobody knows who is in it.
+func (d *plainLogin) answerCode(code []byte) verdict {
+	good, err := d.p.codes.good(d.who.user, code)
+	switch {
+	case err != nil:
+		return verdict{user: d.who.user, why: err.Error()}
+	case good && d.passed:
+		return verdict{outcome: admit, user: d.user, group: d.group}
+	case good:
+		return d.wrong(askOTPAgain, "not in the group asked for")
+	}
+	return d.wrong(askOTPAgain, "wrong user name or one-time password")
+}
+
+// wrong asks once more, three times at most.
+func (d *plainLogin) wrong(prompt, why string) verdict {
+	v := verdict{user: d.who.user, wrong: true, why: why}
 	if d.failed++; d.failed < tries {
-		v.outcome, v.prompt = ask, askPasswordAgain
+		v.outcome, v.prompt, v.counter = ask, prompt, d.asked
 	}
 	return v
 }

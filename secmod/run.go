@@ -59,7 +59,7 @@ type server struct {
 	loading  sync.Mutex // held while a configuration is loaded
 	fence    *fence     // what sec-mod may open; nil until confined. Of loading
 	gens     atomic.Pointer[generations]
-	sessions *session.Table[dialogue]
+	sessions *session.Table[login]
 	tickets  *tickets
 	hashing  hashing
 	signing  *slots // how many signatures are made at once
@@ -91,7 +91,7 @@ func newServer(o Options) *server {
 	cpus := runtime.GOMAXPROCS(0)
 	return &server{
 		Options: o, rows: table(), quit: make(chan struct{}),
-		sessions: session.New[dialogue](o.Now, session.Limits{Pending: maxPending, Unopened: maxPending}),
+		sessions: session.New[login](o.Now, session.Limits{Pending: maxPending, Unopened: maxPending}),
 		tickets:  newTickets(o.Now),
 		hashing:  hashing{slots: newSlots(max(1, cpus/2), maxHashQueue), check: (*ocpasswd.File).Check},
 		signing:  newSlots(cpus, 0),

@@ -20,6 +20,7 @@ func (c *client) open(connect *wire.Connect) (*session, error) {
 	rec, err := c.link.cookie(&ipc.AuthCookieReq{
 		Sid: connect.SID, Hostname: connect.Hostname, UserAgent: connect.UserAgent,
 		WantIpv4: connect.IPv4, WantIpv6: connect.IPv6, Mobile: connect.Mobile,
+		CertificateSha256: c.secure.certificate.hash(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("asking for the tunnel: %w", err)

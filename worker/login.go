@@ -35,7 +35,7 @@ func (d *dialogue) answer(req *wire.Request) *wire.Response {
 	case !ok:
 		return wire.NotFound()
 	case req.Method == "GET":
-		return d.ask(wire.Form{Message: wire.PromptBoth, Username: true, Password: true, Group: group}, nil)
+		return d.start(req, &wire.AuthRequest{GroupSelect: group})
 	case req.Method != "POST":
 		return &wire.Response{Status: 405, Close: true}
 	}
@@ -54,8 +54,35 @@ func (d *dialogue) answer(req *wire.Request) *wire.Response {
 	case wire.AuthReply:
 		return d.step(req, m)
 	default:
-		return d.ask(wire.Form{Message: wire.PromptBoth, Username: true, Password: true, Group: m.GroupSelect}, nil)
+		return d.start(req, m)
 	}
+}
+
+// start answers who wants to log in: with a certificate there may be nothing to
+// ask. A client that has shown none, but may have one, is asked for it in XML.
+func (d *dialogue) start(req *wire.Request, m *wire.AuthRequest) *wire.Response {
+	offer, hasCert := d.c.secure.vhost.Auth, len(d.c.secure.certificate) > 0
+	if offer.GetCertificateAlone() && hasCert {
+		if len(d.options()) > 0 && m.GroupSelect == "" {
+			return d.ask(wire.Form{Message: wire.PromptSelectGroup, Groups: d.options()}, nil)
+		}
+		rep, err := d.begin(req, m, ipc.AuthMethod_AUTH_CERTIFICATE)
+		if err != nil || rep.Status != ipc.AuthStatus_AUTH_FAILED || !offer.GetPassword() {
+			return d.result(rep, err)
+		}
+	}
+	if offer.GetCertificateRequired() && !hasCert {
+		if m.XML && !m.ClientCertFail {
+			return wire.ClientCertRequest()
+		}
+		return wire.Unauthorized("No certificate")
+	}
+	return d.askBoth(m.GroupSelect)
+}
+
+// askBoth gives the form for name and password.
+func (d *dialogue) askBoth(group string) *wire.Response {
+	return d.ask(wire.Form{Message: wire.PromptBoth, Username: true, Password: true, Groups: d.options(), Group: group}, nil)
 }
 
 // loginPath says whether a login may happen at path, and which group the path
@@ -81,7 +108,7 @@ func (d *dialogue) loginPath(path string) (group string, ok bool) {
 // step takes the answers to a form.
 func (d *dialogue) step(req *wire.Request, m *wire.AuthRequest) *wire.Response {
 	if user := m.Username(); user != "" && (d.sid == nil || user != d.user) {
-		rep, err := d.begin(req, m, user)
+		rep, err := d.begin(req, m, ipc.AuthMethod_AUTH_PASSWORD)
 		if err != nil || rep.Status != ipc.AuthStatus_AUTH_MSG || m.Password() == nil {
 			return d.result(rep, err)
 		}
@@ -89,13 +116,16 @@ func (d *dialogue) step(req *wire.Request, m *wire.AuthRequest) *wire.Response {
 		return d.result(d.c.sec.AuthCont(d.sid, m.Password()))
 	}
 	sid := d.sid
+	if sid == nil && m.GroupSelect != "" && m.Answer() == nil && d.c.secure.vhost.Auth.GetCertificateAlone() {
+		return d.start(req, m) // a group was chosen, there is nothing else to say
+	}
 	if sid == nil {
 		text, err := req.Cookie(wire.CookieContext)
 		if err != nil {
 			return wire.Unauthorized("Authentication failed")
 		}
 		if text == "" {
-			return d.ask(wire.Form{Message: wire.PromptBoth, Username: true, Password: true, Group: m.GroupSelect}, nil)
+			return d.askBoth(m.GroupSelect)
 		}
 		if sid, err = wire.ParseSID(text); err != nil {
 			return wire.Unauthorized("Authentication failed")
@@ -108,10 +138,12 @@ func (d *dialogue) step(req *wire.Request, m *wire.AuthRequest) *wire.Response {
 }
 
 // begin starts a login in sec-mod.
-func (d *dialogue) begin(req *wire.Request, m *wire.AuthRequest, user string) (*ipc.AuthReply, error) {
+func (d *dialogue) begin(req *wire.Request, m *wire.AuthRequest, method ipc.AuthMethod) (*ipc.AuthReply, error) {
 	return d.c.sec.AuthInit(&ipc.AuthInit{
 		Vhost:          d.c.secure.vhost.Name,
-		User:           user,
+		Method:         method,
+		ClientChain:    d.c.secure.certificate,
+		User:           m.Username(),
 		Group:          d.groupName(m.GroupSelect),
 		UserAgent:      req.Header.Get("User-Agent"),
 		DeviceType:     m.Device.Type,
@@ -142,6 +174,13 @@ func (d *dialogue) result(rep *ipc.AuthReply, err error) *wire.Response {
 	case ipc.AuthStatus_AUTH_OK:
 		return d.success(rep)
 	case ipc.AuthStatus_AUTH_MSG:
+		if len(rep.Groups) > 0 { // which of the certificate's
+			var list []wire.Option
+			for _, g := range rep.Groups {
+				list = append(list, wire.Option{Value: g.Name, Label: g.Label})
+			}
+			return d.ask(wire.Form{Message: rep.Message, Groups: list}, nil)
+		}
 		d.sid = rep.Sid
 		f := wire.Form{Message: rep.Message, Password: true, Counter: int(rep.PasswordCounter)}
 		if f.Message == "" {
@@ -149,7 +188,11 @@ func (d *dialogue) result(rep *ipc.AuthReply, err error) *wire.Response {
 		}
 		return d.ask(f, rep.Sid)
 	case ipc.AuthStatus_AUTH_BUSY:
-		return d.ask(wire.Form{Message: busyText, Error: busyText, Username: d.sid == nil, Password: true}, d.sid)
+		f := wire.Form{Message: busyText, Error: busyText, Password: true}
+		if d.sid == nil {
+			f.Username, f.Groups = true, d.options()
+		}
+		return d.ask(f, d.sid)
 	}
 	d.sid = nil
 	return wire.Unauthorized("Authentication failed")
@@ -165,9 +208,6 @@ func (d *dialogue) success(rep *ipc.AuthReply) *wire.Response {
 // ask gives a form, with the cookie of the login if one is under way.
 func (d *dialogue) ask(f wire.Form, sid []byte) *wire.Response {
 	f.Banner = d.c.secure.vhost.PreLoginBanner
-	if f.Username {
-		f.Groups = d.options()
-	}
 	life := time.Duration(d.c.secure.vhost.CookieTimeoutS) * time.Second
 	text := ""
 	if sid != nil {

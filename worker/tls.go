@@ -2,6 +2,7 @@ package worker
 
 import (
 	"crypto/sha1"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -24,6 +25,25 @@ type secured struct {
 	conn     *tls.Conn
 	vhost    *ipc.Vhost
 	certSHA1 [sha1.Size]byte // of the certificate presented
+
+	certificate certificate // the client's; nil: it has shown none
+}
+
+// certificate is a client's, in DER, with the ones it brought along, its own
+// first. The handshake has proved that the client has the key; whether it is a
+// good one only sec-mod knows.
+type certificate [][]byte
+
+// maxCertificate bounds what is passed on to sec-mod, in bytes.
+const maxCertificate = 32 << 10
+
+// hash names the certificate in AUTH_COOKIE_REQ; nil: there is none.
+func (c certificate) hash() []byte {
+	if len(c) == 0 {
+		return nil
+	}
+	sum := sha256.Sum256(c[0])
+	return sum[:]
 }
 
 // errProbe is the end of a connection whose client said nothing: a health probe.
@@ -46,7 +66,21 @@ func (c *client) handshake() error {
 	if err != nil {
 		return fmt.Errorf("TLS handshake: %w", err)
 	}
+	c.secure.certificate = clientCertificate(c.secure.conn)
 	return nil
+}
+
+// clientCertificate returns what the client has shown. A chain that is too long
+// for a message is none.
+func clientCertificate(conn *tls.Conn) (list certificate) {
+	size := 0
+	for _, cert := range conn.ConnectionState().PeerCertificates {
+		if size += len(cert.Raw); size > maxCertificate {
+			return nil
+		}
+		list = append(list, cert.Raw)
+	}
+	return list
 }
 
 // vhostFor selects by server name as ocserv does: the whole name in any case,
@@ -65,7 +99,7 @@ func (c *client) vhostFor(name string) *ipc.Vhost {
 func (c *client) tlsConfig(v *ipc.Vhost) (*tls.Config, error) {
 	certs := make([]*tls.Certificate, 0, len(v.Chains))
 	for _, chain := range v.Chains {
-		cert, err := c.certificate(v.Name, chain)
+		cert, err := c.chain(v.Name, chain)
 		if err != nil {
 			return nil, err
 		}
@@ -95,6 +129,7 @@ func (c *client) tlsConfig(v *ipc.Vhost) (*tls.Config, error) {
 		// openconnect never resumes; see CHANGELOG for when workers will share state.
 		SessionTicketsDisabled: true,
 	}
+	c.askCertificate(cfg, v)
 	if t := v.Tls; t != nil {
 		cfg.MinVersion = max(uint16(t.MinVersion), tls.VersionTLS12)
 		if t.MaxVersion != 0 {
@@ -110,8 +145,30 @@ func (c *client) tlsConfig(v *ipc.Vhost) (*tls.Config, error) {
 	return cfg, nil
 }
 
-// certificate is a chain whose key sec-mod holds.
-func (c *client) certificate(vhost string, chain *ipc.Chain) (*tls.Certificate, error) {
+// askCertificate asks for a client certificate where one is of use. It is
+// demanded in the handshake only if no login is possible without it; AnyConnect
+// of some versions shows one only when asked a second time, in XML (ocserv,
+// cisco-client-compat).
+func (c *client) askCertificate(cfg *tls.Config, v *ipc.Vhost) {
+	if !v.Auth.GetCertificate() {
+		return
+	}
+	cfg.ClientAuth = tls.RequestClientCert
+	if v.Auth.CertificateRequired && !v.CiscoClientCompat {
+		cfg.ClientAuth = tls.RequireAnyClientCert
+	}
+	if len(v.ClientCas) > 0 {
+		cfg.ClientCAs = x509.NewCertPool()
+		for _, der := range v.ClientCas {
+			if ca, err := x509.ParseCertificate(der); err == nil {
+				cfg.ClientCAs.AddCert(ca)
+			}
+		}
+	}
+}
+
+// chain is a certificate chain whose key sec-mod holds.
+func (c *client) chain(vhost string, chain *ipc.Chain) (*tls.Certificate, error) {
 	if len(chain.Der) == 0 {
 		return nil, errors.New("empty certificate chain")
 	}

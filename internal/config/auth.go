@@ -19,13 +19,13 @@ type method struct {
 // methods in the order in which their names are tried as prefixes.
 var methods = [...]method{
 	{name: "plain", options: []string{"passwd", "otp"}, required: []string{"passwd", "otp"}, legacy: []string{"passwd"},
-		password: true, ready: []string{"passwd"}},
+		password: true, ready: []string{"passwd", "otp"}},
 	{name: "pam", options: []string{"service", "gid-min"}, password: true},
 	{name: "radius", options: []string{"config", "groupconfig", "nas-identifier", "group-separator"}, required: []string{"config"},
 		legacy: []string{"config", "groupconfig"}, password: true},
 	{name: "gssapi", options: []string{"keytab", "require-local-user-map", "tgt-freshness-time", "gid-min"}},
 	{name: "oidc", options: []string{"config"}, required: []string{"config"}},
-	{name: "certificate"},
+	{name: "certificate", ready: []string{}},
 }
 
 // maxSubOptions is how many a method may be given; maxMethods how many methods a vhost.

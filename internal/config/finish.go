@@ -198,6 +198,9 @@ func (p *parser) checkCertificate(where string, v *Vhost) {
 	if !slices.ContainsFunc(v.Auth, isCertificate) && !slices.ContainsFunc(v.EnableAuth, isCertificate) {
 		return
 	}
+	if v.CACert == "" {
+		p.errorf(0, "%sclient certificates are asked for, and no 'ca-cert' says whose they may be", where)
+	}
 	switch oid := v.CertUserOID; {
 	case oid == "":
 		p.errorf(0, "%sa certificate is requested by the option 'cert-user-oid' is not set", where)

@@ -52,7 +52,7 @@ func processOptions() []Option {
 			Meaning: "private key, one per server-cert, in the same order",
 			at:      func(t *target) any { return &t.draft.keys },
 			get:     func(t *target) []string { return keyFiles(t.vhost.Keys) }},
-		{Name: "ca-cert", Type: File, Scope: ScopeVhost, Reload: Contents, Status: Later,
+		{Name: "ca-cert", Type: File, Scope: ScopeVhost, Reload: Contents,
 			Meaning: "authorities for client certificates",
 			at:      func(t *target) any { return &t.vhost.CACert }},
 		{Name: "dh-params", Type: File, Scope: ScopeVhost, Reload: Contents, Status: NoEffect, Quiet: true,

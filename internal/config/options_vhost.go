@@ -14,8 +14,8 @@ func vhostOptions() []Option {
 		{Name: "ocsp-response", Type: File, Scope: ScopeVhost, Status: Later,
 			Meaning: "response stapled to the certificate (DER)",
 			at:      func(t *target) any { return &t.vhost.OCSPResponse }},
-		{Name: "crl", Type: File, Scope: ScopeVhost, Status: Later,
-			Meaning: "revoked client certificates (PEM or DER)",
+		{Name: "crl", Type: File, Scope: ScopeVhost,
+			Meaning: "revoked client certificates (PEM or DER), read again when it changes; a list that is out of date lets nobody of its issuer in",
 			at:      func(t *target) any { return &t.vhost.CRL }},
 		{Name: "dtls-psk", Type: Bool, Default: "true", Scope: ScopeGlobal,
 			Meaning: "offer DTLS with a pre-shared key (PSK-NEGOTIATE)",
@@ -76,10 +76,10 @@ func vhostOptions() []Option {
 // loginOptions are about login, groups and per-user files, per virtual host.
 func loginOptions() []Option {
 	return []Option{
-		{Name: "cert-user-oid", Type: Text, Scope: ScopeVhost, Status: Later, Quiet: true,
+		{Name: "cert-user-oid", Type: Text, Scope: ScopeVhost,
 			Meaning: "where a client certificate has the user's name: an OID, or SAN(rfc822name)",
 			at:      func(t *target) any { return &t.vhost.CertUserOID }},
-		{Name: "cert-group-oid", Type: Text, Scope: ScopeVhost, Status: Later, Quiet: true,
+		{Name: "cert-group-oid", Type: Text, Scope: ScopeVhost,
 			Meaning: "where a client certificate has the user's groups: an OID",
 			at:      func(t *target) any { return &t.vhost.CertGroupOID }},
 		{Name: "banner", Type: Text, Scope: ScopeVhost,

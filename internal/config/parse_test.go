@@ -141,14 +141,15 @@ func TestFatal(t *testing.T) {
 		{"banner", least + "banner = " + strings.Repeat("x", 257), []string{"test.conf:8: banner size is too long"}},
 		{"unknown auth", least + "auth = foo[bar]\n", []string{"test.conf:8: vhost:default: unknown or unsupported auth method: foo"}},
 		{"unsupported auth", without("auth") + "auth = \"pam[gid-min=1000]\"\n", []string{"test.conf:7: vhost:default: unknown or unsupported auth method: pam"}},
-		{"unsupported second factor", without("auth") + "auth = plain[passwd=/a,otp=/b]\n", []string{"test.conf:7: vhost:default: unknown or unsupported auth method: plain[otp=]"}},
-		{"certificate", least + "auth = certificate\ncert-user-oid = 2.5.4.3\n", []string{"test.conf:8: vhost:default: unknown or unsupported auth method: certificate"}},
-		{"certificate without oid", least + "enable-auth = certificate\n", nil}, // left out: nothing needs the OID
-		{"certificate, no oid", least + "auth = certificate\n", []string{
-			"test.conf:8: vhost:default: unknown or unsupported auth method: certificate",
+		{"second factor", without("auth") + "auth = plain[passwd=/a,otp=/b]\n", nil},
+		{"certificate", least + "auth = certificate\ncert-user-oid = 2.5.4.3\nca-cert = /ca\n", nil},
+		{"certificate without authorities", least + "enable-auth = certificate\ncert-user-oid = 2.5.4.3\n", []string{
+			"test.conf: client certificates are asked for, and no 'ca-cert' says whose they may be"}},
+		{"certificate without oid", least + "enable-auth = certificate\nca-cert = /ca\n", []string{
 			"test.conf: a certificate is requested by the option 'cert-user-oid' is not set"}},
-		{"certificate, bad oid", least + "auth = certificate\ncert-user-oid = CN\ncert-group-oid = 1.x\n", []string{
-			"test.conf:8: vhost:default: unknown or unsupported auth method: certificate",
+		{"certificate, no oid", least + "auth = certificate\nca-cert = /ca\n", []string{
+			"test.conf: a certificate is requested by the option 'cert-user-oid' is not set"}},
+		{"certificate, bad oid", least + "auth = certificate\ncert-user-oid = CN\ncert-group-oid = 1.x\nca-cert = /ca\n", []string{
 			"test.conf:9: unsupported 'cert-user-oid': 'CN'", "test.conf:10: unsupported 'cert-group-oid': '1.x'"}},
 		{"two passwords", least + "auth = plain[passwd=/b]\n", []string{"test.conf:8: vhost:default: you cannot mix multiple authentication methods of plain type"}},
 		{"mixed", least + "enable-auth = pam\n", []string{"test.conf:8: vhost:default: you cannot mix multiple authentication methods of pam type"}},

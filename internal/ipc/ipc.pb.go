@@ -830,6 +830,7 @@ type Vhost struct {
 	DtlsLegacy         bool                   `protobuf:"varint,13,opt,name=dtls_legacy,json=dtlsLegacy,proto3" json:"dtls_legacy,omitempty"`
 	ProfileName        string                 `protobuf:"bytes,14,opt,name=profile_name,json=profileName,proto3" json:"profile_name,omitempty"`
 	OcspResponse       []byte                 `protobuf:"bytes,15,opt,name=ocsp_response,json=ocspResponse,proto3" json:"ocsp_response,omitempty"`
+	ClientCas          [][]byte               `protobuf:"bytes,16,rep,name=client_cas,json=clientCas,proto3" json:"client_cas,omitempty"` // as in VhostKeys
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -969,6 +970,13 @@ func (x *Vhost) GetOcspResponse() []byte {
 	return nil
 }
 
+func (x *Vhost) GetClientCas() [][]byte {
+	if x != nil {
+		return x.ClientCas
+	}
+	return nil
+}
+
 type Group struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1030,6 +1038,7 @@ type AuthOffer struct {
 	Gssapi              bool                   `protobuf:"varint,4,opt,name=gssapi,proto3" json:"gssapi,omitempty"`
 	Bearer              bool                   `protobuf:"varint,5,opt,name=bearer,proto3" json:"bearer,omitempty"`
 	Sso                 bool                   `protobuf:"varint,6,opt,name=sso,proto3" json:"sso,omitempty"`
+	CertificateAlone    bool                   `protobuf:"varint,7,opt,name=certificate_alone,json=certificateAlone,proto3" json:"certificate_alone,omitempty"` // a certificate is enough
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -1106,6 +1115,13 @@ func (x *AuthOffer) GetSso() bool {
 	return false
 }
 
+func (x *AuthOffer) GetCertificateAlone() bool {
+	if x != nil {
+		return x.CertificateAlone
+	}
+	return false
+}
+
 // WORKER_READY: prepared, confined, waiting for a connection.
 type WorkerReady struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1161,15 +1177,16 @@ func (x *WorkerReady) GetMissing() []string {
 
 // AUTH_COOKIE_REQ: the client asks for the tunnel with its cookie. Once per worker.
 type AuthCookieReq struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sid           []byte                 `protobuf:"bytes,1,opt,name=sid,proto3" json:"sid,omitempty"`           // 32 bytes
-	Hostname      string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"` // X-CSTP-Hostname
-	UserAgent     string                 `protobuf:"bytes,3,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
-	WantIpv4      bool                   `protobuf:"varint,4,opt,name=want_ipv4,json=wantIpv4,proto3" json:"want_ipv4,omitempty"`
-	WantIpv6      bool                   `protobuf:"varint,5,opt,name=want_ipv6,json=wantIpv6,proto3" json:"want_ipv6,omitempty"`
-	Mobile        bool                   `protobuf:"varint,6,opt,name=mobile,proto3" json:"mobile,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Sid               []byte                 `protobuf:"bytes,1,opt,name=sid,proto3" json:"sid,omitempty"`           // 32 bytes
+	Hostname          string                 `protobuf:"bytes,2,opt,name=hostname,proto3" json:"hostname,omitempty"` // X-CSTP-Hostname
+	UserAgent         string                 `protobuf:"bytes,3,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	WantIpv4          bool                   `protobuf:"varint,4,opt,name=want_ipv4,json=wantIpv4,proto3" json:"want_ipv4,omitempty"`
+	WantIpv6          bool                   `protobuf:"varint,5,opt,name=want_ipv6,json=wantIpv6,proto3" json:"want_ipv6,omitempty"`
+	Mobile            bool                   `protobuf:"varint,6,opt,name=mobile,proto3" json:"mobile,omitempty"`
+	CertificateSha256 []byte                 `protobuf:"bytes,7,opt,name=certificate_sha256,json=certificateSha256,proto3" json:"certificate_sha256,omitempty"` // of the client certificate of the TLS connection; empty: none
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *AuthCookieReq) Reset() {
@@ -1242,6 +1259,13 @@ func (x *AuthCookieReq) GetMobile() bool {
 		return x.Mobile
 	}
 	return false
+}
+
+func (x *AuthCookieReq) GetCertificateSha256() []byte {
+	if x != nil {
+		return x.CertificateSha256
+	}
+	return nil
 }
 
 // AUTH_COOKIE_REP. Descriptor with COOKIE_OK: a sealed memfd with a SessionConfig.
@@ -2632,6 +2656,7 @@ type VhostKeys struct {
 	Chains        []*Chain               `protobuf:"bytes,2,rep,name=chains,proto3" json:"chains,omitempty"`
 	Groups        []*Group               `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"` // auto-select-group
 	OcspResponse  []byte                 `protobuf:"bytes,4,opt,name=ocsp_response,json=ocspResponse,proto3" json:"ocsp_response,omitempty"`
+	ClientCas     [][]byte               `protobuf:"bytes,5,rep,name=client_cas,json=clientCas,proto3" json:"client_cas,omitempty"` // DER: authorities to name when a client is asked for a certificate
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2694,6 +2719,13 @@ func (x *VhostKeys) GetOcspResponse() []byte {
 	return nil
 }
 
+func (x *VhostKeys) GetClientCas() [][]byte {
+	if x != nil {
+		return x.ClientCas
+	}
+	return nil
+}
+
 // SECM_WORKER: a worker got a connection. Descriptor: sec-mod's end of its channel.
 type SecmWorker struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2741,15 +2773,16 @@ func (x *SecmWorker) GetIdentity() *Identity {
 
 // SECM_SESSION_OPEN: a worker asks for the tunnel with this SID.
 type SecmSessionOpen struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sid           []byte                 `protobuf:"bytes,1,opt,name=sid,proto3" json:"sid,omitempty"`
-	ConnId        uint64                 `protobuf:"varint,2,opt,name=conn_id,json=connId,proto3" json:"conn_id,omitempty"`
-	Peer          []byte                 `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"` // Addr
-	Hostname      string                 `protobuf:"bytes,4,opt,name=hostname,proto3" json:"hostname,omitempty"`
-	UserAgent     string                 `protobuf:"bytes,5,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
-	Mobile        bool                   `protobuf:"varint,6,opt,name=mobile,proto3" json:"mobile,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Sid               []byte                 `protobuf:"bytes,1,opt,name=sid,proto3" json:"sid,omitempty"`
+	ConnId            uint64                 `protobuf:"varint,2,opt,name=conn_id,json=connId,proto3" json:"conn_id,omitempty"`
+	Peer              []byte                 `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"` // Addr
+	Hostname          string                 `protobuf:"bytes,4,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	UserAgent         string                 `protobuf:"bytes,5,opt,name=user_agent,json=userAgent,proto3" json:"user_agent,omitempty"`
+	Mobile            bool                   `protobuf:"varint,6,opt,name=mobile,proto3" json:"mobile,omitempty"`
+	CertificateSha256 []byte                 `protobuf:"bytes,7,opt,name=certificate_sha256,json=certificateSha256,proto3" json:"certificate_sha256,omitempty"` // as in AuthCookieReq
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *SecmSessionOpen) Reset() {
@@ -2822,6 +2855,13 @@ func (x *SecmSessionOpen) GetMobile() bool {
 		return x.Mobile
 	}
 	return false
+}
+
+func (x *SecmSessionOpen) GetCertificateSha256() []byte {
+	if x != nil {
+		return x.CertificateSha256
+	}
+	return nil
 }
 
 // SECM_SESSION_REPLY. Descriptor with ok: sealed memfd with a SessionConfig,
@@ -4441,7 +4481,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\vmax_version\x18\x02 \x01(\rR\n" +
 	"maxVersion\x12\x16\n" +
 	"\x06suites\x18\x03 \x03(\rR\x06suites\x12\x16\n" +
-	"\x06curves\x18\x04 \x03(\rR\x06curves\"\xd7\x04\n" +
+	"\x06curves\x18\x04 \x03(\rR\x06curves\"\xf6\x04\n" +
 	"\x05Vhost\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x06chains\x18\x02 \x03(\v2\x12.rocserv.ipc.ChainR\x06chains\x12*\n" +
@@ -4459,20 +4499,23 @@ const file_ipc_proto_rawDesc = "" +
 	"\vdtls_legacy\x18\r \x01(\bR\n" +
 	"dtlsLegacy\x12!\n" +
 	"\fprofile_name\x18\x0e \x01(\tR\vprofileName\x12#\n" +
-	"\rocsp_response\x18\x0f \x01(\fR\focspResponse\"1\n" +
+	"\rocsp_response\x18\x0f \x01(\fR\focspResponse\x12\x1d\n" +
+	"\n" +
+	"client_cas\x18\x10 \x03(\fR\tclientCas\"1\n" +
 	"\x05Group\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05label\x18\x02 \x01(\tR\x05label\"\xbe\x01\n" +
+	"\x05label\x18\x02 \x01(\tR\x05label\"\xeb\x01\n" +
 	"\tAuthOffer\x12\x1a\n" +
 	"\bpassword\x18\x01 \x01(\bR\bpassword\x12 \n" +
 	"\vcertificate\x18\x02 \x01(\bR\vcertificate\x121\n" +
 	"\x14certificate_required\x18\x03 \x01(\bR\x13certificateRequired\x12\x16\n" +
 	"\x06gssapi\x18\x04 \x01(\bR\x06gssapi\x12\x16\n" +
 	"\x06bearer\x18\x05 \x01(\bR\x06bearer\x12\x10\n" +
-	"\x03sso\x18\x06 \x01(\bR\x03sso\"I\n" +
+	"\x03sso\x18\x06 \x01(\bR\x03sso\x12+\n" +
+	"\x11certificate_alone\x18\a \x01(\bR\x10certificateAlone\"I\n" +
 	"\vWorkerReady\x12 \n" +
 	"\vconfinement\x18\x01 \x01(\tR\vconfinement\x12\x18\n" +
-	"\amissing\x18\x02 \x03(\tR\amissing\"\xae\x01\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"\xdd\x01\n" +
 	"\rAuthCookieReq\x12\x10\n" +
 	"\x03sid\x18\x01 \x01(\fR\x03sid\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12\x1d\n" +
@@ -4480,7 +4523,8 @@ const file_ipc_proto_rawDesc = "" +
 	"user_agent\x18\x03 \x01(\tR\tuserAgent\x12\x1b\n" +
 	"\twant_ipv4\x18\x04 \x01(\bR\bwantIpv4\x12\x1b\n" +
 	"\twant_ipv6\x18\x05 \x01(\bR\bwantIpv6\x12\x16\n" +
-	"\x06mobile\x18\x06 \x01(\bR\x06mobile\"\xea\x02\n" +
+	"\x06mobile\x18\x06 \x01(\bR\x06mobile\x12-\n" +
+	"\x12certificate_sha256\x18\a \x01(\fR\x11certificateSha256\"\xea\x02\n" +
 	"\rAuthCookieRep\x121\n" +
 	"\x06result\x18\x01 \x01(\x0e2\x19.rocserv.ipc.CookieResultR\x06result\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x15\n" +
@@ -4596,15 +4640,17 @@ const file_ipc_proto_rawDesc = "" +
 	"\rSecmConfigRep\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12.\n" +
 	"\x06vhosts\x18\x02 \x03(\v2\x16.rocserv.ipc.VhostKeysR\x06vhosts\x12\x1a\n" +
-	"\bwarnings\x18\x03 \x03(\tR\bwarnings\"\x9c\x01\n" +
+	"\bwarnings\x18\x03 \x03(\tR\bwarnings\"\xbb\x01\n" +
 	"\tVhostKeys\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x06chains\x18\x02 \x03(\v2\x12.rocserv.ipc.ChainR\x06chains\x12*\n" +
 	"\x06groups\x18\x03 \x03(\v2\x12.rocserv.ipc.GroupR\x06groups\x12#\n" +
-	"\rocsp_response\x18\x04 \x01(\fR\focspResponse\"?\n" +
+	"\rocsp_response\x18\x04 \x01(\fR\focspResponse\x12\x1d\n" +
+	"\n" +
+	"client_cas\x18\x05 \x03(\fR\tclientCas\"?\n" +
 	"\n" +
 	"SecmWorker\x121\n" +
-	"\bidentity\x18\x01 \x01(\v2\x15.rocserv.ipc.IdentityR\bidentity\"\xa3\x01\n" +
+	"\bidentity\x18\x01 \x01(\v2\x15.rocserv.ipc.IdentityR\bidentity\"\xd2\x01\n" +
 	"\x0fSecmSessionOpen\x12\x10\n" +
 	"\x03sid\x18\x01 \x01(\fR\x03sid\x12\x17\n" +
 	"\aconn_id\x18\x02 \x01(\x04R\x06connId\x12\x12\n" +
@@ -4612,7 +4658,8 @@ const file_ipc_proto_rawDesc = "" +
 	"\bhostname\x18\x04 \x01(\tR\bhostname\x12\x1d\n" +
 	"\n" +
 	"user_agent\x18\x05 \x01(\tR\tuserAgent\x12\x16\n" +
-	"\x06mobile\x18\x06 \x01(\bR\x06mobile\"\xb1\x03\n" +
+	"\x06mobile\x18\x06 \x01(\bR\x06mobile\x12-\n" +
+	"\x12certificate_sha256\x18\a \x01(\fR\x11certificateSha256\"\xb1\x03\n" +
 	"\x10SecmSessionReply\x12\x0e\n" +
 	"\x02ok\x18\x01 \x01(\bR\x02ok\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12 \n" +

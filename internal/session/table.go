@@ -2,6 +2,7 @@ package session
 
 import (
 	"container/list"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -59,6 +60,9 @@ const (
 	TimedOut               // session-timeout
 )
 
+// Fingerprint is the SHA-256 of a certificate in DER; zero: none.
+type Fingerprint [sha256.Size]byte
+
 // Account is who logged in.
 type Account struct {
 	User  string
@@ -66,6 +70,8 @@ type Account struct {
 	Vhost string
 	Peer  netip.Addr // where the login was completed from
 	Agent string     // the client's word for what it is
+	// Certificate was part of the login: who opens the session must have it.
+	Certificate Fingerprint
 }
 
 // Policy is what the configuration says of a session.

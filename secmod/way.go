@@ -1,0 +1,91 @@
+package secmod
+
+import (
+	"rocserv/internal/ipc"
+	"rocserv/internal/session"
+)
+
+// way is a way to log in of a virtual host: what must succeed together.
+type way struct {
+	certificate bool   // the client has a good certificate, and it names the user
+	method      method // and this says yes; nil: the certificate is enough
+}
+
+// way returns the first way that is for a request of that kind: one with names
+// and passwords, or none but the certificate.
+func (v *vhost) way(m ipc.AuthMethod, hasCert bool) (way, bool) {
+	for _, w := range v.ways {
+		if w.certificate && !hasCert {
+			continue
+		}
+		if m == ipc.AuthMethod_AUTH_PASSWORD && w.method != nil || m == ipc.AuthMethod_AUTH_CERTIFICATE && w.method == nil {
+			return w, true
+		}
+	}
+	return way{}, false
+}
+
+// beginning is the outcome of a first step, with the dialogue that follows.
+type beginning struct {
+	verdict
+	dialogue dialogue // with ask
+}
+
+// begin begins a login. cert is the client's, nil if it has no good one.
+func (w way) begin(a applicant, cert *certificate) beginning {
+	if w.method == nil {
+		return beginning{verdict: cert.admit(a)}
+	}
+	d, v := w.method.begin(a)
+	if w.certificate {
+		return beginning{cert.confirm(v), certified{d, cert}}
+	}
+	return beginning{v, d}
+}
+
+// certified is a dialogue of a way that needs a certificate too: what the
+// method says must be about the user the certificate names.
+type certified struct {
+	dialogue
+	cert *certificate
+}
+
+func (d certified) answer(password []byte) verdict {
+	return d.cert.confirm(d.dialogue.answer(password))
+}
+
+// admit is the login of somebody who has nothing but a certificate.
+func (c *certificate) admit(a applicant) verdict {
+	switch {
+	case a.user != "" && !c.isOf(a.user):
+		return verdict{user: a.user, wrong: true, why: "the certificate names another user"}
+	case a.group == "" && len(c.groups) > 1:
+		return verdict{outcome: choose, prompt: "Please select your group.", choices: c.groups}
+	}
+	group, member := pick(c.groups, a.group)
+	if !member {
+		return verdict{user: c.user, wrong: true, why: "the certificate does not name the group asked for"}
+	}
+	return verdict{outcome: admit, user: c.user, group: group}
+}
+
+// confirm holds a method's word against the certificate. It is the one place
+// where the two names are compared, for every method and wherever the
+// certificate has its name (ocserv had a second one, which forgot: #694).
+func (c *certificate) confirm(v verdict) verdict {
+	if v.outcome == admit && !c.isOf(v.user) {
+		return verdict{user: v.user, wrong: true, why: "the certificate names another user"}
+	}
+	return v
+}
+
+// isOf reports whether the certificate is that user's.
+func (c *certificate) isOf(user string) bool { return c.user == user }
+
+// hash is the certificate's fingerprint, zero for none.
+func (c *certificate) hash() session.Fingerprint {
+	if c == nil {
+		return session.Fingerprint{}
+	}
+	return c.fingerprint
+}
