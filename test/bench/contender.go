@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -55,6 +57,13 @@ func (c *contender) start() error {
 		return err
 	}
 	if _, err := c.lab.Tgt.Start("iperf3", nil, nil, "iperf3", "-s"); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	if _, err := c.lab.Tgt.Start("flood", strings.NewReader("{}"), nil, self, "__flood"); err != nil {
 		return err
 	}
 	// A server with a kernel tun needs the way back.
@@ -136,6 +145,10 @@ func (c *contender) worker(via int) (lab.Proc, error) {
 	return c.srv.Worker(lab.ClientAddr4(via))
 }
 
+// reapWait lets main collect workers that have just ended: only then what they
+// have used is counted.
+const reapWait = 200 * time.Millisecond
+
 // cpu runs what is to be measured and returns what the server has used
 // meanwhile.
 func (c *contender) cpu(run func() error) (time.Duration, error) {
@@ -146,6 +159,7 @@ func (c *contender) cpu(run func() error) (time.Duration, error) {
 	if err := run(); err != nil {
 		return 0, err
 	}
+	time.Sleep(reapWait)
 	after, err := c.srv.CPU()
 	return after - before, err
 }

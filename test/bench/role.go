@@ -13,9 +13,11 @@ import (
 // first argument names one, standard input has the question and standard output
 // gets the answer, both JSON.
 var roles = map[string]func(in []byte) (any, error){
-	"__rr":   role(roundTrips),
-	"__crr":  role(connects),
-	"__rate": role(handshakes),
+	"__rr":    role(roundTrips),
+	"__crr":   role(connects),
+	"__rate":  role(handshakes),
+	"__load":  role(loadRole),
+	"__flood": role(flood),
 }
 
 // role adapts a function to its JSON.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path"
 	"strings"
+
+	"rocserv/test/client"
 )
 
 // figure names one number of a sample.
@@ -140,6 +142,21 @@ var rows = []row{
 		goals: []goal{atLeast(perSecondRate, 1.0, 1.3)}, also: []figure{p50, p99, cpuPerConn}},
 	{name: "paced", title: "new connections, 20 a second", quick: true, measure: connectionRate(0, 20),
 		goals: []goal{atMost(p50, 1.0, 0.5)}, also: []figure{p99, cpuPerConn}},
+
+	ceilingRow("load-dtls-up", "load client, DTLS up, 4 flows", true, client.Up),
+	ceilingRow("load-dtls-down", "load client, DTLS down, 4 flows", true, client.Down),
+	ceilingRow("load-tls-up", "load client, TLS up, 4 flows", false, client.Up),
+	ceilingRow("load-tls-down", "load client, TLS down, 4 flows", false, client.Down),
+	{name: "load-echo", title: "load client, 50 tunnels, UDP 64 B there and back, 10,000/s", measure: echoMany,
+		goals: []goal{atMost(cpuPerTrip, 1.0, 0.6)}, also: []figure{loss, perSecondRate, p50}},
+	{name: "load-1000", title: "1000 idle clients with DTLS", once: true, measure: thousand,
+		goals: []goal{itself(gigabytes, false, 2.5, 2)}, also: []figure{megabytes, perSecondRate}},
+}
+
+// ceilingRow is a row of the load client.
+func ceilingRow(name, title string, dtls bool, mode client.Mode) row {
+	return row{name: name, title: title, measure: ceiling(dtls, mode),
+		goals: []goal{itself(perCore, true, 2.5, 4)}, also: []figure{throughput, cpuPerGB}}
 }
 
 // bulkRow is a row of TCP flows. fast 0: there is no goal for the throughput.
