@@ -2,6 +2,7 @@ package egress
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -55,7 +56,11 @@ func (d *Direct) DialTCP(ctx context.Context, _, dst netip.AddrPort) (Stream, er
 	if err := d.policy.Check(TCP, dst); err != nil {
 		return nil, err
 	}
-	return connectTCP(ctx, dst)
+	s, err := connectTCP(ctx, dst)
+	if rep := (*ReportError)(nil); errors.As(err, &rep) {
+		d.policy.rules.Load().hide(&rep.Report)
+	}
+	return s, err
 }
 
 // OpenUDP implements Network.

@@ -19,6 +19,14 @@
 //	Receive   the poller's goroutine: one recvmmsg(2) of up to 32 datagrams into
 //	          buffers that all sockets share → the socket's Receiver.
 //
+//	Report    the socket's error queue (IP_RECVERR), where the kernel puts what
+//	          ICMP says about its datagrams → the socket's Receiver. The same
+//	          queue of a TCP socket says why a connect(2) failed: ReportError.
+//
+// A message with DF leaves whole, whatever the host has heard of the path
+// (IP_PMTUDISC_PROBE), without it the kernel cuts what is too long. The option
+// is the socket's, so it is set when it changes from one message to the next.
+//
 // The poller has an epoll instance of its own, and the descriptor of that
 // instance is in Go's poller. So one goroutine serves thousands of sockets, an
 // idle socket is a struct of 200 bytes and a descriptor, no thread sleeps in
@@ -101,19 +109,19 @@
 //
 // The system calls are: socket (AF_INET, AF_INET6; SOCK_STREAM, SOCK_DGRAM with
 // UDP, ICMP, ICMPv6), connect, setsockopt, getsockopt, getsockname, shutdown,
-// fcntl(F_GETFL, F_SETFL), read, write, sendmmsg, recvmmsg, epoll_create1,
+// fcntl(F_GETFL, F_SETFL), read, write, sendmmsg, recvmmsg, recvmsg, epoll_create1,
 // epoll_ctl, epoll_pwait, mmap, munmap, madvise, getrandom, close.
 //
 // # What is not here yet
 //
-// ICMP errors about client datagrams: with IP_RECVERR on, socket.failed is where
-// the error queue is read. UDP_GRO on receiving sockets. A source address for
-// what leaves (see connectTCP). Lists of users and groups in Policy (see
+// UDP_GRO on receiving sockets. The extensions of ICMP errors (RFC 4884,
+// IP_RECVERR_RFC4884). A source address for what leaves (see connectTCP). Lists of users and groups in Policy (see
 // rules.check). Proxies as further Networks.
 //
 // # Standards
 //
 // RFC 1035, RFC 2181 section 9, RFC 6891 (EDNS), RFC 9715, RFC 5452, RFC 7766;
 // RFC 6890 and the RFCs named in ranges.go (special addresses); RFC 4291, RFC
-// 6052, RFC 8215, RFC 3056, RFC 4380 (embedded addresses); RFC 4787.
+// 6052, RFC 8215, RFC 3056, RFC 4380 (embedded addresses); RFC 4787; RFC 792,
+// RFC 4443, RFC 1191 (reports).
 package egress

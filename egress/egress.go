@@ -51,11 +51,16 @@ type Message struct {
 	Addr    netip.AddrPort // destination or source
 	Payload []byte
 	TTL     int // of what arrived, 0 if unknown; of what is sent, 0 for the host's default
+
+	// DF, of what is sent: it is not to be cut into fragments, here or on its
+	// way. Who cannot forward it reports it, or Send says TooBigError.
+	DF bool
 }
 
 // PacketSocket is a UDP or ping socket of a Network.
 type PacketSocket interface {
 	// Send sends the messages in order and returns how many the socket took.
+	// It may call the Receiver's Report.
 	// It does not block: what the socket does not take is lost, as on a wire.
 	// The error is that of the first message not sent, msgs[n]; the messages
 	// behind it have not been tried, and the caller may send them.
@@ -69,8 +74,13 @@ type PacketSocket interface {
 // sockets of a Network; the messages and their payloads are valid only until
 // it returns. No call begins after Close of the socket has returned; one that
 // was under way may still be running then.
+//
+// Report is told what the network said about something the socket has sent. It
+// is called from that goroutine or within Send, and must neither wait nor use
+// the socket.
 type Receiver interface {
 	Receive(msgs []Message)
+	Report(*Report)
 }
 
 // Class is what a failure to reach the network means to the client.

@@ -42,8 +42,9 @@ type poller struct {
 	leftover []*socket                  // whose last turn did not empty them
 	served   []*socket                  // leftover of the round before, kept for its room
 
-	in  recvBatch
-	out sendBatch
+	in   recvBatch
+	out  sendBatch
+	errs errorQueue
 }
 
 func newPoller() (*poller, error) {
@@ -156,7 +157,7 @@ func (p *poller) round() {
 			continue // closed since
 		}
 		if ev.Events&unix.EPOLLERR != 0 {
-			s.failed()
+			p.serveErrors(s)
 		}
 		if !s.left { // else it has its turn below
 			p.serve(s)
@@ -164,10 +165,24 @@ func (p *poller) round() {
 	}
 	for _, s := range turns {
 		s.left = false
-		p.serve(s)
+		if s.errs {
+			p.serveErrors(s)
+		}
+		if !s.left {
+			p.serve(s)
+		}
 	}
 	clear(turns)
 	p.served = turns[:0]
+}
+
+// serveErrors is one socket's turn with its errors.
+func (p *poller) serveErrors(s *socket) {
+	s.failed()
+	if s.errs && !s.left {
+		s.left = true
+		p.leftover = append(p.leftover, s)
+	}
 }
 
 // serve is one socket's turn.

@@ -15,9 +15,10 @@ import (
 
 // inbox is a Receiver that keeps copies.
 type inbox struct {
-	mu   sync.Mutex
-	msgs []Message
-	got  chan struct{}
+	mu      sync.Mutex
+	msgs    []Message
+	reports []Report
+	got     chan struct{}
 }
 
 func newInbox() *inbox { return &inbox{got: make(chan struct{}, 1)} }
@@ -32,6 +33,37 @@ func (i *inbox) Receive(msgs []Message) {
 	select {
 	case i.got <- struct{}{}:
 	default:
+	}
+}
+
+func (i *inbox) Report(r *Report) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	kept := *r
+	kept.Quote = bytes.Clone(r.Quote)
+	i.reports = append(i.reports, kept)
+	select {
+	case i.got <- struct{}{}:
+	default:
+	}
+}
+
+// report waits for the first report.
+func (i *inbox) report(t testing.TB) Report {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for {
+		i.mu.Lock()
+		reports := i.reports
+		i.mu.Unlock()
+		if len(reports) > 0 {
+			return reports[0]
+		}
+		select {
+		case <-i.got:
+		case <-deadline:
+			t.Fatal("no report came")
+		}
 	}
 }
 
@@ -144,6 +176,7 @@ func newDirect(t testing.TB, cfg DirectConfig) *Direct {
 type receiverFunc func([]Message)
 
 func (f receiverFunc) Receive(m []Message) { f(m) }
+func (f receiverFunc) Report(*Report)      {}
 
 func cpu() time.Duration {
 	var ru unix.Rusage

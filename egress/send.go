@@ -34,6 +34,9 @@ func (s *socket) Send(msgs []Message) (n int, err error) {
 		switch {
 		case cannot:
 			s.single = true
+		case err == unix.EMSGSIZE:
+			s.single = false // it was the message itself
+			return n, s.tooBig()
 		case err != nil:
 			return n, err
 		case refused != nil:
@@ -103,7 +106,7 @@ func (s *socket) run(msgs []Message) int {
 	for n < min(len(msgs), maxSegments) {
 		m := &msgs[n]
 		l := len(m.Payload)
-		if l == 0 || l > size || total+l > maxRunBytes || m.TTL != first.TTL || m.Addr != first.Addr {
+		if l == 0 || l > size || total+l > maxRunBytes || m.TTL != first.TTL || m.DF != first.DF || m.Addr != first.Addr {
 			break
 		}
 		n++
@@ -131,6 +134,13 @@ type sendBatch struct {
 func (b *sendBatch) fill(s *socket, msgs []Message) (calls int, err error) {
 	msgs = msgs[:min(len(msgs), sendMax)]
 	for b.used < len(msgs) {
+		if df := wantedDF(&msgs[b.used]); s.spec.policy != nil && s.df != df {
+			if calls > 0 { // a socket option: what is before goes first
+				return calls, nil
+			}
+			s.setDF(df == mustNotCut)
+			s.df = df
+		}
 		n := s.run(msgs[b.used:])
 		if err := b.set(calls, s, msgs[b.used:b.used+n]); err != nil {
 			return calls, err
@@ -138,6 +148,13 @@ func (b *sendBatch) fill(s *socket, msgs []Message) (calls int, err error) {
 		calls++
 	}
 	return calls, nil
+}
+
+func wantedDF(m *Message) fragmenting {
+	if m.DF {
+		return mustNotCut
+	}
+	return mayCut
 }
 
 // set prepares a run of messages as the i-th call.

@@ -29,12 +29,24 @@ type socket struct {
 	judged   netip.AddrPort // protected by p.out.mu
 	judgedBy *rules         // nil: none yet
 	single   bool           // the host does not segment for it; as judged
+	df       fragmenting    // how the kernel sends for it; as judged
 
-	left bool // among the poller's leftovers; its goroutine's
+	left bool // among the poller's leftovers; its goroutine's, as is the next
+	errs bool // the last turn did not empty its error queue
 
-	mu sync.Mutex // held across system calls, so that Close cannot give the number away meanwhile
-	fd int        // -1 after Close
+	mu  sync.Mutex // held across system calls, so that Close cannot give the number away meanwhile
+	fd  int        // -1 after Close
+	mtu int        // of the way out, as it was last told; under mu
 }
+
+// fragmenting is whether the kernel may cut a socket's datagrams.
+type fragmenting uint8
+
+const (
+	asHost fragmenting = iota // nothing was said
+	mayCut
+	mustNotCut
+)
 
 var _ PacketSocket = (*socket)(nil)
 
@@ -89,6 +101,9 @@ func setPacketOptions(fd int, spec *socketSpec, cfg *DirectConfig) error {
 			return err
 		}
 	}
+	if spec.policy != nil {
+		return askErrors(fd, spec.family, 1)
+	}
 	if !spec.connect.IsValid() {
 		return nil
 	}
@@ -111,10 +126,13 @@ func (s *socket) Close() error {
 	return unix.Close(fd)
 }
 
-// failed fetches and clears the error that waits on the socket: of a connected
-// one, what ICMP said. Once client sockets ask for errors (IP_RECVERR) this is
-// where their queue is read (MSG_ERRQUEUE) and told to the Receiver.
+// failed reads what ICMP said about the socket's datagrams, and of a connected
+// socket fetches and clears the error that waits on it.
 func (s *socket) failed() {
+	if s.spec.policy != nil {
+		s.errs = !s.drain()
+		return
+	}
 	s.mu.Lock()
 	var n int
 	if s.fd >= 0 {

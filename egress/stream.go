@@ -63,11 +63,77 @@ func connectTCP(ctx context.Context, dst netip.AddrPort) (Stream, error) {
 		return fail(err)
 	}
 	s := &stream{file: f, raw: raw, remote: dst}
-	if err := s.connect(ctx); err != nil {
+	if err := s.prepare(TTLOf(ctx)); err != nil {
 		f.Close()
 		return fail(err)
 	}
+	if err := s.connect(ctx); err != nil {
+		err = s.reported(err)
+		f.Close()
+		return fail(err)
+	}
+	if dst.Addr().Is6() { // from now on an ICMP error is not the end of the connection
+		s.control(func(fd int) error { return askErrors(fd, unix.AF_INET6, 0) })
+	}
 	return s, nil
+}
+
+// ttlKey is WithTTL's in a context.
+type ttlKey struct{}
+
+// WithTTL lets a dial send its SYN with a TTL or hop limit: a client that
+// traces the way by TCP sees the routers on it. A way out that makes no
+// connections of its own takes no notice.
+func WithTTL(ctx context.Context, ttl int) context.Context {
+	return context.WithValue(ctx, ttlKey{}, ttl)
+}
+
+// TTLOf is what WithTTL has set, 0 for the host's default.
+func TTLOf(ctx context.Context) int {
+	ttl, _ := ctx.Value(ttlKey{}).(int)
+	return ttl
+}
+
+// prepare sets what only matters while connecting. In IPv4 the kernel queues
+// what ICMP says to a SYN without being asked.
+func (s *stream) prepare(ttl int) error {
+	v6 := s.remote.Addr().Is6()
+	return s.control(func(fd int) error {
+		if v6 {
+			if err := askErrors(fd, unix.AF_INET6, 1); err != nil {
+				return err
+			}
+		}
+		switch {
+		case ttl <= 0:
+			return nil
+		case v6:
+			return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_UNICAST_HOPS, ttl)
+		}
+		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_TTL, ttl)
+	})
+}
+
+// reported adds to a refusal the ICMP error that brought it, if one did.
+func (s *stream) reported(err error) error {
+	if _, ok := err.(unix.Errno); !ok {
+		return err
+	}
+	out := err
+	s.control(func(fd int) error {
+		q := new(errorQueue)
+		for {
+			rep, _, ok := q.next(fd)
+			if !ok {
+				return nil
+			}
+			if rep.Dst.IsValid() {
+				rep.Dst, rep.Quote = s.remote, nil
+				out = &ReportError{Report: rep, Err: err}
+			}
+		}
+	})
+	return out
 }
 
 // connect waits until the handshake has ended or ctx is done. It parks the

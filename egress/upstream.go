@@ -136,6 +136,9 @@ func (s *upstreamSocket) Receive(msgs []Message) {
 	}
 }
 
+// Report implements Receiver. A connected socket's errors come by failed.
+func (s *upstreamSocket) Report(*Report) {}
+
 // failed is told that the socket has an error: nobody listens at the upstream,
 // or there is no way to it. Its tries move on at once.
 func (s *upstreamSocket) failed(err error) {

@@ -79,8 +79,9 @@
 //	REQ-11  deterministic                       done, but for the bound on remembered addresses:
 //	                                            TestAgainstNaive, TestPeersForgotten
 //	REQ-12  ICMP does not end a mapping         done [netstack/datagram]: no error ends one
-//	REQ-12a, b  ICMP errors passed back         not yet
-//	REQ-13  too big with DF                     not here [netstack/datagram]; path MTU not yet
+//	REQ-12a, b  ICMP errors passed back         done [netstack/datagram]: TestReportTraced,
+//	                                            TestReportUntraced, TestReportRefused
+//	REQ-13  too big with DF                     done [netstack/datagram]: TestTooBigMTU, TestDF
 //	REQ-14  fragments                           not here [netstack reassembles]
 //
 // RFC 5508 (ICMP).
@@ -88,9 +89,9 @@
 //	REQ-1   queries permitted                   done for echo: TestEcho
 //	REQ-1a  identifiers host-independent        done: TestEndpointIndependentMapping
 //	REQ-2   at least 60 seconds                 done: TestTimeouts
-//	REQ-3, 4  ICMP errors from outside          not yet
+//	REQ-3, 4  ICMP errors from outside          done [netstack/datagram]: TestReportTraced
 //	REQ-5   ICMP errors from the client         no: ordinary sockets cannot send them
-//	REQ-6   errors do not refresh               nothing but Outbound does
+//	REQ-6   errors do not refresh               done: TestReported
 //	REQ-7   hairpinning                         not yet
 //	REQ-8   prohibited when no mapping          done for policy [netstack/datagram];
 //	                                            when resources lack: silence, counted

@@ -200,7 +200,7 @@ func (t *Table[V]) admit(m *Mapping[V], a netip.Addr) {
 // Inbound says whether a packet from the address from may pass to the client.
 // An answer that the mapping waited for changes its class.
 func (t *Table[V]) Inbound(m *Mapping[V], from netip.Addr, now time.Time) bool {
-	if t.filtering == AddressDependent && from != m.peers[0] && from != m.peers[1] && !t.peers.has(peer{m.serial, from}) {
+	if !t.knows(m, from) {
 		t.stats.Filtered++
 		return false
 	}
@@ -216,6 +216,22 @@ func (t *Table[V]) Inbound(m *Mapping[V], from netip.Addr, now time.Time) bool {
 	}
 	m.heard = true
 	return true
+}
+
+// Reported says whether an ICMP error about a packet to the address to may pass
+// to the client: has m sent there? It changes nothing, RFC 4787 REQ-12 and RFC
+// 5508 REQ-6.
+func (t *Table[V]) Reported(m *Mapping[V], to netip.Addr) bool {
+	if !t.knows(m, to) {
+		t.stats.Filtered++
+		return false
+	}
+	return true
+}
+
+// knows says whether a may be heard through m.
+func (t *Table[V]) knows(m *Mapping[V], a netip.Addr) bool {
+	return a.IsValid() && (t.filtering == EndpointIndependent || a == m.peers[0] || a == m.peers[1] || t.peers.has(peer{m.serial, a}))
 }
 
 // Remove takes m out of the table.

@@ -487,3 +487,27 @@ func BenchmarkAdd(b *testing.B) {
 		}
 	}
 }
+
+// TestReported: errors pass that are about what was sent, refresh nothing and
+// end nothing. RFC 4787 REQ-12, RFC 5508 REQ-6.
+func TestReported(t *testing.T) {
+	for _, filtering := range []Filtering{AddressDependent, EndpointIndependent} {
+		tab := New[int](Limits{}, filtering, epoch)
+		m, _, err := tab.Add(Key{UDP, netip.MustParseAddrPort("10.0.0.2:4000")}, netip.MustParseAddrPort("192.0.2.1:9"), 1, epoch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !tab.Reported(m, netip.MustParseAddr("192.0.2.1")) {
+			t.Error("an error about what was sent does not pass")
+		}
+		if tab.Reported(m, netip.Addr{}) {
+			t.Error("an error about nothing passes")
+		}
+		if pass := tab.Reported(m, netip.MustParseAddr("192.0.2.2")); pass != (filtering == EndpointIndependent) {
+			t.Errorf("an error about another destination: %v", pass)
+		}
+		if m.class != oneWay || m.refreshed != 0 || tab.Len() != 1 {
+			t.Errorf("an error changed the mapping: class %d, refreshed %v", m.class, m.refreshed)
+		}
+	}
+}

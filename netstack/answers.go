@@ -128,10 +128,13 @@ func (s *Stack) problem(p packet.Problem, h *packet.Header, b []byte) {
 
 // putProblem writes an ICMP error about b to dst, whose length bounds the quote.
 func (s *Stack) putProblem(dst []byte, p packet.Problem, h *packet.Header, b []byte) int {
-	e := p.Error(h, b, 0)
+	return putError(dst, p.Error(h, b, 0), s.reporter(h), h, b)
+}
+
+func putError(dst []byte, e packet.ICMPError, from netip.Addr, h *packet.Header, b []byte) int {
 	quoted := *h
 	quoted.Length = min(h.Length, answerSize-header.IPv6MinimumSize-header.ICMPv6MinimumSize)
-	return packet.PutError(dst, s.reporter(h), e, &quoted, b)
+	return packet.PutError(dst, from, e, &quoted, b)
 }
 
 func (s *Stack) reporter(h *packet.Header) netip.Addr {

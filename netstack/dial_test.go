@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/faketime"
 
 	"rocserv/egress"
+	"rocserv/internal/packet"
 	"rocserv/netstack/stacktest"
 )
 
@@ -232,4 +234,68 @@ func advance(clock *faketime.ManualClock, d, step time.Duration) {
 func (r *rig) lastSYN() (t tcpip.MonotonicTime) {
 	r.stack.table.each(func(f *flow) { t = f.dial.lastSYN })
 	return t
+}
+
+// TestDialReported: what a router said about our SYN is said to the client, by
+// that router; what this host said, by the gateway.
+func TestDialReported(t *testing.T) {
+	router4, router6 := netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("2001:db8:1::1")
+	for name, tt := range map[string]struct {
+		dst, from, want netip.Addr
+		typ, code       uint8
+	}{
+		"time exceeded":       {host4, router4, router4, 11, 0},
+		"time exceeded, IPv6": {host6, router6, router6, 3, 0},
+		"prohibited":          {host4, router4, router4, 3, 13},
+		"closed by ICMP":      {host4, host4, host4, 3, 3},
+		"this host":           {host4, netip.Addr{}, gateway4, 3, 1},
+		"this host, IPv6":     {host6, netip.Addr{}, gateway6, 1, 3},
+		"link-local router":   {host6, netip.MustParseAddr("fe80::1"), gateway6, 1, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, rigOptions{})
+			dst := port(tt.dst, 80)
+			r.network.Fail(dst, &egress.ReportError{
+				Report: egress.Report{Dst: dst, From: tt.from, Type: tt.typ, Code: tt.code}, Err: syscall.EHOSTUNREACH,
+			})
+			ctx, cancel := context.WithCancel(context.Background())
+			gone := make(chan struct{})
+			go func() { r.client.DialTCP(ctx, dst); close(gone) }()
+			eventually(t, "answered", func() bool { return len(r.icmp()) > 0 })
+			cancel()
+			<-gone
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			h, _ := packet.Parse(r.seen[0])
+			if m := h.Payload(r.seen[0]); h.Src != tt.want || m[0] != tt.typ || m[1] != tt.code {
+				t.Errorf("%v says %d/%d, want %v", h.Src, m[0], m[1], tt.want)
+			}
+		})
+	}
+}
+
+// TestSynHops: a SYN with few hops leaves with one less, an ordinary one with
+// the host's default.
+func TestSynHops(t *testing.T) {
+	for ttl, want := range map[uint8]int{2: 1, 60: 59, 61: 0, 64: 0, 255: 0} {
+		var got atomic.Int64
+		got.Store(-1)
+		b := newBare(t, Limits{}, func(c *Config) { c.Net = ttlNetwork{c.Net, &got} })
+		b.inject(segment{src: port(lease4, 4000), dst: port(host4, 80), flags: syn, ttl: ttl})
+		eventually(t, "dialled", func() bool { return got.Load() >= 0 })
+		if got.Load() != int64(want) {
+			t.Errorf("TTL %d: leaves with %d, want %d", ttl, got.Load(), want)
+		}
+	}
+}
+
+// ttlNetwork sees with what TTL a dial is to begin.
+type ttlNetwork struct {
+	egress.Network
+	got *atomic.Int64
+}
+
+func (n ttlNetwork) DialTCP(ctx context.Context, _, _ netip.AddrPort) (egress.Stream, error) {
+	n.got.Store(int64(egress.TTLOf(ctx)))
+	return nil, syscall.ECONNREFUSED
 }

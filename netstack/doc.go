@@ -31,7 +31,9 @@
 // A SYN: policy, limits (forward.go: admit; table.go: room) → dial → SYN-ACK →
 // move. The host is dialled first, so a refusal is a RST to the client, an
 // unreachable host an ICMP error, a prohibition "administratively prohibited",
-// and a timeout silence, which is what the network says in each case. The
+// and a timeout silence, which is what the network says in each case. What
+// a router said about our SYN is passed on in its words; a SYN with few hops left
+// leaves with one less, so that a trace by TCP works. The
 // client's repeated SYNs do not dial again; when they stop, or it sends RST,
 // the dial ends.
 //

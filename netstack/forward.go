@@ -34,6 +34,9 @@ const (
 	// one second (RFC 6298 section 2.1) or three. Later ones count two and a
 	// half times the interval before, which doubles each time.
 	patience = 4 * time.Second
+	// A SYN that would leave with this TTL or more leaves with the host's
+	// default: nobody looks for a router that far away.
+	usualTTL = 60
 	// handshakeLimit is how long the client's ACK of our SYN-ACK may take.
 	// gVisor repeats the SYN-ACK after 1, 2, 4, 8 s and would go on for two minutes.
 	handshakeLimit = 30 * time.Second
@@ -85,7 +88,11 @@ func (s *Stack) admit(key Flow, h *packet.Header, b []byte, t header.TCP) bool {
 	if !s.room(dst, now) {
 		return false
 	}
+	hops := int(h.TTL) - 1
 	s.in.syn = candidate{flow: key, header: *h, packet: b, connect: func(ctx context.Context) (egress.Stream, error) {
+		if hops < usualTTL {
+			ctx = egress.WithTTL(ctx, hops)
+		}
 		return s.cfg.Net.DialTCP(ctx, key.Src, key.Dst)
 	}}
 	return true
@@ -219,9 +226,15 @@ func (s *Stack) refuse(f *flow, d *dial, req *tcp.ForwarderRequest, err error) {
 		class = egress.TimedOut
 	}
 	s.stats.dialFailed(class, err)
-	rst := class == egress.Refused || class == egress.Unknown || class == egress.TooBig
+	var reported *egress.ReportError
+	icmp := class != egress.TimedOut && errors.As(err, &reported)
+	rst := !icmp && (class == egress.Refused || class == egress.Unknown || class == egress.TooBig)
 	req.Complete(rst) // before remove: a SYN that finds no flow must find no request either
 	s.table.remove(f)
+	if icmp {
+		s.passOn(&reported.Report, d)
+		return
+	}
 	switch class {
 	case egress.NetUnreachable:
 		s.answerSYN(packet.NetUnreachable, d)
@@ -232,14 +245,28 @@ func (s *Stack) refuse(f *flow, d *dial, req *tcp.ForwarderRequest, err error) {
 	}
 }
 
-// answerSYN answers a SYN kept in a dial. Unlike problem it may wait for the
-// tunnel, and nothing is lost.
+// answerSYN answers a SYN kept in a dial with what we say as the router.
 func (s *Stack) answerSYN(p packet.Problem, d *dial) {
+	s.sayAbout(d, p.Error(&d.header, d.syn, 0), s.reporter(&d.header))
+}
+
+// passOn answers a SYN kept in a dial with what the network said about ours.
+func (s *Stack) passOn(rep *egress.Report, d *dial) {
+	from := rep.From.Unmap()
+	if !from.IsValid() || from.Is6() != d.header.V6() || from.Is6() && from.IsLinkLocalUnicast() {
+		from = s.reporter(&d.header)
+	}
+	s.sayAbout(d, packet.ICMPError{Type: rep.Type, Code: rep.Code, Info: rep.Info}, from)
+}
+
+// sayAbout sends an ICMP error about a SYN kept in a dial. Unlike problem it may
+// wait for the tunnel, and nothing is lost.
+func (s *Stack) sayAbout(d *dial, e packet.ICMPError, from netip.Addr) {
 	if !packet.MayAnswer(&d.header, d.syn) || s.link.closed.Load() {
 		return
 	}
 	var b [answerSize]byte
-	n := s.putProblem(b[:], p, &d.header, d.syn)
+	n := putError(b[:], e, from, &d.header, d.syn)
 	s.cfg.Sink.Begin()
 	copy(s.cfg.Sink.Next(n), b[:n])
 	s.cfg.Sink.Add(n)

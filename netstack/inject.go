@@ -68,6 +68,7 @@ func (s *Stack) injectFragment(h *packet.Header, b []byte) {
 		s.stats.packet.malformed.Add(1)
 		return
 	}
+	wh.DF = false // IPv6 too: who sent it in pieces lets us do the same
 	s.injectWhole(&wh, whole)
 }
 

@@ -23,7 +23,7 @@ type OpenOutside func(*egress.Policy, *ipc.HostInfo) (Outside, error)
 
 // hostOutside is the host's own sockets.
 func hostOutside(policy *egress.Policy, host *ipc.HostInfo) (Outside, error) {
-	direct := egress.NewDirect(policy, egress.DirectConfig{})
+	direct := egress.NewDirect(policy, egress.DirectConfig{RecvTTL: true})
 	resolver := egress.NewResolver(direct, egress.ResolverConfig{
 		Upstreams:  ipc.AddrPorts(host.Resolvers),
 		AAAAFilter: !host.Ipv6Out,

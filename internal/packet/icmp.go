@@ -25,6 +25,9 @@ const (
 	maxICMP = 576  // RFC 1812 section 4.3.2.3
 	minMTU6 = 1280 // RFC 4443 section 2.4 (c)
 
+	// MaxQuote is more than an ICMP error quotes, in bytes.
+	MaxQuote = minMTU6
+
 	errorTTL = 64
 	// RFC 1812 section 4.3.2.5: internetwork control.
 	errorTOS4 = 0xc0

@@ -1,6 +1,9 @@
 package datagram
 
 import (
+	"net/netip"
+	"time"
+
 	"rocserv/egress"
 	"rocserv/internal/packet"
 )
@@ -29,41 +32,61 @@ func (r *Relay) explain(c egress.Class, h *packet.Header, pkt []byte) {
 	case egress.HostUnreachable:
 		r.answer(packet.HostUnreachable, h, pkt)
 	case egress.TooBig:
-		if h.DF { // RFC 4787 REQ-13
-			r.answer(packet.TooBig, h, pkt)
-		}
+		r.tooBig(0, h, pkt)
 	}
 }
 
-// answer makes an ICMP error about a packet, to be sent with Flush. What a
-// router would say comes from the gateway, what a host would say from the
-// packet's destination.
-func (r *Relay) answer(p packet.Problem, h *packet.Header, pkt []byte) {
-	from := r.cfg.Gateway4
-	if h.V6() {
-		from = r.cfg.Gateway6
+// tooBig answers a packet that is longer than the way out takes; mtu is 0 if
+// that is not known. RFC 4787 REQ-13.
+func (r *Relay) tooBig(mtu int, h *packet.Header, pkt []byte) {
+	if !h.DF {
+		return
 	}
+	if mtu <= 0 || mtu >= h.Length {
+		mtu = smallerMTU(h)
+	}
+	r.say(packet.TooBig.Error(h, pkt, mtu), r.router(h), h, pkt)
+}
+
+// answer makes an ICMP error about a packet. What a router would say comes from
+// the gateway, what a host would say from the packet's destination.
+func (r *Relay) answer(p packet.Problem, h *packet.Header, pkt []byte) {
+	from := r.router(h)
 	if p == packet.PortUnreachable {
 		from = h.Dst
 	}
+	r.say(p.Error(h, pkt, 0), from, h, pkt)
+}
+
+// router is who we are to the client's packets.
+func (r *Relay) router(h *packet.Header) netip.Addr {
+	if h.V6() {
+		return r.cfg.Gateway6
+	}
+	return r.cfg.Gateway4
+}
+
+// say puts an ICMP error about a packet of this batch to the answers, which
+// leave with Flush.
+func (r *Relay) say(e packet.ICMPError, from netip.Addr, h *packet.Header, pkt []byte) {
 	if !from.IsValid() || !packet.MayAnswer(h, pkt) {
 		return
 	}
-	u := &r.up
-	if !u.errors.Take(u.now.Sub(u.start), r.cfg.Limits.Errors) { // RFC 4443 section 2.4 (f)
-		u.stats.Suppressed++
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.enterAnswer(e, from, h, pkt, r.up.now)
+}
+
+// enterAnswer makes an ICMP error, within the bounds. The lock is held.
+func (r *Relay) enterAnswer(e packet.ICMPError, from netip.Addr, h *packet.Header, pkt []byte, now time.Time) {
+	if len(r.answers) >= maxAnswers || !r.errors.Take(now.Sub(r.up.start), r.cfg.Limits.Errors) { // RFC 4443 section 2.4 (f)
+		r.stats.Suppressed++
 		return
 	}
 	b := make([]byte, packet.ErrorLen(h))
-	packet.PutError(b, from, p.Error(h, pkt, smallerMTU(h)), h, pkt)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.answers) >= maxAnswers {
-		u.stats.Suppressed++
-		return
-	}
+	packet.PutError(b, from, e, h, pkt)
 	r.answers = append(r.answers, b)
-	u.stats.Answered++
+	r.stats.Answered++
 }
 
 // smallerMTU is an MTU to try after a packet was too big. The path's own is not
@@ -80,10 +103,19 @@ func smallerMTU(h *packet.Header) int {
 	return 68
 }
 
-// say gives answers to the Sink. It is a goroutine, for as long as there are
+// startSaying has the answers given to the Sink, if there are any. The lock is
+// held.
+func (r *Relay) startSaying() {
+	if len(r.answers) > 0 && !r.saying {
+		r.saying = true
+		go r.sayAll()
+	}
+}
+
+// sayAll gives answers to the Sink. It is a goroutine, for as long as there are
 // any, because the Sink may make it wait and who injects must not: a client
 // that does not read before it has written would stop for ever.
-func (r *Relay) say() {
+func (r *Relay) sayAll() {
 	for {
 		r.mu.Lock()
 		answers := r.answers

@@ -25,6 +25,13 @@
 //	         the Sink wants the packet, one batch of the Sink for each call; what
 //	         is longer than the tunnel's MTU is cut into fragments
 //
+// Report, too, is from the network: what a router or host has said about a
+// datagram (report.go). It is said to the client as if it had been about his own
+// packet: from who said it, with the same type and code, quoting the client's
+// packet. Sockets quote what is behind the UDP header, or the ICMP message; the
+// rest is the flow's. Of packets with few hops the headers are remembered (the
+// latest 64), because programs that trace a route know them by their fields.
+//
 // What is refused is answered truthfully, with an ICMP error that quotes the
 // packet: prohibited by policy (or by the host, for ping), unreachable, too big,
 // time to live used up, no such protocol. It comes from the gateway's address,
@@ -42,9 +49,8 @@
 //
 // A packet's time to live is one hop less when it leaves; from 60 on it is not
 // kept, because the host's default costs nothing and nobody can tell.
-// For traceroute it still lacks what routers say: sockets will report what
-// their error queue holds (type, code, offender, quoted bytes), which is what
-// packet.ICMPError and PutError take.
+// What must not be cut (DF, and IPv6) leaves whole or not at all; what the
+// client sent in fragments, in IPv6 too, may be cut again.
 //
 // # Invariants
 //
@@ -65,7 +71,7 @@
 // nor the Sink is called. Receive, which waits for the Sink for as long as the
 // client does not read, holds no lock meanwhile, so Inject, Tick and Close go
 // on; and Inject and Flush never wait for the Sink. A Network's Send and Close
-// must not wait for a Receiver.
+// must not wait for a Receiver; Report, which Send may call, waits for nothing.
 //
 // # Security
 //

@@ -25,6 +25,9 @@ type flow struct {
 // Receive implements egress.Receiver.
 func (f *flow) Receive(msgs []egress.Message) { f.relay.down(f, msgs) }
 
+// Report implements egress.Receiver.
+func (f *flow) Report(rep *egress.Report) { f.relay.report(f, rep) }
+
 // end marks a flow whose mapping has left the table, and adds its socket to
 // those that are to be closed once Relay.mu, which is held, is not.
 func (f *flow) end(socks []egress.PacketSocket) []egress.PacketSocket {

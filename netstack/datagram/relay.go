@@ -46,6 +46,8 @@ type Relay struct {
 	mu      sync.Mutex // protects the following and, where they say so, fields of flows
 	table   *nat.Table[*flow]
 	ids     uint32                // IP identification of the next packet down
+	traces  traces                // of what was sent to be reported
+	errors  nat.Bucket            // of ICMP errors to the client
 	evicted []egress.PacketSocket // to be closed when the batch has been sent
 	answers [][]byte              // ICMP errors to the client
 	saying  bool                  // a goroutine gives answers to the Sink
@@ -71,7 +73,8 @@ type Stats struct {
 	// What arrived and was not for the client. Filtered is in NAT.
 	Unexpected uint64
 
-	Answered   uint64 // ICMP errors to the client
+	Reported   uint64 // ICMP errors of the network about the client's packets
+	Answered   uint64 // ICMP errors to the client, these and our own
 	Suppressed uint64 // not sent, to keep Limits.Errors or because the client reads too slowly
 }
 
@@ -121,6 +124,9 @@ func (r *Relay) Tick(now time.Time) {
 	var socks []egress.PacketSocket
 	r.mu.Lock()
 	r.table.Expire(now, func(m *nat.Mapping[*flow]) { socks = m.Value.end(socks) })
+	if r.table.Len() == 0 {
+		r.traces.trim()
+	}
 	r.mu.Unlock()
 	closeAll(socks)
 }
@@ -166,6 +172,4 @@ func (s *Stats) add(o *Stats) {
 	s.Prohibited += o.Prohibited
 	s.Unopened += o.Unopened
 	s.Unsent += o.Unsent
-	s.Answered += o.Answered
-	s.Suppressed += o.Suppressed
 }

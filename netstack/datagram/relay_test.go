@@ -24,7 +24,7 @@ func TestUDPThereAndBack(t *testing.T) {
 		g := newRig(t, nil)
 		g.inject(udp(5000, to, "question"))
 		s := g.net.sock(t, 0)
-		want := egress.Message{Addr: to, Payload: []byte("question")}
+		want := egress.Message{Addr: to, Payload: []byte("question"), DF: to.Addr().Is6()}
 		if len(s.sent) != 1 || len(s.sent[0]) != 1 || fmt.Sprint(s.sent[0][0]) != fmt.Sprint(want) || s.v6 != to.Addr().Is6() || s.ping {
 			t.Fatalf("%v: socket %+v sent %v", to, s, s.sent)
 		}

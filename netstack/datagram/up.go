@@ -34,7 +34,6 @@ type up struct {
 
 	allowed [maxAllowed]netip.AddrPort // destinations the policy allowed lately
 	cleared time.Time                  // when allowed was emptied
-	errors  nat.Bucket                 // of ICMP errors to the client
 	noPing  time.Time                  // until when ping sockets are taken as forbidden
 	logged  struct{ ping, sockets bool }
 	stats   Stats // of the batch
@@ -212,9 +211,12 @@ func (r *Relay) gather(f *flow, q *request, h *packet.Header, pkt []byte) {
 		r.send()
 	}
 	u.pending = append(u.pending, pending{
-		msg: egress.Message{Addr: q.dst, Payload: q.payload, TTL: leavingTTL(h.TTL)},
+		msg: egress.Message{Addr: q.dst, Payload: q.payload, TTL: leavingTTL(h.TTL), DF: h.DF},
 		pkt: pkt,
 	})
+	if u.pending[len(u.pending)-1].msg.TTL != 0 {
+		r.trace(f, q, h, pkt)
+	}
 	at := int32(len(u.pending))
 	if f.first == 0 {
 		f.first = at
@@ -246,10 +248,7 @@ func (r *Relay) Flush() {
 	r.stats.add(&u.stats)
 	socks := r.evicted
 	r.evicted = nil
-	if len(r.answers) > 0 && !r.saying {
-		r.saying = true
-		go r.say()
-	}
+	r.startSaying()
 	r.mu.Unlock()
 	u.stats = Stats{}
 	closeAll(socks)
@@ -307,7 +306,12 @@ func (r *Relay) notSent(err error, pkt []byte) egress.Class {
 	} else {
 		r.up.stats.Unsent++
 	}
-	r.explain(c, &h, pkt)
+	var big egress.TooBigError
+	if errors.As(err, &big) {
+		r.tooBig(big.MTU, &h, pkt)
+	} else {
+		r.explain(c, &h, pkt)
+	}
 	return c
 }
 

@@ -126,6 +126,8 @@ func (r received) Receive(msgs []egress.Message) {
 	}
 }
 
+func (r received) Report(*egress.Report) {}
+
 func TestDatagrams(t *testing.T) {
 	n := NewNetwork()
 	defer n.Close()

@@ -41,6 +41,13 @@ func newLab(t *testing.T, clients int, settings ...string) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newLabOf(t, l, settings...)
+}
+
+// newLabOf is a rig without a server in this lab, which becomes the rig's.
+func newLabOf(t *testing.T, l *lab.Lab, settings ...string) *rig {
+	t.Helper()
+	var err error
 	r := &rig{T: t, Lab: l, secrets: map[string]bool{lab.Password: true}}
 	t.Cleanup(r.close)
 	r.state, err = l.MakeState("state", settings...)

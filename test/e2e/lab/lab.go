@@ -34,13 +34,17 @@ type Lab struct {
 	Dir      string // mode 0755, removed by Close
 	Srv, Tgt Netns
 	Cli      []Netns
+	Routed   *routed // nil but for OpenRouted
 
 	janitor *exec.Cmd
 	hold    io.Closer // the janitor waits for its end
 }
 
 // Open makes a lab with so many clients.
-func Open(clients int) (*Lab, error) {
+func Open(clients int) (*Lab, error) { return open(clients, func(*Lab, string) {}) }
+
+// open makes a lab to which add has added namespaces, named with the prefix.
+func open(clients int, add func(l *Lab, prefix string)) (*Lab, error) {
 	dir, err := os.MkdirTemp("", "rocserv-lab-")
 	if err != nil {
 		return nil, err
@@ -50,6 +54,7 @@ func Open(clients int) (*Lab, error) {
 	for i := range clients {
 		l.Cli = append(l.Cli, Netns{fmt.Sprintf("%s-cli%d", prefix, i+1)})
 	}
+	add(l, prefix)
 	if err := l.hireJanitor(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
@@ -68,7 +73,9 @@ func (l *Lab) Close() error {
 	return nil
 }
 
-func (l *Lab) namespaces() []Netns { return append([]Netns{l.Srv, l.Tgt}, l.Cli...) }
+func (l *Lab) namespaces() []Netns {
+	return append(append([]Netns{l.Srv, l.Tgt}, l.Cli...), l.Routed.namespaces()...)
+}
 
 func (l *Lab) hireJanitor() error {
 	args := []string{"-c", janitorScript, "janitor", l.Dir}
@@ -112,6 +119,11 @@ func (l *Lab) build() error {
 	}
 	if err := l.wire(); err != nil {
 		return err
+	}
+	if l.Routed != nil {
+		if err := l.wireRouted(); err != nil {
+			return err
+		}
 	}
 	if err := l.Tgt.Nft("silent", "input ip daddr "+Silent4+" drop", "input ip6 daddr "+Silent6+" drop"); err != nil {
 		return err
