@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -61,6 +62,53 @@ func TestContainer(t *testing.T) {
 	}
 	r.bareRoot(main)
 
+	r.must(syscall.Kill(main, syscall.SIGTERM))
+	if status, err := p.Wait(10 * time.Second); err != nil || status != 0 {
+		t.Errorf("the container ended with status %d, %v", status, err)
+	}
+	r.must(lab.Gone(tree, time.Second))
+}
+
+// main is process 1 of the container: it inherits what others leave behind and
+// reaps it, and its end is the end of all.
+func TestFirstProcess(t *testing.T) {
+	rocservOnly(t, "it needs root and a tun device")
+	r := newLab(t, 0)
+	p, err := r.Srv.Start("container", nil, nil, container("quickstart", "--listen", fmt.Sprintf(":%d", lab.Port), "--state-dir", "/state")...)
+	r.must(err)
+	r.storyOf(p)
+	r.expect(p, "initialized rocserv", 20*time.Second)
+	tree, err := lab.Tree(p.PID())
+	r.must(err)
+	main := tree[slices.IndexFunc(tree, func(q lab.Proc) bool { return q.Args[0] == "/rocserv" })].PID
+	if n, err := lab.OwnPID(main); err != nil || n != 1 {
+		t.Fatalf("main is process %d of its namespace, %v", n, err)
+	}
+	// A shell in the namespace that ends before its children do.
+	enter := func(script string) {
+		_, err := r.Srv.Run("nsenter", "--target", fmt.Sprint(main), "--pid", "sh", "-c", script)
+		r.must(err)
+	}
+	const orphans = 40
+	enter(fmt.Sprintf("for i in $(seq %d); do sleep 1 >/dev/null 2>&1 & done", orphans))
+	count := func(state string) int {
+		n, err := lab.Children(main, "sleep", state)
+		r.must(err)
+		return n
+	}
+	if n := count(""); n != orphans {
+		t.Fatalf("main inherited %d of %d", n, orphans)
+	}
+	r.within(10*time.Second, func() error {
+		if n := count(""); n > 0 {
+			return fmt.Errorf("%d orphans are left, %d of them as zombies", n, count("Z"))
+		}
+		return nil
+	})
+	enter("sleep 1000 >/dev/null 2>&1 &")
+	if tree, err = lab.Tree(p.PID()); err != nil || count("") != 1 {
+		t.Fatalf("%d orphans, %v", count(""), err)
+	}
 	r.must(syscall.Kill(main, syscall.SIGTERM))
 	if status, err := p.Wait(10 * time.Second); err != nil || status != 0 {
 		t.Errorf("the container ended with status %d, %v", status, err)

@@ -96,6 +96,42 @@ func readProc(pid int) (Proc, error) {
 	return p, nil
 }
 
+// Children counts the children of a process that have this name and are in this
+// state ("Z"; "" is any).
+func Children(ppid int, name, state string) (int, error) {
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, file := range stats {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			continue // gone meanwhile
+		}
+		open, end := bytes.IndexByte(b, '('), bytes.LastIndexByte(b, ')')
+		f := strings.Fields(string(b[end+1:]))
+		if string(b[open+1:end]) == name && f[1] == strconv.Itoa(ppid) && (state == "" || f[0] == state) {
+			n++
+		}
+	}
+	return n, nil
+}
+
+// OwnPID is the number that a process has in its own pid namespace.
+func OwnPID(pid int) (int, error) {
+	b, err := os.ReadFile(procFile(pid, "status"))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "NSpid:" {
+			return strconv.Atoi(f[len(f)-1])
+		}
+	}
+	return 0, fmt.Errorf("/proc/%d/status has no NSpid", pid)
+}
+
 func procFile(pid int, name string) string { return fmt.Sprintf("/proc/%d/%s", pid, name) }
 
 // ReadConfinement reads /proc/PID/status.
