@@ -12,6 +12,7 @@
 //	logs.go                     what children write to standard error
 //	listen.go ports.go          the ports, and errors that help
 //	door.go proxy.go slots.go   connections, until each has a worker
+//	turns.go                    more slowly while sec-mod is behind
 //	pool.go                     workers that wait for a client
 //	worker.go dispatch.go       one worker: its life, and what it may say
 //	cookie.go sessions.go       AUTH_COOKIE_REQ, and the table of sessions

@@ -29,6 +29,7 @@ type door struct {
 	srv     *server
 	waiting *slots // connections without a worker
 	logins  *slots // workers whose client has no tunnel
+	turns   *turns // while sec-mod is behind
 	most    int    // workers that the machine allows
 	conns   atomic.Uint64
 	full    notice // of errFull
@@ -42,6 +43,7 @@ func newDoor(s *server, workers int) *door {
 		most:    workers,
 		waiting: newSlots(0),
 		logins:  newSlots(loginGrace),
+		turns:   newTurns(),
 		full:    notice{every: time.Minute},
 		trouble: notice{every: time.Minute},
 		headers: notice{every: time.Minute},
@@ -219,8 +221,12 @@ func (d *door) let(ctx context.Context, c *net.TCPConn, from origin) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
 	defer cancel()
+	source := sourcePrefix(from.peer.Addr())
+	if err := d.turns.wait(ctx, source, d.srv.settings().RateLimit); err != nil {
+		return err
+	}
 	a := &applicant{cancel: cancel}
-	place, err := d.enterLogin(ctx, sourcePrefix(from.peer.Addr()), a.putOut)
+	place, err := d.enterLogin(ctx, source, a.putOut)
 	if err != nil {
 		return err
 	}

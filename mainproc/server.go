@@ -162,6 +162,12 @@ func (s *server) fromSecMod(rec *ipc.Record) error {
 			s.workers.violations.Add(1)
 			w.punish(violation("towards sec-mod: %s", m.What))
 		}
+	case ipc.SecmBehindT:
+		if err := rec.Decode(new(ipc.Nothing)); err != nil {
+			return err
+		}
+		s.door.turns.slow(time.Now())
+		s.log.Debug("sec-mod is behind with passwords or signatures")
 	case ipc.SecmEndedT:
 		var m ipc.SecmEnded
 		if err := rec.Decode(&m); err != nil {

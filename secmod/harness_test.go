@@ -424,6 +424,9 @@ func (r *rig) bans() (score map[string]uint32) {
 				return score
 			}
 			m := new(ipc.SecmBanIP)
+			if rec.Type == ipc.SecmBehindT {
+				continue // many signatures at once, on a slow machine
+			}
 			if rec.Type != ipc.SecmBanIPT || rec.Decode(m) != nil {
 				r.t.Fatalf("a %v", rec.Type)
 			}

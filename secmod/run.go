@@ -89,13 +89,22 @@ func newServer(o Options) *server {
 		o.Now = time.Now
 	}
 	cpus := runtime.GOMAXPROCS(0)
-	return &server{
+	s := &server{
 		Options: o, rows: table(), quit: make(chan struct{}),
 		sessions: session.New[login](o.Now, session.Limits{Pending: maxPending, Unopened: maxPending}),
 		tickets:  newTickets(o.Now),
 		hashing:  hashing{slots: newSlots(max(1, cpus/2), maxHashQueue), check: (*ocpasswd.File).Check},
 		signing:  newSlots(cpus, 0),
 		workers:  map[uint64]*worker{},
+	}
+	s.hashing.behind, s.signing.behind = s.sayBehind, s.sayBehind
+	return s
+}
+
+// sayBehind tells main, once a second while it lasts, that too many wait.
+func (s *server) sayBehind() {
+	if _, ok := s.quiet.behind.allow(s.Now()); ok {
+		s.reply(ipc.SecmBehindT, 0, &ipc.Nothing{}, -1)
 	}
 }
 
@@ -208,6 +217,7 @@ func (s *server) sweep() {
 // noise keeps lines that strangers cause from filling the log.
 type noise struct {
 	violations, logins, sessions quietly
+	behind                       quietly // of messages to main
 }
 
 // quietly lets one line through per second and counts the others.

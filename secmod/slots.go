@@ -5,11 +5,16 @@ import "sync/atomic"
 // maxHashQueue is how many logins may wait for a place to hash a password in.
 const maxHashQueue = 64
 
+// behindAt is how many may wait for a place before main is told that sec-mod is
+// behind: half of the queue, as in ocserv (rate-limit-ms).
+const behindAt = maxHashQueue / 2
+
 // slots bounds how many do something at once, and how many wait for it.
 type slots struct {
 	places  chan struct{}
 	waiting atomic.Int64
-	queue   int64 // 0: everybody may wait
+	queue   int64  // 0: everybody may wait
+	behind  func() // called when more than behindAt wait; may be nil
 }
 
 func newSlots(places, queue int) *slots {
@@ -23,7 +28,11 @@ func (s *slots) enter() bool {
 		return true
 	default:
 	}
-	if n := s.waiting.Add(1); s.queue > 0 && n > s.queue {
+	n := s.waiting.Add(1)
+	if n > behindAt && s.behind != nil {
+		s.behind()
+	}
+	if s.queue > 0 && n > s.queue {
 		s.waiting.Add(-1)
 		return false
 	}

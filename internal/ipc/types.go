@@ -46,6 +46,7 @@ const (
 	SecmCookiesT      Type = 208
 	SecmTerminateT    Type = 209
 	SecmTerminateRepT Type = 210
+	SecmBehindT       Type = 211
 	SecmSessionOpenT  Type = 240
 	SecmSessionCloseT Type = 241
 	SecmSessionReplyT Type = 242
@@ -66,7 +67,7 @@ var typeNames = map[Type]string{
 	SecmEndedT: "SECM_ENDED", SecmViolationT: "SECM_VIOLATION", SecmSessionOpenT: "SECM_SESSION_OPEN",
 	SecmSessionCloseT: "SECM_SESSION_CLOSE", SecmSessionReplyT: "SECM_SESSION_REPLY",
 	SecmStatsReqT: "SECM_STATS_REQ", SecmStatsT: "SECM_STATS", SecmListCookiesT: "SECM_LIST_COOKIES", SecmCookiesT: "SECM_COOKIES",
-	SecmTerminateT: "SECM_TERMINATE_SESSION", SecmTerminateRepT: "SECM_TERMINATE_SESSION_REP",
+	SecmBehindT: "SECM_BEHIND", SecmTerminateT: "SECM_TERMINATE_SESSION", SecmTerminateRepT: "SECM_TERMINATE_SESSION_REP",
 	SecmBanIPT: "SECM_BAN_IP", SecmCliStatsT: "SECM_CLI_STATS",
 }
 
