@@ -80,11 +80,29 @@ func filesOf(c *config.Config) sandbox.Files {
 	for _, name := range folders {
 		f.List = append(f.List, realPath(name))
 	}
+	for _, name := range writtenBack(c) {
+		f.Write = append(f.Write, sandbox.Folders(name)...)
+	}
+	slices.Sort(f.Write)
+	f.Write = slices.Compact(f.Write)
 	slices.Sort(f.Read)
 	f.Read = slices.Compact(f.Read)
 	slices.Sort(f.List)
 	f.List = slices.Compact(f.List)
 	return f
+}
+
+// writtenBack lists the files that a login changes: one-time passwords are used
+// up (otp.go).
+func writtenBack(c *config.Config) (files []string) {
+	for _, v := range c.Vhosts {
+		for _, m := range slices.Concat(v.Auth, v.EnableAuth) {
+			if name := m.Options["otp"]; m.Name == "plain" && name != "" {
+				files = append(files, name)
+			}
+		}
+	}
+	return files
 }
 
 func realPath(name string) string {

@@ -106,7 +106,7 @@ func secModFilter() *filter {
 		[]rule{
 			{why: "certificates, keys, users and their settings", then: allow, calls: fileCalls},
 			{why: "state that a login method keeps in a file", then: allow, calls: slices.Concat(renameCalls, []uintptr{
-				unix.SYS_PWRITE64, unix.SYS_FTRUNCATE, unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_RENAMEAT2, unix.SYS_UNLINKAT,
+				unix.SYS_PWRITE64, unix.SYS_FTRUNCATE, unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_RENAMEAT, unix.SYS_RENAMEAT2, unix.SYS_UNLINKAT,
 				unix.SYS_FCHMOD, unix.SYS_FLOCK})},
 			{why: "sealed messages to workers", then: allow, calls: []uintptr{unix.SYS_MEMFD_CREATE}},
 		},

@@ -9,7 +9,7 @@ var (
 	pollCalls   = []uintptr{}
 	statCalls   = []uintptr{}
 	openCalls   = []uintptr{}
-	renameCalls = []uintptr{unix.SYS_RENAMEAT}
+	renameCalls = []uintptr{}
 	forkCalls   = []uintptr{}
 	threadCalls = []uintptr{}
 	portCalls   = []uintptr{}
