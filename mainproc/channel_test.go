@@ -268,16 +268,17 @@ func TestAskTimesOut(t *testing.T) {
 func TestTellClosedAgain(t *testing.T) {
 	near, far := pair(t)
 	s := ghost()
-	s.sec = newSecMod(near, quiet, nil)
+	m := newSecMod(near, quiet, nil)
+	s.sec.enter(m, func() {})
 	for range secModQueue {
 		s.sec.post(outgoing{typ: ipc.TerminateT, msg: new(ipc.Terminate)})
 	}
 	s.closeOpened("safe", 7)
-	if s.sec.outstanding() != 0 {
+	if m.outstanding() != 0 {
 		t.Fatal("the queue is not full")
 	}
-	go s.sec.out.run()
-	defer s.sec.out.close()
+	go m.out.run()
+	defer m.out.close()
 	for {
 		rec, err := far.Recv()
 		if err != nil {

@@ -90,7 +90,7 @@ func TestWorkerConfig(t *testing.T) {
 	if b, _ := proto.Marshal(m); strings.Contains(string(b), "1234") {
 		t.Error("the worker gets a secret")
 	}
-	gen, err := newGeneration(1, cfg, keys, 3)
+	gen, err := newGeneration(1, cfg, keys, -1, 3)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -253,6 +253,9 @@ func (w *worker) refuse(cause error) {
 	case errors.Is(cause, errRefused):
 	case errors.Is(cause, errTooManyOfUser):
 		w.log().Info("the user has too many sessions")
+	case errors.Is(cause, errSecModGone):
+		rep.Result, rep.Reason = ipc.CookieResult_COOKIE_UNAVAILABLE, "Security module is restarting"
+		w.log().Warn("session not opened", "err", cause)
 	case errors.As(cause, &u):
 		rep.Result, rep.Reason = ipc.CookieResult_COOKIE_UNAVAILABLE, u.reason
 	case errors.Is(cause, errServerFull):
@@ -299,8 +302,10 @@ func (s *server) closeOpened(safeID string, conn uint64) {
 // closeSession ends a buried worker's part in its session.
 func (s *server) closeSession(w *worker, end ending) {
 	sess, reason := w.session, end.reasonFor()
+	m := &ipc.SecmSessionClose{SafeId: sess.safeID, ConnId: w.who.conn, Reason: reason}
+	s.closings.add(m) // before the session forgets the worker: openConns finds it here or there
 	s.sessions.detach(w, sess)
-	s.tellClosed(&ipc.SecmSessionClose{SafeId: sess.safeID, ConnId: w.who.conn, Reason: reason})
+	s.tellClosed(m)
 	var up, down uint64
 	if end.stats != nil {
 		up, down = end.stats.BytesUp, end.stats.BytesDown
@@ -308,14 +313,29 @@ func (s *server) closeSession(w *worker, end ending) {
 	w.log().Info(msgDisconnected, "user", sess.user, "reason", reasonText(reason), "up", up, "down", down)
 }
 
-// tellClosed sends SECM_SESSION_CLOSE, of which none may be lost: sec-mod would
-// hold the session open for ever. The answer says what became of the cookie.
+// tellClosed sends SECM_SESSION_CLOSE, of which none may be lost: it is among
+// the closings until it is answered, and the next sec-mod is told those.
 func (s *server) tellClosed(m *ipc.SecmSessionClose) {
-	s.sec.call(outgoing{typ: ipc.SecmSessionCloseT, msg: m}, ipc.SecmCliStatsT, func(rec *ipc.Record, err error) {
-		if errors.Is(err, errSecModBusy) {
+	s.closings.add(m)
+	s.sendClosed(s.sec, m)
+}
+
+// caller is a sec-mod, or that of the moment.
+type caller interface {
+	call(o outgoing, want ipc.Type, answer func(*ipc.Record, error))
+}
+
+// sendClosed sends it once. The answer says what became of the cookie.
+func (s *server) sendClosed(to caller, m *ipc.SecmSessionClose) {
+	to.call(outgoing{typ: ipc.SecmSessionCloseT, msg: m}, ipc.SecmCliStatsT, func(rec *ipc.Record, err error) {
+		switch {
+		case errors.Is(err, errSecModBusy):
 			time.AfterFunc(closeRetry, func() { s.tellClosed(m) })
 			return
+		case errors.Is(err, errSecModGone):
+			return
 		}
+		s.closings.remove(m)
 		var total ipc.SecmCliStats
 		if err == nil && rec.Decode(&total) == nil && total.Invalidated {
 			s.endSessions(m.SafeId)
@@ -326,6 +346,7 @@ func (s *server) tellClosed(m *ipc.SecmSessionClose) {
 // endSessions forgets sessions whose cookies are no longer good, and has the
 // workers leave that still have one of them.
 func (s *server) endSessions(safeIDs ...string) {
+	s.records.forget(safeIDs...)
 	for _, w := range s.sessions.invalidate(safeIDs...) {
 		w.leave(ipc.Reason_REASON_SERVER, true, leaveGrace)
 	}

@@ -19,6 +19,7 @@
 //	demux.go hellos.go          datagrams, until their peer has a socket of its own:
 //	udpsock.go                  whose they are, whether they may, the socket
 //	secmod.go sender.go         the channel to sec-mod; the one writer of a channel
+//	security.go records.go      sec-mod's death: another one, and what it is given
 //	generation.go reload.go     the configuration
 //	hostinfo.go capacity.go     what the host is and allows
 //	confine.go                  what main and its children cannot do
@@ -50,6 +51,12 @@
 // demux again; what a peer has in flight to main's socket follows it to the
 // worker (UDP_DATAGRAMS).
 //
+// Sec-mod's death: security.lost, after which whoever asks fails at once and
+// new connections wait. Another one is started (replaceSecMod, with back-off),
+// gets the configuration in effect out of its memfd, the records, and a channel
+// to every worker with a client (rejoin). Then it is sec-mod. Ends of workers
+// that the one before did not confirm are told again (closings).
+//
 // # Goroutines
 //
 // The one that called Run is locked to the leader thread and does nothing but
@@ -80,7 +87,7 @@
 // states; anything else, anything twice, and more than ten messages a second
 // ends it and is counted. It cannot name another client: identity, lease and
 // session are main's. A panic in what a worker's message sets off ends that
-// worker. Sec-mod is trusted, but a record out of place ends the server.
+// worker. Sec-mod is trusted, but a record out of place ends it: another one is started.
 //
 // Strangers are bounded in what they hold: connections without a byte, workers
 // before login, sockets per session and per source, bans, remembered peers,

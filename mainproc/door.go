@@ -230,6 +230,10 @@ func (d *door) let(ctx context.Context, c *net.TCPConn, from origin) error {
 	if err != nil {
 		return err
 	}
+	if err := d.srv.sec.wait(ctx); err != nil { // without it there is not even a handshake
+		d.logins.leave(place)
+		return err
+	}
 	w, err := d.give(ctx, c, identity{d.conns.Add(1), from.peer, from.local, time.Now()}, place)
 	if err != nil {
 		d.logins.leave(place)

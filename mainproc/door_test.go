@@ -17,7 +17,7 @@ import (
 
 // ghost is a server without processes, for what happens before a worker.
 func ghost() *server {
-	s := &server{log: quiet, workers: newRegistry(), sessions: newSessions(), bans: ban.New(ban.Policy{MaxScore: 10, BanTime: time.Hour, ResetTime: time.Hour})}
+	s := &server{log: quiet, workers: newRegistry(), sessions: newSessions(), sec: newSecurity(), records: newRecords(), closings: newClosings(), bans: ban.New(ban.Policy{MaxScore: 10, BanTime: time.Hour, ResetTime: time.Hour})}
 	s.procs = &procs{log: quiet, alive: make(map[int]*child)}
 	s.gen.Store(&generation{cfg: &config.Config{Global: config.Global{BanPointsConnect: 1, MaxBanScore: 10}}})
 	s.host.Store(new(ipc.HostInfo))

@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -91,18 +92,33 @@ func (f *fakeMod) answer(rec ipc.Record) {
 		must(err)
 		var cfg testConfig
 		must(json.Unmarshal(b, &cfg))
-		if cfg.SecMod.Die {
+		if _, err := os.Stat("secmod-dies"); err == nil || cfg.SecMod.Die {
 			quit(7)
 		}
 		if cfg.SecMod.Refuse == "" {
 			f.cfg = cfg
 		}
-		f.conn.Send(ipc.SecmConfigRepT, rec.ID, &ipc.SecmConfigRep{Error: cfg.SecMod.Refuse})
+		var q ipc.SecmConfig
+		must(rec.Decode(&q))
+		f.log.Info("configuration", "generation", q.Generation, "keyring", string(q.Keyring), "known", len(q.Known))
+		f.conn.Send(ipc.SecmConfigRepT, rec.ID, &ipc.SecmConfigRep{Error: cfg.SecMod.Refuse, Keyring: []byte("ring"),
+			Vhosts: []*ipc.VhostKeys{{Chains: []*ipc.Chain{{KeyIndex: 7, Der: [][]byte{[]byte("leaf")}}}}}})
+	case ipc.SecmRestoreT:
+		var m ipc.SecmRecords
+		must(ipc.ReadSealedMessage(rec.FDs[0], &m))
+		rec.Close()
+		for _, h := range m.Records {
+			f.log.Info("restored", "safe_id", h.SafeId, "sealed", string(h.Sealed), "conns", fmt.Sprint(h.ConnIds))
+		}
+		f.conn.Send(ipc.SecmRestoreRepT, rec.ID, &ipc.SecmRestoreRep{Restored: uint32(len(m.Records))})
 	case ipc.SecmWorkerT:
 		var m ipc.SecmWorker
 		must(rec.Decode(&m))
 		c, err := ipc.NewConn(rec.TakeFD(0))
 		must(err)
+		if m.Rejoined {
+			f.log.Info("rejoined", "conn", m.Identity.ConnId, "safe_id", m.SafeId)
+		}
 		go signForWorker(c, m.Identity)
 	case ipc.SecmSessionOpenT:
 		var m ipc.SecmSessionOpen
@@ -112,6 +128,12 @@ func (f *fakeMod) answer(rec ipc.Record) {
 		var m ipc.SecmSessionClose
 		must(rec.Decode(&m))
 		f.log.Info("session close", "safe_id", m.SafeId, "conn", m.ConnId, "reason", m.Reason.String())
+		if f.cfg.SecMod.DieOnClose { // once: what kills one sec-mod need not kill the next
+			if _, err := os.Stat("died"); err != nil {
+				must(os.WriteFile("died", nil, 0o600))
+				quit(7)
+			}
+		}
 		f.conn.Send(ipc.SecmCliStatsT, rec.ID, &ipc.SecmCliStats{
 			Invalidated: m.Reason == ipc.Reason_REASON_USER || m.Reason == ipc.Reason_REASON_SERVER,
 		})
@@ -157,6 +179,7 @@ func (f *fakeMod) open(id uint32, m *ipc.SecmSessionOpen) {
 		f.conn.Send(ipc.SecmSessionReplyT, id, rep)
 		return
 	}
+	f.conn.Send(ipc.SecmRecordT, 0, &ipc.SecmRecord{SafeId: rep.SafeId, Sealed: []byte("sealed " + rep.User)})
 	fd, err := ipc.SealMessage("session", &ipc.SessionConfig{Banner: "welcome"})
 	must(err)
 	f.conn.Send(ipc.SecmSessionReplyT, id, rep, fd)
@@ -180,12 +203,13 @@ func openFDs() string {
 
 // fakeWork is a worker that does what its client says, a line at a time.
 type fakeWork struct {
-	main, sec *ipc.Conn
-	who       *ipc.Identity
-	config    *ipc.WorkerConfig
-	startup   *ipc.WorkerStartup
-	replies   chan *ipc.Record // AUTH_COOKIE_REP
-	deaf      bool             // TERMINATE is not obeyed
+	main    *ipc.Conn
+	sec     atomic.Pointer[ipc.Conn]
+	who     *ipc.Identity
+	config  *ipc.WorkerConfig
+	startup *ipc.WorkerStartup
+	replies chan *ipc.Record // AUTH_COOKIE_REP
+	deaf    bool             // TERMINATE is not obeyed
 
 	mu     sync.Mutex
 	client net.Conn
@@ -201,7 +225,8 @@ func fakeWorker() {
 	must(err)
 	secConn, err := ipc.NewConn(4)
 	must(err)
-	w := &fakeWork{main: mainConn, sec: secConn, replies: make(chan *ipc.Record, 1)}
+	w := &fakeWork{main: mainConn, replies: make(chan *ipc.Record, 1)}
+	w.sec.Store(secConn)
 	if _, err := os.Stat("mute"); err == nil {
 		time.Sleep(time.Hour)
 	}
@@ -258,6 +283,11 @@ func (w *fakeWork) listen() {
 			w.udp(rec)
 		case ipc.HostInfoT:
 			w.say("hostinfo")
+		case ipc.SecModFdT:
+			c, err := ipc.NewConn(rec.TakeFD(0))
+			must(err)
+			w.sec.Store(c)
+			w.say("secmod")
 		}
 	}
 }
@@ -297,7 +327,7 @@ func (w *fakeWork) obey(cmd []string, fds string) {
 			ipc.AddrPort(w.who.Local), w.startup.Generation, w.config.UdpPort, w.config.AuthTimeoutS, os.Environ(), os.Args[1:], fds)
 	case "sign":
 		var rep ipc.SignRep
-		must(w.sec.Call(ipc.SignT, &ipc.SignReq{}, ipc.SignRepT, &rep))
+		must(w.sec.Load().Call(ipc.SignT, &ipc.SignReq{}, ipc.SignRepT, &rep))
 		w.say("signed %v", ipc.AddrPort(rep.Signature))
 	case "open":
 		sid, err := hex.DecodeString(cmd[1])

@@ -32,16 +32,36 @@ type generation struct {
 	number uint64
 	cfg    *config.Config
 	worker *os.File // sealed memfd with the WorkerConfig; closed with the last reference
+	text   *os.File // sealed memfd with the file's bytes, for a sec-mod to come
+	keys   *ipc.SecmConfigRep
 }
 
 // newGeneration puts the worker's slice of cfg, with the chains sec-mod has
-// opened, into a sealed memfd.
-func newGeneration(number uint64, cfg *config.Config, keys *ipc.SecmConfigRep, logLevel int) (*generation, error) {
+// opened, into a sealed memfd. text is a descriptor of the file's bytes, which
+// it takes over.
+func newGeneration(number uint64, cfg *config.Config, keys *ipc.SecmConfigRep, text, logLevel int) (*generation, error) {
 	fd, err := ipc.SealMessage("worker-config", workerConfig(cfg, keys, logLevel))
 	if err != nil {
+		unix.Close(text)
 		return nil, fmt.Errorf("mainproc: configuration for workers: %w", err)
 	}
-	return &generation{number: number, cfg: cfg, worker: os.NewFile(uintptr(fd), "worker-config")}, nil
+	return &generation{
+		number: number, cfg: cfg, keys: keys,
+		worker: os.NewFile(uintptr(fd), "worker-config"), text: os.NewFile(uintptr(text), "config"),
+	}, nil
+}
+
+// configText returns a descriptor of the file's bytes to give away.
+func (g *generation) configText() (int, error) { return dupFile(g.text) }
+
+// chains are those that workers of this generation know.
+func (g *generation) chains() (all []*ipc.Chain) {
+	for _, v := range g.keys.GetVhosts() {
+		for _, c := range v.Chains {
+			all = append(all, &ipc.Chain{Der: c.Der[:min(1, len(c.Der))], KeyIndex: c.KeyIndex})
+		}
+	}
+	return all
 }
 
 // workerConfig returns a descriptor of the WorkerConfig to give away.

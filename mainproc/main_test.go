@@ -57,9 +57,11 @@ type testConfig struct {
 	Config config.Config
 	Broken string // Parse fails with this
 	SecMod struct {
-		Refuse  string // the configuration is refused with this
-		Die     bool   // instead of an answer to the configuration
-		Network string // of leases
+		Refuse string // the configuration is refused with this
+		Die    bool   // instead of an answer to the configuration
+		// DieOnClose: once, instead of an answer to SECM_SESSION_CLOSE.
+		DieOnClose bool
+		Network    string // of leases
 	}
 }
 

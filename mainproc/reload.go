@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"rocserv/internal/config"
 	"rocserv/internal/ipc"
 )
@@ -32,14 +34,22 @@ func (s *server) adopt(cfg *config.Config, text []byte) error {
 	if err != nil {
 		return err
 	}
-	keys, err := s.sec.load(s.number, s.opts.ConfigName, fd)
+	copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("mainproc: descriptor: %w", err)
+	}
+	q := &ipc.SecmConfig{Generation: s.number, Name: s.opts.ConfigName}
+	keys, err := loadConfig(s.sec, q, fd)
+	if err != nil {
+		unix.Close(copied)
 		return err
 	}
+	s.records.setKeyring(keys.Keyring)
 	for _, w := range keys.Warnings {
 		s.log.Warn(w)
 	}
-	gen, err := newGeneration(s.number, cfg, keys, s.logLevel(&cfg.Global))
+	gen, err := newGeneration(s.number, cfg, keys, copied, s.logLevel(&cfg.Global))
 	if err != nil {
 		return err
 	}
@@ -49,8 +59,11 @@ func (s *server) adopt(cfg *config.Config, text []byte) error {
 }
 
 // reload reads the file again. Workers that have a client keep what they
-// started with. Whatever is wrong with the file, what was in effect stays.
-func (s *server) reload() {
+// started with. Whatever is wrong with the file, what was in effect stays, and
+// the error says why. It may be called from any goroutine.
+func (s *server) reload() error {
+	s.loading.Lock()
+	defer s.loading.Unlock()
 	before := s.gen.Load()
 	cfg, text, err := readConfig(s.opts)
 	if err == nil {
@@ -63,7 +76,7 @@ func (s *server) reload() {
 	}
 	if err != nil {
 		s.log.Error(msgReloadFailed, "err", err)
-		return
+		return err
 	}
 	for _, name := range fixed(&before.cfg.Global, &cfg.Global) {
 		s.log.Warn(fmt.Sprintf("note: %s takes effect with the next start", name))
@@ -71,6 +84,7 @@ func (s *server) reload() {
 	s.setLevel(&cfg.Global)
 	s.pool.renew()
 	s.log.Info(msgReloaded, "generation", s.number)
+	return nil
 }
 
 // fixed names the settings that differ and that a reload does not change.

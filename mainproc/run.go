@@ -98,10 +98,11 @@ func (s *server) live(text []byte, signals <-chan os.Signal, up func()) error {
 		}
 		defer removePIDFile(name)
 	}
-	var err error
-	if s.sec, err = startSecMod(s.procs, s.confinement().Args(), s.log, s.fromSecMod); err != nil {
+	m, err := s.startSecMod()
+	if err != nil {
 		return err
 	}
+	s.sec.enter(m, func() {})
 	defer s.sec.close(s.procs)
 	if err := s.load(text, signals); err != nil {
 		if errors.Is(err, errStopped) {
@@ -144,7 +145,8 @@ func (s *server) load(text []byte, signals <-chan os.Signal) error {
 	}
 }
 
-// work waits for signals and for the end of sec-mod. nil is a signal to stop.
+// work waits for signals, and for the end of sec-mod where that is the
+// server's. nil is a signal to stop.
 func (s *server) work(signals <-chan os.Signal) error {
 	reloads := make(chan struct{}, 1)
 	go func() {
@@ -153,12 +155,18 @@ func (s *server) work(signals <-chan os.Signal) error {
 		}
 	}()
 	defer close(reloads)
+	fatal := make(chan error, 1)
+	go func() {
+		if err := s.replaceSecMod(); err != nil {
+			fatal <- err
+		}
+	}()
 	tick := time.NewTicker(maintenanceEvery)
 	defer tick.Stop()
 	for {
 		select {
-		case <-s.sec.gone:
-			return s.secModDied()
+		case err := <-fatal:
+			return err
 		case <-tick.C:
 			s.maintain()
 		case sig := <-signals:
@@ -177,19 +185,6 @@ func (s *server) work(signals <-chan os.Signal) error {
 			}
 		}
 	}
-}
-
-// secModDied says what ended the server: without sec-mod nobody can log in.
-func (s *server) secModDied() error {
-	s.log.Error(msgSecModDied)
-	select {
-	case <-s.sec.child.done:
-		if sig, died := s.sec.child.diedBySignal(); died {
-			s.log.Error(fmt.Sprintf(msgDiedBySignal, "secmod", int(sig)))
-		}
-	case <-time.After(exitGrace):
-	}
-	return s.sec.failure()
 }
 
 // stop ends the server in good order. By wish, clients are told not to come

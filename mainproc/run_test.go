@@ -136,8 +136,11 @@ func TestMainKilled(t *testing.T) {
 	<-r.exit
 }
 
-func TestSecModKilled(t *testing.T) {
-	r := start(t, defaults())
+// As in ocserv, where it is wanted.
+func TestExitOnSecModDeath(t *testing.T) {
+	cfg := defaults()
+	cfg.Config.Global.ExitOnSecModDeath = true
+	r := start(t, cfg)
 	c := r.dial()
 	c.ask("hello")
 	syscall.Kill(r.children(roleSecMod.arg)[0], syscall.SIGKILL)

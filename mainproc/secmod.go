@@ -17,6 +17,9 @@ const (
 	askTimeout   = 30 * time.Second // for what a client waits for
 	loadTimeout  = 60 * time.Second // for reading keys and password files
 	closingGrace = 2 * time.Second  // from the end of the channel to SIGKILL
+	// deafTime is how long sec-mod may read nothing before it counts as dead.
+	// One that is stopped, or starved, delays logins and nothing else.
+	deafTime = 2 * time.Minute
 )
 
 var (
@@ -48,17 +51,17 @@ type question struct {
 }
 
 // startSecMod starts the process and its channel.
-func startSecMod(p *procs, args []string, log *slog.Logger, notify func(*ipc.Record) error) (*secmod, error) {
+func (s *server) startSecMod() (*secmod, error) {
 	conn, far, err := ipc.Pair()
 	if err != nil {
 		return nil, err
 	}
-	c, err := p.spawn(roleSecMod, args, conn, far)
+	c, err := s.procs.spawn(roleSecMod, s.confinement().Args(), conn, far)
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	m := newSecMod(conn, log, notify)
+	m := newSecMod(conn, s.log, s.fromSecMod)
 	m.child = c
 	go m.out.run()
 	go m.read()
@@ -73,8 +76,9 @@ func newSecMod(conn *ipc.Conn, log *slog.Logger, notify func(*ipc.Record) error)
 	}
 	m.out = newSender(conn, secModQueue, func(err error) {
 		log.Error("sec-mod does not read", "err", err)
-		conn.Close() // read ends, and with it the server
+		conn.Close() // read ends, and another one is started
 	})
+	m.out.patience = deafTime
 	return m
 }
 
@@ -161,7 +165,7 @@ func (m *secmod) read() {
 }
 
 // receive dispatches until the channel ends. Sec-mod is no stranger, but a
-// record out of place means that one of us is broken: the server ends.
+// record out of place means that one of us is broken: another one is started.
 func (m *secmod) receive() error {
 	for {
 		rec, err := m.conn.Recv()
@@ -193,15 +197,16 @@ func (m *secmod) dispatch(rec *ipc.Record) error {
 	return nil
 }
 
-// load gives sec-mod a configuration. fd is a sealed memfd with the file's
-// bytes and is closed.
-func (m *secmod) load(generation uint64, name string, fd int) (*ipc.SecmConfigRep, error) {
+// asker is a sec-mod, or that of the moment.
+type asker interface {
+	ask(o outgoing, want ipc.Type, rep proto.Message, timeout time.Duration) error
+}
+
+// loadConfig gives sec-mod a configuration. fd is a sealed memfd with the
+// file's bytes and is closed.
+func loadConfig(m asker, q *ipc.SecmConfig, fd int) (*ipc.SecmConfigRep, error) {
 	rep := new(ipc.SecmConfigRep)
-	err := m.ask(outgoing{
-		typ: ipc.SecmConfigT,
-		msg: &ipc.SecmConfig{Generation: generation, Name: name},
-		fds: []int{fd},
-	}, ipc.SecmConfigRepT, rep, loadTimeout)
+	err := m.ask(outgoing{typ: ipc.SecmConfigT, msg: q, fds: []int{fd}}, ipc.SecmConfigRepT, rep, loadTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("mainproc: sec-mod and the configuration: %w", err)
 	}

@@ -1,7 +1,10 @@
 package mainproc
 
 import (
+	"errors"
+	"os"
 	"sync"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -30,7 +33,10 @@ func (o *outgoing) dispose() {
 type sender struct {
 	conn *ipc.Conn
 	fail func(error) // a record could not be sent; called once
-	stop chan struct{}
+	// patience is how long the peer may not read, if that is longer than ipc's
+	// write deadline. Set before run.
+	patience time.Duration
+	stop     chan struct{}
 
 	mu     sync.Mutex // of closed, and held to put into queue
 	closed bool
@@ -72,13 +78,24 @@ func (s *sender) run() {
 		case o := <-s.queue:
 			var err error
 			if !failed {
-				err = s.conn.Send(o.typ, o.id, o.msg, o.fds...)
+				err = s.send(o)
 			}
 			o.dispose()
 			if err != nil {
 				failed = true
 				s.fail(err)
 			}
+		}
+	}
+}
+
+// send sends one record. On this kind of socket a record is sent whole or not
+// at all, so it can be tried again.
+func (s *sender) send(o outgoing) error {
+	for began := time.Now(); ; {
+		err := s.conn.Send(o.typ, o.id, o.msg, o.fds...)
+		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) >= s.patience {
+			return err
 		}
 	}
 }

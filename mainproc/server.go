@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -32,7 +33,9 @@ type server struct {
 	opts     Options
 	log      *slog.Logger
 	procs    *procs
-	sec      *secmod
+	sec      *security
+	records  *records
+	closings *closings
 	pool     *pool[*worker]
 	workers  *registry
 	sessions *sessions
@@ -41,7 +44,8 @@ type server struct {
 	ports    *ports
 	gen      atomic.Pointer[generation]
 	host     atomic.Pointer[ipc.HostInfo]
-	number   uint64 // of the last generation tried; owned by who loads
+	loading  sync.Mutex // held while a configuration or a sec-mod comes into effect
+	number   uint64     // of the last generation tried; owned by who holds loading
 	confined sandbox.Report
 	ended    chan struct{} // closed when the server is over
 
@@ -59,6 +63,7 @@ func newServer(opts Options, confined sandbox.Report) (*server, []byte, error) {
 		return nil, nil, err
 	}
 	s := &server{opts: opts, log: opts.Logger, confined: confined, ended: make(chan struct{})}
+	s.sec, s.records, s.closings = newSecurity(), newRecords(), newClosings()
 	s.setLevel(&cfg.Global)
 	s.logOwnConfinement()
 	s.gen.Store(&generation{cfg: cfg})
@@ -168,6 +173,12 @@ func (s *server) fromSecMod(rec *ipc.Record) error {
 		}
 		s.door.turns.slow(time.Now())
 		s.log.Debug("sec-mod is behind with passwords or signatures")
+	case ipc.SecmRecordT:
+		m := new(ipc.SecmRecord)
+		if err := rec.Decode(m); err != nil {
+			return err
+		}
+		return s.records.keep(m)
 	case ipc.SecmEndedT:
 		var m ipc.SecmEnded
 		if err := rec.Decode(&m); err != nil {
@@ -183,6 +194,7 @@ func (s *server) fromSecMod(rec *ipc.Record) error {
 // maintain does what needs doing now and then.
 func (s *server) maintain() {
 	s.bans.Sweep(time.Now())
+	s.records.sweep(time.Now())
 	live, all := s.sessions.count()
 	s.log.Debug("maintenance", "tunnels", live, "sessions", all, "workers", s.workers.clients(), "violations", s.workers.violations.Load(), "goroutines", runtime.NumGoroutine())
 	if s.ports.demux != nil {

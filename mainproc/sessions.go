@@ -274,6 +274,23 @@ func (t *sessions) byAppID(id []byte) *worker {
 	return t.byApp[appID(id)]
 }
 
+// bound returns the workers that have a session, or had it before another one
+// and are not gone, with its safe id.
+func (t *sessions) bound() map[*worker]string {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	all := make(map[*worker]string, t.live)
+	for _, s := range t.bySafeID {
+		for _, w := range s.older {
+			all[w] = s.safeID
+		}
+		if s.newest != nil {
+			all[s.newest] = s.safeID
+		}
+	}
+	return all
+}
+
 // count returns how many sessions have a tunnel, and how many there are.
 func (t *sessions) count() (live, all int) {
 	t.mu.RLock()

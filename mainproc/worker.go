@@ -210,12 +210,11 @@ func (w *worker) assign(who identity, conn int, sl *slot) error {
 		unix.Close(conn)
 		return err
 	}
-	secFD, ok := w.name(who, sl, gen.cfg.Global.AuthTimeout)
-	if !ok {
+	named, err := w.nameTo(s.sec, who, sl, gen.cfg.Global.AuthTimeout)
+	if !named {
 		closeAll([]int{conn, cfg})
 		return errWorkerLost
 	}
-	err = s.sec.post(outgoing{typ: ipc.SecmWorkerT, msg: &ipc.SecmWorker{Identity: who.message()}, fds: []int{secFD}})
 	if err != nil {
 		closeAll([]int{conn, cfg})
 		w.punish(err)
@@ -232,6 +231,52 @@ func (w *worker) assign(who identity, conn int, sl *slot) error {
 		w.tell(ipc.HostInfoT, now)
 	}
 	return nil
+}
+
+// nameTo makes the worker that client's, and tells sec-mod. Both happen in the
+// life of one sec-mod: the next one is told of the worker by rejoin.
+func (w *worker) nameTo(sec *security, who identity, sl *slot, authTimeout time.Duration) (named bool, err error) {
+	sec.mu.RLock()
+	defer sec.mu.RUnlock()
+	secFD, named := w.name(who, sl, authTimeout)
+	if !named {
+		return false, nil
+	}
+	o := outgoing{typ: ipc.SecmWorkerT, msg: &ipc.SecmWorker{Identity: who.message()}, fds: []int{secFD}}
+	if sec.now == nil {
+		o.dispose()
+		return true, errSecModGone
+	}
+	return true, sec.now.post(o)
+}
+
+// rejoin gives a worker that has a client a channel to a new sec-mod. safeID
+// is of its session, empty if it has none.
+func (w *worker) rejoin(m *secmod, safeID string) error {
+	w.mu.Lock()
+	who, st := w.who, w.state
+	w.mu.Unlock()
+	if st&(login|opening|tunnel) == 0 {
+		return nil
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("mainproc: socketpair: %w", err)
+	}
+	msg := &ipc.SecmWorker{Identity: who.message(), Rejoined: true, SafeId: safeID}
+	if err := m.post(outgoing{typ: ipc.SecmWorkerT, msg: msg, fds: []int{pair[0]}}); err != nil {
+		unix.Close(pair[1])
+		return err
+	}
+	w.tell(ipc.SecModFdT, new(ipc.Nothing), pair[1])
+	return nil
+}
+
+// connID is the client's connection, 0 while there is none.
+func (w *worker) connID() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.who.conn
 }
 
 // name takes the worker out of its namelessness and gives away sec-mod's end of

@@ -73,6 +73,7 @@ func (s *server) terminate(q *ipc.SecmTerminate) (*ipc.SecmTerminateRep, int, er
 		return q.User != "" && e.User == q.User || slices.Contains(q.SafeIds, e.SafeID)
 	})
 	for _, id := range slices.Concat(gone, live) {
+		s.record(id)
 		s.Log.Info("session terminated", "session", session.ShortID(id))
 	}
 	return &ipc.SecmTerminateRep{Ended: gone, Live: live}, -1, nil

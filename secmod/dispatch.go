@@ -20,6 +20,7 @@ const (
 	inAuth                          // a login was begun or continued here
 	authenticated                   // a login was completed here
 	open                            // main opened a session for this worker
+	rejoined                        // had a channel to the sec-mod before this one; nothing asked here yet
 	closed                          // nothing more is answered
 
 	// Main's channel.
@@ -40,7 +41,8 @@ type row struct {
 // table is everything sec-mod can be asked. What has no line here, comes from
 // somebody else, in another state or too often ends the channel it came on.
 func table() map[ipc.Type]row {
-	const handshake = resumed | signed
+	const handshake = resumed | signed | rejoined
+	const begin = fresh | resumed | rejoined
 	const attempts = 16 // HTTP requests a worker takes before CONNECT (ocserv, MAX_HTTP_REQUESTS)
 
 	return map[ipc.Type]row{
@@ -48,6 +50,7 @@ func table() map[ipc.Type]row {
 		ipc.SecmConfigT:       {in: starting | running, main: (*server).configure},
 		ipc.SecmWorkerT:       {in: running, main: (*server).nameWorker},
 		ipc.SecmSessionOpenT:  {in: running, main: answers(ipc.SecmSessionReplyT, (*server).openSession)},
+		ipc.SecmRestoreT:      {in: running, main: (*server).restore},
 		ipc.SecmSessionCloseT: {in: running, main: answers(ipc.SecmCliStatsT, (*server).closeSession)},
 		ipc.SecmStatsReqT:     {in: running, main: answers(ipc.SecmStatsT, (*server).statistics)},
 		ipc.SecmListCookiesT:  {in: running, main: answers(ipc.SecmCookiesT, (*server).listCookies)},
@@ -56,8 +59,8 @@ func table() map[ipc.Type]row {
 		// From a worker, during the TLS handshake. crypto/tls looks at five
 		// tickets of a ClientHello at most, and one HelloRetryRequest does
 		// not sign: one connection, one signature.
-		ipc.ResumeOpenT: {in: fresh | resumed, most: 8, worker: asks(ipc.ResumeRepT, (*worker).resumeOpen)},
-		ipc.SignT:       {in: fresh | resumed, most: 1, worker: asks(ipc.SignRepT, (*worker).sign)},
+		ipc.ResumeOpenT: {in: begin, most: 8, worker: asks(ipc.ResumeRepT, (*worker).resumeOpen)},
+		ipc.SignT:       {in: begin, most: 1, worker: asks(ipc.SignRepT, (*worker).sign)},
 		ipc.ResumeSealT: {in: handshake, most: 2, worker: asks(ipc.ResumeRepT, (*worker).resumeSeal)},
 
 		// Login.
@@ -128,7 +131,7 @@ func violation(format string, args ...any) error {
 }
 
 func (s state) String() string {
-	names := [...]string{"fresh", "resumed", "signed", "inAuth", "authenticated", "open", "closed", "starting", "running"}
+	names := [...]string{"fresh", "resumed", "signed", "inAuth", "authenticated", "open", "rejoined", "closed", "starting", "running"}
 	var set []string
 	for i, name := range names {
 		if s&(1<<i) != 0 {

@@ -25,6 +25,7 @@
 //	                     ▼                AUTH_OK
 //	                  inAuth ↺ ─────────────────► authenticated
 //
+//	rejoined, from main: as fresh or signed, since nobody knows
 //	any of these ─── SECM_SESSION_OPEN by main ──► open (SEC_CLI_STATS ↺)
 //	any ──── violation, panic, end of the channel ──► closed
 //
@@ -62,6 +63,16 @@
 //
 // Per-user and per-group files are read at every SECM_SESSION_OPEN, the users
 // file when it changed.
+//
+// # The sec-mod after this one
+//
+// Whenever a session changes, main gets it sealed (SECM_RECORD, records.go)
+// before anybody hears of the change. When sec-mod dies main starts another,
+// with the same configuration and the keyring that SECM_CONFIG_REP left, gives
+// it the records (SECM_RESTORE) and names every worker again (SECM_WORKER with
+// rejoined): in state open if it has a session, else in state rejoined, which
+// is anywhere before. Logins under way are lost. doc/decisions/0006 says what
+// the seal holds against.
 //
 // # Goroutines
 //

@@ -1,6 +1,7 @@
 package secmod
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -105,12 +106,16 @@ func (s *server) load(m *ipc.SecmConfig, b []byte) (rep *ipc.SecmConfigRep) {
 		}
 		l.next.nextKey, l.next.previous = old.nextKey, old.current
 	}
+	l.knew(m.Known)
 	gen, err := l.load(m, b)
 	if err != nil {
 		s.Log.Error("configuration not loaded", "generation", m.Generation, "file", m.Name, "err", err)
 		return &ipc.SecmConfigRep{Error: shortened(err.Error())}
 	}
 	rep = gen.answer(l.warnings)
+	if rep.Keyring, err = s.records.unlock(m.Keyring, gen.keys, s.Log); err != nil {
+		return &ipc.SecmConfigRep{Error: shortened(err.Error())}
+	}
 	if n := proto.Size(rep); n > ipc.MaxRecord-1024 {
 		return &ipc.SecmConfigRep{Error: fmt.Sprintf("the certificate chains, OCSP responses and groups of all virtual hosts make a message of %d bytes, more than a record holds", n)}
 	}
@@ -154,6 +159,7 @@ type loader struct {
 	next     *generations
 	gen      *generation
 	pairs    map[config.KeyPair]uint32 // files that several virtual hosts name
+	known    map[string]uint32         // indexes that workers know keys by, by their public keys
 	methods  map[string]method         // the same of methods
 	warnings []string
 }
@@ -290,11 +296,29 @@ func (l *loader) key(pair config.KeyPair, c *config.Vhost) (uint32, error) {
 			}
 		}
 	}
+	if was, ok := l.known[string(k.Leaf().RawSubjectPublicKeyInfo)]; ok && l.gen.keys[was] == nil {
+		i = was
+	}
 	if i == l.next.nextKey {
 		l.next.nextKey++
 	}
 	l.gen.keys[i], l.pairs[pair] = k, i
 	return i, nil
+}
+
+// knew keeps the indexes that the sec-mod before this one gave to keys: there
+// are workers that have them.
+func (l *loader) knew(chains []*ipc.Chain) {
+	l.known = make(map[string]uint32)
+	for _, c := range chains {
+		l.next.nextKey = max(l.next.nextKey, c.KeyIndex+1)
+		if len(c.Der) == 0 {
+			continue
+		}
+		if leaf, err := x509.ParseCertificate(c.Der[0]); err == nil {
+			l.known[string(leaf.RawSubjectPublicKeyInfo)] = c.KeyIndex
+		}
+	}
 }
 
 // pin is what encrypted keys are opened with: key-pin, or the first line of pin-file.

@@ -161,6 +161,7 @@ type rig struct {
 	conns   uint64
 	waiting map[uint32]chan ipc.Record
 	notes   chan ipc.Record // SECM_BAN_IP, SECM_ENDED
+	held    map[string]*ipc.SecmRecord
 }
 
 type safeBuffer struct {
@@ -192,7 +193,7 @@ func newRig(t testing.TB, prep ...func(*server)) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, main: near, clock: &fakeClock{t: time.Now()}, log: new(safeBuffer), end: make(chan error, 1),
-		waiting: map[uint32]chan ipc.Record{}, notes: make(chan ipc.Record, 10000)}
+		waiting: map[uint32]chan ipc.Record{}, held: map[string]*ipc.SecmRecord{}, notes: make(chan ipc.Record, 10000)}
 	r.s = newServer(Options{Main: its, Log: slog.New(slog.NewTextHandler(r.log, nil)), Now: r.clock.now})
 	for _, p := range prep {
 		p(r.s)
@@ -222,6 +223,10 @@ func (r *rig) read() {
 			close(r.notes)
 			return
 		}
+		if rec.Type == ipc.SecmRecordT {
+			r.keep(&rec)
+			continue
+		}
 		if rec.ID == 0 {
 			r.notes <- rec
 			continue
@@ -231,6 +236,21 @@ func (r *rig) read() {
 		delete(r.waiting, rec.ID)
 		r.mu.Unlock()
 		c <- rec
+	}
+}
+
+// keep does with a record what main does.
+func (r *rig) keep(rec *ipc.Record) {
+	m := new(ipc.SecmRecord)
+	if err := rec.Decode(m); err != nil {
+		r.t.Error(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(m.Sealed) == 0 {
+		delete(r.held, m.SafeId)
+	} else {
+		r.held[m.SafeId] = m
 	}
 }
 

@@ -168,6 +168,10 @@ func (w *worker) authCont(q *ipc.AuthCont) (*ipc.AuthReply, error) {
 	if !ok {
 		return nil, violation("SID of %d bytes", len(q.Sid))
 	}
+	if w.where() == rejoined { // the login was begun at a sec-mod that is no more
+		w.refused(applicant{}, "login begun before the security module was replaced")
+		return failed(), nil
+	}
 	w.move(inAuth)
 	d, err := w.s.sessions.Take(sid, w.pinned())
 	if errors.Is(err, session.ErrBusy) {
@@ -241,6 +245,7 @@ func (w *worker) account(v verdict, cert session.Fingerprint) session.Account {
 // admitted is the answer to a login that succeeded. The SID is the cookie.
 func (w *worker) admitted(sid session.SID, s session.Session) *ipc.AuthReply {
 	w.move(authenticated)
+	w.s.record(s.SafeID) // before the client has the cookie
 	w.s.counts.logins.Add(1)
 	w.s.times.add(s.Took)
 	w.s.Log.Info("logged in", "user", s.User, "group", s.Group, "vhost", s.Vhost, "peer", w.peer, "session", session.ShortID(s.SafeID))

@@ -82,6 +82,7 @@ func (s *server) open(sid session.SID, q *ipc.SecmSessionOpen) (*ipc.SecmSession
 		unix.Close(fd)
 		return nil, -1, err
 	}
+	s.record(opened.SafeID) // before main has the answer
 	s.Log.Info("session opened", "user", opened.User, "vhost", opened.Vhost, "peer", w.peer, "session", session.ShortID(opened.SafeID))
 	return sessionReply(v.Vhost, user, opened), fd, nil
 }
@@ -125,6 +126,7 @@ func (s *server) closeSession(q *ipc.SecmSessionClose) (rep *ipc.SecmCliStats, f
 		}
 	}
 	c := s.sessions.Close(q.SafeId, q.ConnId, reasons[q.Reason])
+	s.record(q.SafeId)
 	rep = &ipc.SecmCliStats{BytesUp: c.Totals.Up, BytesDown: c.Totals.Down, Invalidated: c.Gone}
 	if !c.Expires.IsZero() {
 		rep.ExpiresUnixMs = c.Expires.UnixMilli()
@@ -143,7 +145,9 @@ var reasons = map[ipc.Reason]session.Reason{
 
 // cliStats takes SEC_CLI_STATS, which has no answer.
 func (w *worker) cliStats(q *ipc.CliStats) error {
-	w.s.sessions.Count(w.sessionID(), w.id, session.Totals{Up: q.BytesUp, Down: q.BytesDown})
+	if id := w.sessionID(); w.s.sessions.Count(id, w.id, session.Totals{Up: q.BytesUp, Down: q.BytesDown}) {
+		w.s.record(id)
+	}
 	return nil
 }
 

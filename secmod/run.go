@@ -61,6 +61,7 @@ type server struct {
 	gens     atomic.Pointer[generations]
 	sessions *session.Table[login]
 	tickets  *tickets
+	records  records
 	hashing  hashing
 	signing  *slots // how many signatures are made at once
 
@@ -206,6 +207,8 @@ func (s *server) sweeping() {
 
 // sweep forgets expired sessions and tells main, who holds addresses for them.
 func (s *server) sweep() {
+	s.records.mu.Lock() // what is saved before must not overtake what is ended
+	defer s.records.mu.Unlock()
 	ended := s.sessions.Sweep()
 	for len(ended) > 0 {
 		n := min(len(ended), maxEnded)

@@ -61,6 +61,12 @@ func (s *server) nameWorker(rec *ipc.Record) error {
 		s: s, conn: conn, id: id, peer: peer.Addr().Unmap(), gens: s.gens.Load(), done: make(chan struct{}),
 		said: map[ipc.Type]int{}, pace: map[ipc.Type]*rate.Limiter{}, state: fresh,
 	}
+	switch {
+	case m.SafeId != "":
+		w.state, w.safeID, w.gens = open, m.SafeId, nil
+	case m.Rejoined:
+		w.state = rejoined
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.workers[id] != nil {
@@ -126,7 +132,7 @@ func (w *worker) dispatch(rec *ipc.Record) error {
 		return violation("%v more than %d times a minute", rec.Type, r.perMinute)
 	}
 	err := r.worker(w, rec)
-	if w.where()&(fresh|resumed) == 0 {
+	if w.where()&(fresh|resumed|rejoined) == 0 {
 		w.gens = nil // a tunnel that lives for days must not keep a key that was replaced
 	}
 	return err
@@ -234,7 +240,7 @@ func (w *worker) pin(vhost string) error {
 }
 
 // pinned returns the virtual host of the handshake, which is known in every
-// state behind fresh.
+// state behind fresh but rejoined.
 func (w *worker) pinned() string {
 	w.mu.Lock()
 	defer w.mu.Unlock()

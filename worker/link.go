@@ -72,6 +72,14 @@ func (l *link) dispatch(c *client, rec *ipc.Record) error {
 	case ipc.UDPFdT, ipc.UDPDatagramsT:
 		defer rec.Close()
 		return l.udp(rec)
+	case ipc.SecModFdT:
+		defer rec.Close()
+		conn, err := ipc.NewConn(rec.TakeFD(0))
+		if err != nil {
+			return err
+		}
+		c.sec.Replace(conn)
+		return nil
 	case ipc.HostInfoT:
 		m := new(ipc.HostInfo)
 		if err := rec.Decode(m); err != nil {

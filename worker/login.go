@@ -11,6 +11,10 @@ import (
 // busyText asks the user to try again: it costs no attempt.
 const busyText = "The server is busy, please try again."
 
+// restartText says that there is no sec-mod at the moment: another one is
+// being started, and the login is to begin anew.
+const restartText = "The security module is restarting, please log in again"
+
 // dialogue is the login as one connection sees it. Clients may use a new
 // connection for every step (AnyConnect does), so what counts is in sec-mod
 // under the SID, which comes back as a cookie; what is here only saves a
@@ -168,7 +172,7 @@ func (d *dialogue) groupName(chosen string) string {
 func (d *dialogue) result(rep *ipc.AuthReply, err error) *wire.Response {
 	if err != nil {
 		d.c.Log.Error("login failed: no answer of sec-mod", "err", err)
-		return &wire.Response{Status: 503, Reason: "Internal error", Close: true}
+		return &wire.Response{Status: 503, Reason: restartText, Close: true}
 	}
 	switch rep.Status {
 	case ipc.AuthStatus_AUTH_OK:

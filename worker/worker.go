@@ -41,7 +41,7 @@ func Serve(o Options) error {
 		return err
 	}
 	defer c.raw.Close()
-	defer o.SecMod.Close()
+	defer c.sec.Close()
 	go c.link.serve(c)
 	if err := c.handshake(); err != nil {
 		return err

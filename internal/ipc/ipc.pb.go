@@ -2541,7 +2541,9 @@ func (x *ResumeRep) GetData() []byte {
 type SecmConfig struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Generation    uint64                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"` // of the file, for messages
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`       // of the file, for messages
+	Keyring       []byte                 `protobuf:"bytes,3,opt,name=keyring,proto3" json:"keyring,omitempty"` // of the sec-mod before this one; empty: there was none
+	Known         []*Chain               `protobuf:"bytes,4,rep,name=known,proto3" json:"known,omitempty"`     // with it: leaf and index of the keys that workers know
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2590,11 +2592,26 @@ func (x *SecmConfig) GetName() string {
 	return ""
 }
 
+func (x *SecmConfig) GetKeyring() []byte {
+	if x != nil {
+		return x.Keyring
+	}
+	return nil
+}
+
+func (x *SecmConfig) GetKnown() []*Chain {
+	if x != nil {
+		return x.Known
+	}
+	return nil
+}
+
 type SecmConfigRep struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"` // empty: in effect
 	Vhosts        []*VhostKeys           `protobuf:"bytes,2,rep,name=vhosts,proto3" json:"vhosts,omitempty"`
 	Warnings      []string               `protobuf:"bytes,3,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Keyring       []byte                 `protobuf:"bytes,4,opt,name=keyring,proto3" json:"keyring,omitempty"` // what a sec-mod after this one opens the records with; sealed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2646,6 +2663,13 @@ func (x *SecmConfigRep) GetVhosts() []*VhostKeys {
 func (x *SecmConfigRep) GetWarnings() []string {
 	if x != nil {
 		return x.Warnings
+	}
+	return nil
+}
+
+func (x *SecmConfigRep) GetKeyring() []byte {
+	if x != nil {
+		return x.Keyring
 	}
 	return nil
 }
@@ -2727,9 +2751,12 @@ func (x *VhostKeys) GetClientCas() [][]byte {
 }
 
 // SECM_WORKER: a worker got a connection. Descriptor: sec-mod's end of its channel.
+// With rejoined the worker had a channel to the sec-mod before this one.
 type SecmWorker struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Identity      *Identity              `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	Rejoined      bool                   `protobuf:"varint,2,opt,name=rejoined,proto3" json:"rejoined,omitempty"`
+	SafeId        string                 `protobuf:"bytes,3,opt,name=safe_id,json=safeId,proto3" json:"safe_id,omitempty"` // with rejoined: of its session, empty if it has none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2771,6 +2798,197 @@ func (x *SecmWorker) GetIdentity() *Identity {
 	return nil
 }
 
+func (x *SecmWorker) GetRejoined() bool {
+	if x != nil {
+		return x.Rejoined
+	}
+	return false
+}
+
+func (x *SecmWorker) GetSafeId() string {
+	if x != nil {
+		return x.SafeId
+	}
+	return ""
+}
+
+// SECM_RECORD: a session as sec-mod knows it, sealed. Main keeps it for the
+// sec-mod after this one. No answer.
+type SecmRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SafeId        string                 `protobuf:"bytes,1,opt,name=safe_id,json=safeId,proto3" json:"safe_id,omitempty"`
+	Sealed        []byte                 `protobuf:"bytes,2,opt,name=sealed,proto3" json:"sealed,omitempty"`                                       // empty: forget it
+	ExpiresUnixMs int64                  `protobuf:"varint,3,opt,name=expires_unix_ms,json=expiresUnixMs,proto3" json:"expires_unix_ms,omitempty"` // worthless afterwards; 0: not while it has a worker
+	// With SECM_RESTORE: the connections of the session's workers that are there,
+	// or whose end sec-mod has not been told yet.
+	ConnIds       []uint64 `protobuf:"varint,4,rep,packed,name=conn_ids,json=connIds,proto3" json:"conn_ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecmRecord) Reset() {
+	*x = SecmRecord{}
+	mi := &file_ipc_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecmRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecmRecord) ProtoMessage() {}
+
+func (x *SecmRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecmRecord.ProtoReflect.Descriptor instead.
+func (*SecmRecord) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *SecmRecord) GetSafeId() string {
+	if x != nil {
+		return x.SafeId
+	}
+	return ""
+}
+
+func (x *SecmRecord) GetSealed() []byte {
+	if x != nil {
+		return x.Sealed
+	}
+	return nil
+}
+
+func (x *SecmRecord) GetExpiresUnixMs() int64 {
+	if x != nil {
+		return x.ExpiresUnixMs
+	}
+	return 0
+}
+
+func (x *SecmRecord) GetConnIds() []uint64 {
+	if x != nil {
+		return x.ConnIds
+	}
+	return nil
+}
+
+// SECM_RESTORE (no body): what main kept. Descriptor: sealed memfd with SecmRecords.
+type SecmRecords struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Records       []*SecmRecord          `protobuf:"bytes,1,rep,name=records,proto3" json:"records,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecmRecords) Reset() {
+	*x = SecmRecords{}
+	mi := &file_ipc_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecmRecords) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecmRecords) ProtoMessage() {}
+
+func (x *SecmRecords) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecmRecords.ProtoReflect.Descriptor instead.
+func (*SecmRecords) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *SecmRecords) GetRecords() []*SecmRecord {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+type SecmRestoreRep struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Restored      uint32                 `protobuf:"varint,1,opt,name=restored,proto3" json:"restored,omitempty"`
+	Expired       uint32                 `protobuf:"varint,2,opt,name=expired,proto3" json:"expired,omitempty"`
+	Refused       uint32                 `protobuf:"varint,3,opt,name=refused,proto3" json:"refused,omitempty"` // could not be opened
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecmRestoreRep) Reset() {
+	*x = SecmRestoreRep{}
+	mi := &file_ipc_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecmRestoreRep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecmRestoreRep) ProtoMessage() {}
+
+func (x *SecmRestoreRep) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecmRestoreRep.ProtoReflect.Descriptor instead.
+func (*SecmRestoreRep) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *SecmRestoreRep) GetRestored() uint32 {
+	if x != nil {
+		return x.Restored
+	}
+	return 0
+}
+
+func (x *SecmRestoreRep) GetExpired() uint32 {
+	if x != nil {
+		return x.Expired
+	}
+	return 0
+}
+
+func (x *SecmRestoreRep) GetRefused() uint32 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
 // SECM_SESSION_OPEN: a worker asks for the tunnel with this SID.
 type SecmSessionOpen struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
@@ -2787,7 +3005,7 @@ type SecmSessionOpen struct {
 
 func (x *SecmSessionOpen) Reset() {
 	*x = SecmSessionOpen{}
-	mi := &file_ipc_proto_msgTypes[34]
+	mi := &file_ipc_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2799,7 +3017,7 @@ func (x *SecmSessionOpen) String() string {
 func (*SecmSessionOpen) ProtoMessage() {}
 
 func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[34]
+	mi := &file_ipc_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2812,7 +3030,7 @@ func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionOpen.ProtoReflect.Descriptor instead.
 func (*SecmSessionOpen) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{34}
+	return file_ipc_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SecmSessionOpen) GetSid() []byte {
@@ -2887,7 +3105,7 @@ type SecmSessionReply struct {
 
 func (x *SecmSessionReply) Reset() {
 	*x = SecmSessionReply{}
-	mi := &file_ipc_proto_msgTypes[35]
+	mi := &file_ipc_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2899,7 +3117,7 @@ func (x *SecmSessionReply) String() string {
 func (*SecmSessionReply) ProtoMessage() {}
 
 func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[35]
+	mi := &file_ipc_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2912,7 +3130,7 @@ func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionReply.ProtoReflect.Descriptor instead.
 func (*SecmSessionReply) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{35}
+	return file_ipc_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SecmSessionReply) GetOk() bool {
@@ -3022,7 +3240,7 @@ type LeaseRequest struct {
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_ipc_proto_msgTypes[36]
+	mi := &file_ipc_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3034,7 +3252,7 @@ func (x *LeaseRequest) String() string {
 func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[36]
+	mi := &file_ipc_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3047,7 +3265,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{36}
+	return file_ipc_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *LeaseRequest) GetIpv4Network() []byte {
@@ -3111,7 +3329,7 @@ type SecmSessionClose struct {
 
 func (x *SecmSessionClose) Reset() {
 	*x = SecmSessionClose{}
-	mi := &file_ipc_proto_msgTypes[37]
+	mi := &file_ipc_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3123,7 +3341,7 @@ func (x *SecmSessionClose) String() string {
 func (*SecmSessionClose) ProtoMessage() {}
 
 func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[37]
+	mi := &file_ipc_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3136,7 +3354,7 @@ func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionClose.ProtoReflect.Descriptor instead.
 func (*SecmSessionClose) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{37}
+	return file_ipc_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SecmSessionClose) GetSafeId() string {
@@ -3173,7 +3391,7 @@ type SecmCliStats struct {
 
 func (x *SecmCliStats) Reset() {
 	*x = SecmCliStats{}
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3185,7 +3403,7 @@ func (x *SecmCliStats) String() string {
 func (*SecmCliStats) ProtoMessage() {}
 
 func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3198,7 +3416,7 @@ func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCliStats.ProtoReflect.Descriptor instead.
 func (*SecmCliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{38}
+	return file_ipc_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SecmCliStats) GetBytesUp() uint64 {
@@ -3241,7 +3459,7 @@ type SecmBanIP struct {
 
 func (x *SecmBanIP) Reset() {
 	*x = SecmBanIP{}
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3253,7 +3471,7 @@ func (x *SecmBanIP) String() string {
 func (*SecmBanIP) ProtoMessage() {}
 
 func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3266,7 +3484,7 @@ func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmBanIP.ProtoReflect.Descriptor instead.
 func (*SecmBanIP) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{39}
+	return file_ipc_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SecmBanIP) GetPeer() []byte {
@@ -3302,7 +3520,7 @@ type SecmViolation struct {
 
 func (x *SecmViolation) Reset() {
 	*x = SecmViolation{}
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3314,7 +3532,7 @@ func (x *SecmViolation) String() string {
 func (*SecmViolation) ProtoMessage() {}
 
 func (x *SecmViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3327,7 +3545,7 @@ func (x *SecmViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmViolation.ProtoReflect.Descriptor instead.
 func (*SecmViolation) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{40}
+	return file_ipc_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SecmViolation) GetConnId() uint64 {
@@ -3354,7 +3572,7 @@ type SecmEnded struct {
 
 func (x *SecmEnded) Reset() {
 	*x = SecmEnded{}
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3366,7 +3584,7 @@ func (x *SecmEnded) String() string {
 func (*SecmEnded) ProtoMessage() {}
 
 func (x *SecmEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3379,7 +3597,7 @@ func (x *SecmEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmEnded.ProtoReflect.Descriptor instead.
 func (*SecmEnded) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{41}
+	return file_ipc_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SecmEnded) GetSafeIds() []string {
@@ -3410,7 +3628,7 @@ type SecmStats struct {
 
 func (x *SecmStats) Reset() {
 	*x = SecmStats{}
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3422,7 +3640,7 @@ func (x *SecmStats) String() string {
 func (*SecmStats) ProtoMessage() {}
 
 func (x *SecmStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3435,7 +3653,7 @@ func (x *SecmStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmStats.ProtoReflect.Descriptor instead.
 func (*SecmStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{42}
+	return file_ipc_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SecmStats) GetLogins() uint64 {
@@ -3533,7 +3751,7 @@ type SecmCookies struct {
 
 func (x *SecmCookies) Reset() {
 	*x = SecmCookies{}
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3545,7 +3763,7 @@ func (x *SecmCookies) String() string {
 func (*SecmCookies) ProtoMessage() {}
 
 func (x *SecmCookies) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3558,7 +3776,7 @@ func (x *SecmCookies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookies.ProtoReflect.Descriptor instead.
 func (*SecmCookies) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{43}
+	return file_ipc_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SecmCookies) GetCookies() []*SecmCookie {
@@ -3590,7 +3808,7 @@ type SecmCookie struct {
 
 func (x *SecmCookie) Reset() {
 	*x = SecmCookie{}
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3602,7 +3820,7 @@ func (x *SecmCookie) String() string {
 func (*SecmCookie) ProtoMessage() {}
 
 func (x *SecmCookie) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3615,7 +3833,7 @@ func (x *SecmCookie) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookie.ProtoReflect.Descriptor instead.
 func (*SecmCookie) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{44}
+	return file_ipc_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SecmCookie) GetSafeId() string {
@@ -3727,7 +3945,7 @@ type SecmTerminate struct {
 
 func (x *SecmTerminate) Reset() {
 	*x = SecmTerminate{}
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3739,7 +3957,7 @@ func (x *SecmTerminate) String() string {
 func (*SecmTerminate) ProtoMessage() {}
 
 func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3752,7 +3970,7 @@ func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminate.ProtoReflect.Descriptor instead.
 func (*SecmTerminate) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{45}
+	return file_ipc_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SecmTerminate) GetUser() string {
@@ -3779,7 +3997,7 @@ type SecmTerminateRep struct {
 
 func (x *SecmTerminateRep) Reset() {
 	*x = SecmTerminateRep{}
-	mi := &file_ipc_proto_msgTypes[46]
+	mi := &file_ipc_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3791,7 +4009,7 @@ func (x *SecmTerminateRep) String() string {
 func (*SecmTerminateRep) ProtoMessage() {}
 
 func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[46]
+	mi := &file_ipc_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3804,7 +4022,7 @@ func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminateRep.ProtoReflect.Descriptor instead.
 func (*SecmTerminateRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{46}
+	return file_ipc_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SecmTerminateRep) GetEnded() []string {
@@ -3865,7 +4083,7 @@ type SessionConfig struct {
 
 func (x *SessionConfig) Reset() {
 	*x = SessionConfig{}
-	mi := &file_ipc_proto_msgTypes[47]
+	mi := &file_ipc_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3877,7 +4095,7 @@ func (x *SessionConfig) String() string {
 func (*SessionConfig) ProtoMessage() {}
 
 func (x *SessionConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[47]
+	mi := &file_ipc_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3890,7 +4108,7 @@ func (x *SessionConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionConfig.ProtoReflect.Descriptor instead.
 func (*SessionConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{47}
+	return file_ipc_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SessionConfig) GetRoutes() []string {
@@ -4148,7 +4366,7 @@ type PortRule struct {
 
 func (x *PortRule) Reset() {
 	*x = PortRule{}
-	mi := &file_ipc_proto_msgTypes[48]
+	mi := &file_ipc_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4160,7 +4378,7 @@ func (x *PortRule) String() string {
 func (*PortRule) ProtoMessage() {}
 
 func (x *PortRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[48]
+	mi := &file_ipc_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4173,7 +4391,7 @@ func (x *PortRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRule.ProtoReflect.Descriptor instead.
 func (*PortRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{48}
+	return file_ipc_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *PortRule) GetProto() string {
@@ -4202,7 +4420,7 @@ type EgressPolicy struct {
 
 func (x *EgressPolicy) Reset() {
 	*x = EgressPolicy{}
-	mi := &file_ipc_proto_msgTypes[49]
+	mi := &file_ipc_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4214,7 +4432,7 @@ func (x *EgressPolicy) String() string {
 func (*EgressPolicy) ProtoMessage() {}
 
 func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[49]
+	mi := &file_ipc_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4227,7 +4445,7 @@ func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressPolicy.ProtoReflect.Descriptor instead.
 func (*EgressPolicy) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{49}
+	return file_ipc_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *EgressPolicy) GetInternet() bool {
@@ -4263,7 +4481,7 @@ type EgressRule struct {
 
 func (x *EgressRule) Reset() {
 	*x = EgressRule{}
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4275,7 +4493,7 @@ func (x *EgressRule) String() string {
 func (*EgressRule) ProtoMessage() {}
 
 func (x *EgressRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4288,7 +4506,7 @@ func (x *EgressRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
 func (*EgressRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{50}
+	return file_ipc_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *EgressRule) GetAllow() bool {
@@ -4325,7 +4543,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4337,7 +4555,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4350,7 +4568,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{51}
+	return file_ipc_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Destination) GetNets() [][]byte {
@@ -4385,7 +4603,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4397,7 +4615,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4410,7 +4628,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{52}
+	return file_ipc_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *PortRange) GetProto() uint32 {
@@ -4630,27 +4848,44 @@ const file_ipc_proto_rawDesc = "" +
 	"\x05vhost\x18\x01 \x01(\tR\x05vhost\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"\x1f\n" +
 	"\tResumeRep\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data\"@\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"\x84\x01\n" +
 	"\n" +
 	"SecmConfig\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x04R\n" +
 	"generation\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\"q\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\akeyring\x18\x03 \x01(\fR\akeyring\x12(\n" +
+	"\x05known\x18\x04 \x03(\v2\x12.rocserv.ipc.ChainR\x05known\"\x8b\x01\n" +
 	"\rSecmConfigRep\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12.\n" +
 	"\x06vhosts\x18\x02 \x03(\v2\x16.rocserv.ipc.VhostKeysR\x06vhosts\x12\x1a\n" +
-	"\bwarnings\x18\x03 \x03(\tR\bwarnings\"\xbb\x01\n" +
+	"\bwarnings\x18\x03 \x03(\tR\bwarnings\x12\x18\n" +
+	"\akeyring\x18\x04 \x01(\fR\akeyring\"\xbb\x01\n" +
 	"\tVhostKeys\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x06chains\x18\x02 \x03(\v2\x12.rocserv.ipc.ChainR\x06chains\x12*\n" +
 	"\x06groups\x18\x03 \x03(\v2\x12.rocserv.ipc.GroupR\x06groups\x12#\n" +
 	"\rocsp_response\x18\x04 \x01(\fR\focspResponse\x12\x1d\n" +
 	"\n" +
-	"client_cas\x18\x05 \x03(\fR\tclientCas\"?\n" +
+	"client_cas\x18\x05 \x03(\fR\tclientCas\"t\n" +
 	"\n" +
 	"SecmWorker\x121\n" +
-	"\bidentity\x18\x01 \x01(\v2\x15.rocserv.ipc.IdentityR\bidentity\"\xd2\x01\n" +
+	"\bidentity\x18\x01 \x01(\v2\x15.rocserv.ipc.IdentityR\bidentity\x12\x1a\n" +
+	"\brejoined\x18\x02 \x01(\bR\brejoined\x12\x17\n" +
+	"\asafe_id\x18\x03 \x01(\tR\x06safeId\"\x80\x01\n" +
+	"\n" +
+	"SecmRecord\x12\x17\n" +
+	"\asafe_id\x18\x01 \x01(\tR\x06safeId\x12\x16\n" +
+	"\x06sealed\x18\x02 \x01(\fR\x06sealed\x12&\n" +
+	"\x0fexpires_unix_ms\x18\x03 \x01(\x03R\rexpiresUnixMs\x12\x19\n" +
+	"\bconn_ids\x18\x04 \x03(\x04R\aconnIds\"@\n" +
+	"\vSecmRecords\x121\n" +
+	"\arecords\x18\x01 \x03(\v2\x17.rocserv.ipc.SecmRecordR\arecords\"`\n" +
+	"\x0eSecmRestoreRep\x12\x1a\n" +
+	"\brestored\x18\x01 \x01(\rR\brestored\x12\x18\n" +
+	"\aexpired\x18\x02 \x01(\rR\aexpired\x12\x18\n" +
+	"\arefused\x18\x03 \x01(\rR\arefused\"\xd2\x01\n" +
 	"\x0fSecmSessionOpen\x12\x10\n" +
 	"\x03sid\x18\x01 \x01(\fR\x03sid\x12\x17\n" +
 	"\aconn_id\x18\x02 \x01(\x04R\x06connId\x12\x12\n" +
@@ -4861,7 +5096,7 @@ func file_ipc_proto_rawDescGZIP() []byte {
 }
 
 var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_ipc_proto_goTypes = []any{
 	(KeyKind)(0),             // 0: rocserv.ipc.KeyKind
 	(CookieResult)(0),        // 1: rocserv.ipc.CookieResult
@@ -4902,25 +5137,28 @@ var file_ipc_proto_goTypes = []any{
 	(*SecmConfigRep)(nil),    // 36: rocserv.ipc.SecmConfigRep
 	(*VhostKeys)(nil),        // 37: rocserv.ipc.VhostKeys
 	(*SecmWorker)(nil),       // 38: rocserv.ipc.SecmWorker
-	(*SecmSessionOpen)(nil),  // 39: rocserv.ipc.SecmSessionOpen
-	(*SecmSessionReply)(nil), // 40: rocserv.ipc.SecmSessionReply
-	(*LeaseRequest)(nil),     // 41: rocserv.ipc.LeaseRequest
-	(*SecmSessionClose)(nil), // 42: rocserv.ipc.SecmSessionClose
-	(*SecmCliStats)(nil),     // 43: rocserv.ipc.SecmCliStats
-	(*SecmBanIP)(nil),        // 44: rocserv.ipc.SecmBanIP
-	(*SecmViolation)(nil),    // 45: rocserv.ipc.SecmViolation
-	(*SecmEnded)(nil),        // 46: rocserv.ipc.SecmEnded
-	(*SecmStats)(nil),        // 47: rocserv.ipc.SecmStats
-	(*SecmCookies)(nil),      // 48: rocserv.ipc.SecmCookies
-	(*SecmCookie)(nil),       // 49: rocserv.ipc.SecmCookie
-	(*SecmTerminate)(nil),    // 50: rocserv.ipc.SecmTerminate
-	(*SecmTerminateRep)(nil), // 51: rocserv.ipc.SecmTerminateRep
-	(*SessionConfig)(nil),    // 52: rocserv.ipc.SessionConfig
-	(*PortRule)(nil),         // 53: rocserv.ipc.PortRule
-	(*EgressPolicy)(nil),     // 54: rocserv.ipc.EgressPolicy
-	(*EgressRule)(nil),       // 55: rocserv.ipc.EgressRule
-	(*Destination)(nil),      // 56: rocserv.ipc.Destination
-	(*PortRange)(nil),        // 57: rocserv.ipc.PortRange
+	(*SecmRecord)(nil),       // 39: rocserv.ipc.SecmRecord
+	(*SecmRecords)(nil),      // 40: rocserv.ipc.SecmRecords
+	(*SecmRestoreRep)(nil),   // 41: rocserv.ipc.SecmRestoreRep
+	(*SecmSessionOpen)(nil),  // 42: rocserv.ipc.SecmSessionOpen
+	(*SecmSessionReply)(nil), // 43: rocserv.ipc.SecmSessionReply
+	(*LeaseRequest)(nil),     // 44: rocserv.ipc.LeaseRequest
+	(*SecmSessionClose)(nil), // 45: rocserv.ipc.SecmSessionClose
+	(*SecmCliStats)(nil),     // 46: rocserv.ipc.SecmCliStats
+	(*SecmBanIP)(nil),        // 47: rocserv.ipc.SecmBanIP
+	(*SecmViolation)(nil),    // 48: rocserv.ipc.SecmViolation
+	(*SecmEnded)(nil),        // 49: rocserv.ipc.SecmEnded
+	(*SecmStats)(nil),        // 50: rocserv.ipc.SecmStats
+	(*SecmCookies)(nil),      // 51: rocserv.ipc.SecmCookies
+	(*SecmCookie)(nil),       // 52: rocserv.ipc.SecmCookie
+	(*SecmTerminate)(nil),    // 53: rocserv.ipc.SecmTerminate
+	(*SecmTerminateRep)(nil), // 54: rocserv.ipc.SecmTerminateRep
+	(*SessionConfig)(nil),    // 55: rocserv.ipc.SessionConfig
+	(*PortRule)(nil),         // 56: rocserv.ipc.PortRule
+	(*EgressPolicy)(nil),     // 57: rocserv.ipc.EgressPolicy
+	(*EgressRule)(nil),       // 58: rocserv.ipc.EgressRule
+	(*Destination)(nil),      // 59: rocserv.ipc.Destination
+	(*PortRange)(nil),        // 60: rocserv.ipc.PortRange
 }
 var file_ipc_proto_depIdxs = []int32{
 	5,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
@@ -4940,23 +5178,25 @@ var file_ipc_proto_depIdxs = []int32{
 	4,  // 14: rocserv.ipc.AuthReply.status:type_name -> rocserv.ipc.AuthStatus
 	13, // 15: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
 	2,  // 16: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
-	37, // 17: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
-	10, // 18: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
-	13, // 19: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
-	5,  // 20: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
-	41, // 21: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
-	2,  // 22: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
-	49, // 23: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
-	53, // 24: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
-	54, // 25: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
-	55, // 26: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
-	56, // 27: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
-	57, // 28: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
-	29, // [29:29] is the sub-list for method output_type
-	29, // [29:29] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	10, // 17: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
+	37, // 18: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
+	10, // 19: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
+	13, // 20: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
+	5,  // 21: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
+	39, // 22: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
+	44, // 23: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
+	2,  // 24: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
+	52, // 25: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
+	56, // 26: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
+	57, // 27: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
+	58, // 28: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
+	59, // 29: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
+	60, // 30: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_ipc_proto_init() }
@@ -4970,7 +5210,7 @@ func file_ipc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   53,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -22,6 +22,7 @@ const (
 	SessionStatsT   Type = 54
 	WorkerStatsReqT Type = 55
 	WorkerStatsT    Type = 56
+	SecModFdT       Type = 57
 
 	// Between worker and sec-mod.
 	ResumeSealT Type = 6
@@ -47,6 +48,9 @@ const (
 	SecmTerminateT    Type = 209
 	SecmTerminateRepT Type = 210
 	SecmBehindT       Type = 211
+	SecmRecordT       Type = 220
+	SecmRestoreT      Type = 221
+	SecmRestoreRepT   Type = 222
 	SecmSessionOpenT  Type = 240
 	SecmSessionCloseT Type = 241
 	SecmSessionReplyT Type = 242
@@ -68,6 +72,7 @@ var typeNames = map[Type]string{
 	SecmSessionCloseT: "SECM_SESSION_CLOSE", SecmSessionReplyT: "SECM_SESSION_REPLY",
 	SecmStatsReqT: "SECM_STATS_REQ", SecmStatsT: "SECM_STATS", SecmListCookiesT: "SECM_LIST_COOKIES", SecmCookiesT: "SECM_COOKIES",
 	SecmBehindT: "SECM_BEHIND", SecmTerminateT: "SECM_TERMINATE_SESSION", SecmTerminateRepT: "SECM_TERMINATE_SESSION_REP",
+	SecModFdT: "SECMOD_FD", SecmRecordT: "SECM_RECORD", SecmRestoreT: "SECM_RESTORE", SecmRestoreRepT: "SECM_RESTORE_REP",
 	SecmBanIPT: "SECM_BAN_IP", SecmCliStatsT: "SECM_CLI_STATS",
 }
 
@@ -88,4 +93,6 @@ var fds = map[Type][2]int{ // least, most
 	SecmWorkerT:       {1, 1}, // sec-mod's end of the worker's channel
 	SecmCookiesT:      {1, 1}, // the SecmCookies
 	SecmSessionReplyT: {0, 1}, // the SessionConfig, with ok
+	SecModFdT:         {1, 1}, // the worker's end of the channel
+	SecmRestoreT:      {1, 1}, // the records
 }

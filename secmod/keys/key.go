@@ -55,12 +55,14 @@ type Key struct {
 	// sign is the private key's. A function is what fmt and reflection see
 	// nothing of, also where they do not ask Format.
 	sign func(digest []byte, opts crypto.SignerOpts) ([]byte, error)
+	// derive is of the private key too.
+	derive func(label string) ([]byte, error)
 }
 
 func newKey(kind Kind, leaf *x509.Certificate, priv crypto.Signer) *Key {
 	return &Key{kind: kind, leaf: leaf, pub: priv.Public(), sign: func(digest []byte, opts crypto.SignerOpts) ([]byte, error) {
 		return priv.Sign(rand.Reader, digest, opts)
-	}}
+	}, derive: func(label string) ([]byte, error) { return deriveFrom(priv, label) }}
 }
 
 // Kind returns the kind of the key.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/protobuf/proto"
 
@@ -16,19 +17,32 @@ var ErrGone = errors.New("secclient: no channel to sec-mod")
 
 // Client is a worker's half of its channel to sec-mod.
 type Client struct {
-	conn *ipc.Conn
+	conn atomic.Pointer[ipc.Conn]
 
 	mu   sync.Mutex // one request at a time
-	gone error      // once set, every request fails with it
+	gone error      // once set, every request fails with it, until Replace
 
 	stats stats
 }
 
 // New takes over the channel.
-func New(c *ipc.Conn) *Client { return &Client{conn: c} }
+func New(conn *ipc.Conn) *Client {
+	c := new(Client)
+	c.conn.Store(conn)
+	return c
+}
 
 // Close closes the channel. Whoever waits for an answer gets ErrGone.
-func (c *Client) Close() error { return c.conn.Close() }
+func (c *Client) Close() error { return c.conn.Load().Close() }
+
+// Replace takes over the channel to another sec-mod, since the one before died:
+// whoever still waits for that one's answer gets ErrGone.
+func (c *Client) Replace(conn *ipc.Conn) {
+	c.conn.Swap(conn).Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.gone = nil
+}
 
 // call is one request and its answer. After an error the channel is of no use:
 // nobody knows whose the next answer would be.
@@ -38,9 +52,10 @@ func (c *Client) call(t ipc.Type, req proto.Message, want ipc.Type, rep proto.Me
 	if c.gone != nil {
 		return c.gone
 	}
-	if err := c.conn.Call(t, req, want, rep); err != nil {
+	conn := c.conn.Load()
+	if err := conn.Call(t, req, want, rep); err != nil {
+		conn.Close()
 		c.gone = fmt.Errorf("%w: %w", ErrGone, err)
-		c.conn.Close()
 		return c.gone
 	}
 	return nil

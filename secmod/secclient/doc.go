@@ -20,7 +20,9 @@
 // sender, older ones are dropped, since counters only grow.
 //
 // When the channel breaks, the call under way and all later ones fail with
-// ErrGone. A tunnel that is up goes on without sec-mod; a login cannot.
+// ErrGone, until main has a new sec-mod and hands over a channel to it
+// (Replace). A tunnel that is up goes on without sec-mod; a login cannot, and
+// begins anew after.
 //
 // # Goroutines
 //

@@ -39,7 +39,7 @@ func (c *Client) sendStats() {
 		if m == nil {
 			return
 		}
-		c.conn.Send(ipc.CliStatsT, 0, m) // an error shows at the next request
+		c.conn.Load().Send(ipc.CliStatsT, 0, m) // an error shows at the next request
 	}
 }
 
@@ -49,7 +49,7 @@ func (c *Client) FinalStats(up, down uint64, why ipc.Reason) error {
 	c.stats.mu.Lock()
 	c.stats.next = nil
 	c.stats.mu.Unlock()
-	err := c.conn.Send(ipc.CliStatsT, 0, &ipc.CliStats{BytesUp: up, BytesDown: down, Reason: why, Final: true})
+	err := c.conn.Load().Send(ipc.CliStatsT, 0, &ipc.CliStats{BytesUp: up, BytesDown: down, Reason: why, Final: true})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrGone, err)
 	}

@@ -48,10 +48,10 @@ func TestMainKilled(t *testing.T) {
 	r.must(lab.Gone(tree, time.Second))
 }
 
-// A server without sec-mod ends, and says so by its status.
-func TestSecModKilled(t *testing.T) {
+// A server without sec-mod ends where that is wanted, and says so by its status.
+func TestExitOnSecModDeath(t *testing.T) {
 	rocservOnly(t, "1.1.6 ends with status 0")
-	r := newRig(t, 1)
+	r := newRig(t, 1, "exit-on-secmod-death = true")
 	r.killed = true
 	r.connect(lab.Dial{})
 	tree, err := lab.Tree(r.srv.PID())
