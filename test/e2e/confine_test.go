@@ -3,7 +3,15 @@
 package e2e
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"rocserv/test/e2e/lab"
 )
@@ -43,4 +51,96 @@ func (r *rig) ordinary(role string, pid, uid int) {
 	if got != want {
 		r.Errorf("%s %d is %+v, not %+v", role, pid, got, want)
 	}
+}
+
+// leaky is a shell that gives the server a descriptor and an environment that
+// no child may get.
+var leaky = []string{"sh", "-c", `exec 7</etc/shadow; exec env SECRET=of-the-shell "$@"`, "sh"}
+
+// What each process is, seen from outside, is in a file (UPDATE=1 writes it):
+// a difference is a decision. And nobody of the same uid gets into any of them.
+func TestConfinement(t *testing.T) {
+	rocservOnly(t, "it is confined otherwise")
+	r := newLab(t, 1)
+	srv, err := r.StartServerBy(leaky, server, r.state)
+	r.srv = srv
+	r.must(err)
+	c := r.connect(lab.Dial{})
+	r.must(hello4.run(r, c))
+	tunnel, err := srv.Worker(lab.ClientAddr4(0))
+	r.must(err)
+	roles, err := srv.Processes()
+	r.must(err)
+
+	pids := []int{roles[lab.RoleMain][0].PID, roles[lab.RoleSecMod][0].PID, tunnel.PID}
+	for i, name := range []string{"main", "sec-mod", "worker"} {
+		got, err := lab.Inspect(pids[i])
+		r.must(err)
+		if name == "main" { // its environment is of who starts it
+			got = regexp.MustCompile(`(?m)^environment:.*\n`).ReplaceAllString(got, "")
+		}
+		golden := filepath.Join("testdata", "confinement", name)
+		if os.Getenv("UPDATE") == "1" {
+			r.must(os.WriteFile(golden, []byte(got), 0o644))
+		}
+		want, err := os.ReadFile(golden)
+		r.must(err)
+		if diff := cmp.Diff(string(want), got); diff != "" {
+			t.Errorf("%s (- testdata/confinement/%s, + is):\n%s", name, name, diff)
+		}
+	}
+	for _, line := range []string{`main is confined`, `sec-mod is confined`, `workers are confined`} {
+		r.expect(srv.Process, line, time.Second)
+	}
+	r.untraceable(append(pids, roles[lab.RoleWorker][0].PID))
+}
+
+// untraceable wants that a process of the server's uid gets into none of them,
+// and that it does get into an ordinary one, or the test would prove nothing.
+func (r *rig) untraceable(pids []int) {
+	r.Helper()
+	if b, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope"); err == nil && strings.TrimSpace(string(b)) != "0" {
+		r.Log("Yama keeps processes apart here; the comparison with an ordinary one is left out")
+	} else {
+		argv := lab.Ordinary("sleep", "60")
+		open := exec.Command(argv[0], argv[1:]...)
+		r.must(open.Start())
+		defer open.Wait()
+		defer open.Process.Kill()
+		time.Sleep(200 * time.Millisecond) // it executes sleep
+		got, err := lab.Trace(open.Process.Pid)
+		r.must(err)
+		if n := len(got[open.Process.Pid]); n != lab.TraceWays() {
+			r.Errorf("the test gets into an ordinary process by %d of %d ways only: %v", n, lab.TraceWays(), got)
+		}
+	}
+	got, err := lab.Trace(pids...)
+	r.must(err)
+	for pid, ways := range got {
+		r.Errorf("a process of the same uid gets into %d by: %v", pid, ways)
+	}
+}
+
+// What sec-mod's configuration does not name it cannot read, whoever says so:
+// a link out of its folders ends at Landlock.
+func TestSecModFiles(t *testing.T) {
+	rocservOnly(t, "it has no Landlock")
+	r := newLab(t, 1)
+	link := r.state.Path("default")
+	inside, outside := r.state.Path("inside"), r.Path("outside")
+	for _, name := range []string{inside, outside} {
+		r.must(os.WriteFile(name, []byte("mtu = 1400\n"), 0o644))
+	}
+	r.must(os.Symlink(inside, link))
+	r.must(r.state.Configure("default-user-config = " + link))
+	r.start()
+	if !r.srv.Has(`sec-mod is confined.*Landlock`) {
+		t.Skip("this kernel has no Landlock")
+	}
+	c := r.connectTLS(lab.Dial{})
+	c.Quit()
+	r.must(os.Remove(link))
+	r.must(os.Symlink(outside, link))
+	r.dial(lab.Dial{Args: []string{"--no-dtls"}})
+	r.expect(r.srv.Process, regexp.QuoteMeta(link)+`: permission denied`, 20*time.Second)
 }

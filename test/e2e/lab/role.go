@@ -17,6 +17,7 @@ const (
 	roleEcho   = "echo"
 	roleInject = "inject"
 	roleHold   = "hold"
+	roleTrace  = "trace"
 
 	roleCrowd   = "crowd"
 	roleVolley  = "volley"
@@ -48,6 +49,8 @@ func run(role string) error {
 		return answer(echo)
 	case roleInject:
 		return answer(inject)
+	case roleTrace:
+		return answer(trace)
 	case roleHold:
 		return hold(os.Stdout)
 	case roleCrowd:

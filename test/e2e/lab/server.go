@@ -69,13 +69,20 @@ func (l *Lab) Launch(p Program, args ...string) (*Process, error) {
 // StartServer starts a server, with more arguments, and waits until it lets
 // clients in. It forwards for a server that needs it.
 func (l *Lab) StartServer(p Program, s *State, args ...string) (*Server, error) {
+	return l.StartServerBy(nil, p, s, args...)
+}
+
+// StartServerBy is StartServer with a command that executes the server, or
+// nothing, in front.
+func (l *Lab) StartServerBy(by []string, p Program, s *State, args ...string) (*Server, error) {
 	if p.Kind == Ocserv {
 		if err := l.Forward(); err != nil {
 			return nil, err
 		}
 	}
 	pidFile := s.Path("run", "pid")
-	proc, err := l.Launch(p, append([]string{"-f", "-d", "3", "-p", pidFile, "-c", s.Config}, args...)...)
+	argv := slices.Concat(by, p.command(append([]string{"-f", "-d", "3", "-p", pidFile, "-c", s.Config}, args...)...))
+	proc, err := l.Srv.Start(string(p.Kind), nil, nil, argv...)
 	if err != nil {
 		return nil, err
 	}
