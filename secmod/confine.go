@@ -15,6 +15,7 @@ import (
 // file elsewhere needs a new sec-mod.
 type fence struct {
 	dirs    []string // with all that is below
+	write   []string // those of them where files can be changed
 	enforce bool     // by the kernel
 }
 
@@ -33,7 +34,7 @@ func (s *server) confine(c *config.Config) error {
 	if err != nil {
 		return err
 	}
-	s.fence = &fence{dirs: slices.Concat(files.Read, files.List, files.Write), enforce: len(rep.Missing) == 0}
+	s.fence = &fence{dirs: slices.Concat(files.Read, files.List), write: files.Write, enforce: len(rep.Missing) == 0}
 	s.Log.Info("sec-mod is confined", "reached", strings.Join(rep.Reached, ", "), "files", s.fence.dirs)
 	for _, layer := range rep.Missing {
 		s.Log.Warn("sec-mod is not confined by " + layer)
@@ -47,24 +48,29 @@ func (f *fence) check(c *config.Config) error {
 		return nil
 	}
 	files, folders := named(c)
-	for _, name := range files {
+	for _, name := range append(files, writtenBack(c)...) {
 		for _, dir := range sandbox.Folders(name) {
-			if !f.holds(dir) {
+			if !holds(f.dirs, dir) {
 				return fmt.Errorf("%s: in a folder that the configuration did not name when the server started (sec-mod can open only %s): restart the server",
 					name, strings.Join(f.dirs, ", "))
 			}
 		}
 	}
 	for _, name := range folders {
-		if !f.holds(realPath(name)) {
+		if !holds(f.dirs, realPath(name)) {
 			return fmt.Errorf("%s: the configuration did not name it when the server started: restart the server", name)
+		}
+	}
+	for _, name := range writtenBack(c) {
+		if !holds(f.write, filepath.Dir(realPath(name))) {
+			return fmt.Errorf("%s: the configuration did not name it when the server started, and it is to be written: restart the server", name)
 		}
 	}
 	return nil
 }
 
-func (f *fence) holds(dir string) bool {
-	return slices.ContainsFunc(f.dirs, func(in string) bool {
+func holds(dirs []string, dir string) bool {
+	return slices.ContainsFunc(dirs, func(in string) bool {
 		rel, err := filepath.Rel(in, dir)
 		return err == nil && (rel == "." || filepath.IsLocal(rel))
 	})
@@ -83,12 +89,10 @@ func filesOf(c *config.Config) sandbox.Files {
 	for _, name := range writtenBack(c) {
 		f.Write = append(f.Write, sandbox.Folders(name)...)
 	}
-	slices.Sort(f.Write)
-	f.Write = slices.Compact(f.Write)
-	slices.Sort(f.Read)
-	f.Read = slices.Compact(f.Read)
-	slices.Sort(f.List)
-	f.List = slices.Compact(f.List)
+	for _, dirs := range []*[]string{&f.Read, &f.List, &f.Write} {
+		slices.Sort(*dirs)
+		*dirs = slices.Compact(*dirs)
+	}
 	return f
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"rocserv/internal/config"
 	"rocserv/internal/sandbox"
 )
 
@@ -39,9 +40,12 @@ func TestConfinedToItsFiles(t *testing.T) {
 	if len(got) != 1 {
 		t.Fatalf("confined %d times", len(got))
 	}
+	if got[0].Write != nil {
+		t.Errorf("may write to %v", got[0].Write)
+	}
 	read := []string{dir, realPath(other.dir)}
 	slices.Sort(read)
-	if !slices.Equal(got[0].Read, read) || !slices.Equal(got[0].List, []string{users}) || got[0].Write != nil {
+	if !slices.Equal(got[0].Read, read) || !slices.Equal(got[0].List, []string{users}) {
 		t.Errorf("files %+v, want %v and %s", got[0], read, users)
 	}
 	if rep := r.configure(2, st.text()); rep.Error != "" || len(got) != 1 {
@@ -87,5 +91,25 @@ func TestReloadOutside(t *testing.T) {
 			}
 			r.alive()
 		})
+	}
+}
+
+// TestKeepsUsedPasswords: only the folder of the file that sec-mod itself
+// changes can be written to.
+func TestKeepsUsedPasswords(t *testing.T) {
+	dir := realPath(t.TempDir())
+	c := &config.Config{Vhosts: []*config.Vhost{{
+		Auth: []config.Method{{Name: "plain", Options: map[string]string{"passwd": "/etc/users", "otp": filepath.Join(dir, "otp")}}},
+	}}}
+	if f := filesOf(c); !slices.Equal(f.Write, []string{dir}) || !slices.Contains(f.Read, "/etc") {
+		t.Errorf("%+v", f)
+	}
+	f := &fence{dirs: []string{"/etc", dir}, write: []string{dir}, enforce: true}
+	if err := f.check(c); err != nil {
+		t.Error(err)
+	}
+	f.write = nil
+	if err := f.check(c); err == nil || !strings.Contains(err.Error(), "written") {
+		t.Errorf("error %v", err)
 	}
 }

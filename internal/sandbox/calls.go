@@ -74,6 +74,8 @@ func workerFilter() *filter {
 	dgram := masked(1, 0xf, unix.SOCK_DGRAM)
 	return &filter{otherwise: kill, foreign: kill, rules: slices.Concat(
 		[]rule{
+			{why: "a share of the server's own port, and so of all clients' datagrams", then: denied, calls: []uintptr{unix.SYS_SETSOCKOPT},
+				when: []match{{is(1, unix.SOL_SOCKET), is(2, unix.SO_REUSEPORT)}, {is(1, unix.SOL_SOCKET), is(2, unix.SO_REUSEADDR)}}},
 			{why: "the client's and the outside's datagrams, in batches", then: allow, calls: []uintptr{unix.SYS_SENDMMSG, unix.SYS_RECVMMSG}},
 		},
 		runtimeRules(),

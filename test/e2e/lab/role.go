@@ -18,6 +18,7 @@ const (
 	roleInject = "inject"
 	roleHold   = "hold"
 	roleTrace  = "trace"
+	roleSay    = "say"
 
 	roleCrowd   = "crowd"
 	roleVolley  = "volley"
@@ -49,6 +50,8 @@ func run(role string) error {
 		return answer(echo)
 	case roleInject:
 		return answer(inject)
+	case roleSay:
+		return answer(say)
 	case roleTrace:
 		return answer(trace)
 	case roleHold:
