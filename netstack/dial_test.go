@@ -278,14 +278,16 @@ func TestDialReported(t *testing.T) {
 // the host's default.
 func TestSynHops(t *testing.T) {
 	for ttl, want := range map[uint8]int{2: 1, 60: 59, 61: 0, 64: 0, 255: 0} {
-		var got atomic.Int64
-		got.Store(-1)
-		b := newBare(t, Limits{}, func(c *Config) { c.Net = ttlNetwork{c.Net, &got} })
-		b.inject(segment{src: port(lease4, 4000), dst: port(host4, 80), flags: syn, ttl: ttl})
-		eventually(t, "dialled", func() bool { return got.Load() >= 0 })
-		if got.Load() != int64(want) {
-			t.Errorf("TTL %d: leaves with %d, want %d", ttl, got.Load(), want)
-		}
+		t.Run(fmt.Sprint(ttl), func(t *testing.T) {
+			var got atomic.Int64
+			got.Store(-1)
+			b := newBare(t, Limits{}, func(c *Config) { c.Net = ttlNetwork{c.Net, &got} })
+			b.inject(segment{src: port(lease4, 4000), dst: port(host4, 80), flags: syn, ttl: ttl})
+			eventually(t, "dialled", func() bool { return got.Load() >= 0 })
+			if got.Load() != int64(want) {
+				t.Errorf("leaves with %d, want %d", got.Load(), want)
+			}
+		})
 	}
 }
 
