@@ -5,17 +5,36 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"rocserv/internal/config"
 	"rocserv/internal/sandbox"
 )
 
+// confinements is what a Confine was confinements for.
+type confinements struct {
+	mu    sync.Mutex
+	files []sandbox.Files
+}
+
+func (a *confinements) add(f sandbox.Files) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.files = append(a.files, f)
+}
+
+func (a *confinements) all() []sandbox.Files {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.files)
+}
+
 // confined gives a rig a Confine that remembers, and takes layers away.
-func confined(got *[]sandbox.Files, missing ...string) func(*server) {
+func confined(got *confinements, missing ...string) func(*server) {
 	return func(s *server) {
 		s.Confine = func(f sandbox.Files) (sandbox.Report, error) {
-			*got = append(*got, f)
+			got.add(f)
 			return sandbox.Report{Reached: []string{"all"}, Missing: missing}, nil
 		}
 	}
@@ -32,11 +51,12 @@ func TestConfinedToItsFiles(t *testing.T) {
 	}
 	other := newSite(t)
 	st.add("config-per-user = "+users, "default-user-config = "+other.write("default", ""))
-	var got []sandbox.Files
-	r := newRig(t, confined(&got))
+	var log confinements
+	r := newRig(t, confined(&log))
 	if rep := r.configure(1, st.text()); rep.Error != "" {
 		t.Fatal(rep.Error)
 	}
+	got := log.all()
 	if len(got) != 1 {
 		t.Fatalf("confined %d times", len(got))
 	}
@@ -48,8 +68,8 @@ func TestConfinedToItsFiles(t *testing.T) {
 	if !slices.Equal(got[0].Read, read) || !slices.Equal(got[0].List, []string{users}) {
 		t.Errorf("files %+v, want %v and %s", got[0], read, users)
 	}
-	if rep := r.configure(2, st.text()); rep.Error != "" || len(got) != 1 {
-		t.Errorf("the same again: %q, confined %d times", rep.Error, len(got))
+	if rep := r.configure(2, st.text()); rep.Error != "" || len(log.all()) != 1 {
+		t.Errorf("the same again: %q, confined %d times", rep.Error, len(log.all()))
 	}
 }
 
@@ -71,7 +91,7 @@ func TestReloadOutside(t *testing.T) {
 		{"inside", strings.ReplaceAll(string(st.text()), "cookie-timeout = 300", "cookie-timeout = 301"), nil, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			var got []sandbox.Files
+			var got confinements
 			r := newRig(t, confined(&got, tt.missing...))
 			if rep := r.configure(1, st.text()); rep.Error != "" {
 				t.Fatal(rep.Error)
