@@ -67,10 +67,6 @@ func TestWorkerConfig(t *testing.T) {
 	if m.AuthTimeoutS != 240 || m.UdpPort != 443 || m.LogLevel != 3 || len(m.Vhosts) != 3 {
 		t.Errorf("%v", m)
 	}
-	l := m.Limits
-	if sum := l.TcpFlows + l.UdpFlows + l.IcmpFlows + l.Dials; sum == 0 || sum > 4000 || l.BufferBytes == 0 {
-		t.Errorf("limits %v do not fit the worker's open files", l)
-	}
 	v := m.Vhosts[0]
 	if v.Name != "" || !proto.Equal(v.Chains[0], chain) || v.PreLoginBanner != "hello" || v.CookieTimeoutS != 300 || !v.DtlsPsk || !v.Auth.Password {
 		t.Errorf("default vhost %v", v)

@@ -24,7 +24,7 @@ func confineMain() (sandbox.Report, error) {
 }
 
 func confinement(g *config.Global) sandbox.Options {
-	return sandbox.Options{Isolate: g.Isolate, LimitMemory: g.LimitWorkerMemory, Require: g.RequireConfinement}
+	return sandbox.Options{Isolate: g.Isolate, LimitMemory: g.LimitWorkerMemory, OpenFiles: g.WorkerFiles, Require: g.RequireConfinement}
 }
 
 // confinement is what children are started with.

@@ -16,16 +16,6 @@ import (
 // serverName is what X-CSTP-Server-Name says: no version for strangers.
 const serverName = "rocserv"
 
-// What one client may make its worker hold. The sum of the flows and dials is
-// below the worker's limit of open files (sandbox: 4096).
-const (
-	maxTCPFlows    = 2048
-	maxUDPFlows    = 1024
-	maxICMPFlows   = 64
-	maxDials       = 256
-	maxBufferBytes = 64 << 20
-)
-
 // generation is one reading of the configuration. It never changes; a reload
 // makes another one, and workers keep the one they started with.
 type generation struct {
@@ -80,10 +70,6 @@ func workerConfig(cfg *config.Config, keys *ipc.SecmConfigRep, logLevel int) *ip
 		LogLevel:     uint32(max(logLevel, 0)),
 		UdpPort:      uint32(cfg.Global.UDPPort),
 		ServerName:   serverName,
-		Limits: &ipc.Limits{
-			TcpFlows: maxTCPFlows, UdpFlows: maxUDPFlows, IcmpFlows: maxICMPFlows,
-			Dials: maxDials, BufferBytes: maxBufferBytes,
-		},
 	}
 	for _, v := range cfg.Vhosts {
 		m.Vhosts = append(m.Vhosts, vhostMessage(v, byName[v.Name]))

@@ -60,7 +60,7 @@
 //
 // RFC 4787 (UDP). "Not here" is somebody else's part, named in brackets.
 //
-//	REQ-1   endpoint-independent mapping        done: TestEndpointIndependentMapping
+//	REQ-1   endpoint-independent mapping        done: TestEndpointIndependentMapping, TestSTUN
 //	REQ-2   paired address pooling              no pool: the host has its addresses
 //	REQ-3   no port overloading                 by sockets: the kernel gives no port twice
 //	REQ-3a  port range                          not followed: an ephemeral port of the host
@@ -73,7 +73,8 @@
 //	REQ-6a  inbound refresh (may)               no, but for the first answer: TestInboundRefreshesOnce
 //	REQ-7   conflicting addresses               not here [lease]
 //	REQ-8   filtering                           address-dependent, or endpoint-independent
-//	                                            by option: TestFiltering, TestFullCone
+//	                                            by nat-filtering = full-cone: TestFiltering,
+//	                                            TestFullCone, TestSTUN of test/e2e
 //	REQ-9   hairpinning                         not yet: policy denies the host's own addresses
 //	REQ-10  no ALGs                             there are none
 //	REQ-11  deterministic                       done, but for the bound on remembered addresses:

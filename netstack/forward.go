@@ -111,6 +111,8 @@ func (s *Stack) room(dst netip.Addr, now tcpip.MonotonicTime) bool {
 		c.first(&c.dial.atLimitDials, "client at its limit of dials to one address", "limit", l.dialsPerHost())
 	case atDials:
 		c.first(&c.dial.atLimitDials, "client at its limit of dials", "limit", l.Dials)
+	case atRate:
+		c.first(&c.dial.atLimitRate, "client at its limit of new connections in a second", "limit", l.NewPerSecond)
 	}
 	return false
 }

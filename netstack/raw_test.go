@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"runtime"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -525,5 +526,25 @@ func TestEveryDestination(t *testing.T) {
 				t.Errorf("instead of SYN-ACK: %+v", s)
 			}
 		})
+	}
+}
+
+// TestNewPerSecond: connections are begun no faster than the limit, whatever
+// becomes of them, and what is refused for it is counted.
+func TestNewPerSecond(t *testing.T) {
+	b := newBare(t, Limits{NewPerSecond: 10}, func(c *Config) {
+		c.Net.(*stacktest.Network).Fail(synTo(0).dst, syscall.ETIMEDOUT)
+	})
+	for second := range uint64(3) {
+		for i := range 50 {
+			s := synTo(i)
+			s.dst, s.src = synTo(0).dst, port(lease4, uint16(2000+100*int(second)+i))
+			b.inject(s)
+		}
+		if st := b.stack.Stats().Dial; st.Begun != 10*(second+1) || st.AtLimitRate != 40*(second+1) {
+			t.Errorf("second %d: %d begun, %d refused", second, st.Begun, st.AtLimitRate)
+		}
+		eventually(t, "all dials fail", func() bool { return b.stack.Flows() == 0 })
+		b.clock.Advance(time.Second)
 	}
 }

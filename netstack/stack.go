@@ -62,6 +62,9 @@ type Limits struct {
 	// Dials is how many may be dialing or waiting for the client's ACK; half of
 	// them to the same address. Default 512.
 	Dials int
+	// NewPerSecond is how many connections may be begun in a second, and at once.
+	// Default 2000.
+	NewPerSecond int
 	// Buffers is how many bytes the send and receive buffers of all flows may
 	// hold together, apart from 16 KiB that each buffer gets in any case.
 	// Default 32 MiB.
@@ -76,6 +79,9 @@ func (l *Limits) setDefaults() {
 	}
 	if l.Dials <= 0 {
 		l.Dials = 512
+	}
+	if l.NewPerSecond <= 0 {
+		l.NewPerSecond = 2000
 	}
 	if l.Buffers <= 0 {
 		l.Buffers = 32 << 20

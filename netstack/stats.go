@@ -31,6 +31,7 @@ type DialStats struct {
 	HandshakesFailed uint64 // the client did not complete them
 	AtLimitFlows     uint64 // SYNs dropped
 	AtLimitDials     uint64 // SYNs dropped
+	AtLimitRate      uint64 // SYNs dropped
 }
 
 // PacketStats counts packets beside the ordinary.
@@ -65,7 +66,7 @@ type counters struct {
 type dialCounters struct {
 	begun, opened, refused, unreachable, prohibited atomic.Uint64
 	timedOut, exhausted, givenUp, handshakesFailed  atomic.Uint64
-	atLimitFlows, atLimitDials                      atomic.Uint64
+	atLimitFlows, atLimitDials, atLimitRate         atomic.Uint64
 }
 
 type packetCounters struct {
@@ -123,6 +124,7 @@ func (d *dialCounters) load() DialStats {
 		HandshakesFailed: d.handshakesFailed.Load(),
 		AtLimitFlows:     d.atLimitFlows.Load(),
 		AtLimitDials:     d.atLimitDials.Load(),
+		AtLimitRate:      d.atLimitRate.Load(),
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 
 	"rocserv/egress"
+	"rocserv/nat"
 )
 
 // table holds every flow, from its first SYN until nothing of it is left.
@@ -27,6 +28,7 @@ type table struct {
 	dials   []*flow            // dialing or handshake, oldest first
 	perHost map[netip.Addr]int // of dials, by destination
 	closing list.List          // of *flow, oldest first
+	begun   nat.Bucket         // bounds how fast dials begin
 	running sync.WaitGroup     // every goroutine of the stack's own
 }
 
@@ -100,6 +102,7 @@ const (
 	atFlows
 	atHost
 	atDials
+	atRate
 	shut
 )
 
@@ -117,15 +120,26 @@ func (t *table) room(dst netip.Addr, now tcpip.MonotonicTime) crowd {
 	case t.perHost[dst] >= t.limits.dialsPerHost():
 		return atHost
 	case len(t.dials) < t.limits.Dials:
-		return roomy
+		return t.rate(now)
 	}
 	oldest := t.dials[0]
 	if now.Sub(oldest.dial.started) < dialGrace {
 		return atDials
 	}
+	if t.rate(now) != roomy {
+		return atRate
+	}
 	t.dropDial(oldest)
 	oldest.dial.cancel(errCrowdedOut)
 	oldest.queue.Notify(waiter.WritableEvents) // ends a handshake
+	return roomy
+}
+
+// rate takes one of the connections that may be begun in a second.
+func (t *table) rate(now tcpip.MonotonicTime) crowd {
+	if !t.begun.Take(now.Sub(tcpip.MonotonicTime{}), t.limits.NewPerSecond) {
+		return atRate
+	}
 	return roomy
 }
 

@@ -349,7 +349,7 @@ func TestSessionConfigIsComplete(t *testing.T) {
 		"rekey-time = 4", "rekey-method = new-tunnel", "idle-timeout = 5", "mobile-idle-timeout = 6", "session-timeout = 7",
 		"stats-report-time = 20", "switch-to-tcp-timeout = 9", "banner = Hi", "no-udp = true", "proxy-url = http://p/%{U}",
 		"custom-header = A: %{G}.", "client-bypass-protocol = true", "listen-host-is-dyndns = true", "rx-data-per-sec = 10000", "tx-data-per-sec = 20000", "net-priority = 3",
-		"try-mtu-discovery = true", "output-buffer = 12", "egress-profile = internet", "egress-allow-unsafe = 127.0.0.1/32")
+		"try-mtu-discovery = true", "output-buffer = 12", "egress-profile = internet", "nat-filtering = full-cone", "limit-new-flows = 7", "egress-allow-unsafe = 127.0.0.1/32")
 	r := boot(t, st)
 	r.reconfigured(func(v *vhost) {
 		c := *v.Vhost
@@ -362,6 +362,9 @@ func TestSessionConfigIsComplete(t *testing.T) {
 		if f := m.Descriptor().Fields().Get(i); !m.Has(f) {
 			t.Errorf("%s is not set", f.Name())
 		}
+	}
+	if l := conf.Limits; l.TcpFlows != 2048 || l.UdpFlows != 1024 || l.IcmpFlows != 64 || l.Dials != 256 || l.BufferBytes != 64<<20 || l.NewFlowsPerS != 7 {
+		t.Errorf("limits %v", l)
 	}
 	if conf.ProxyUrl != "http://p/anna" || conf.CustomHeaders[0] != "A: ." || !bytes.Equal(conf.Egress.AllowUnsafe[0], ipc.PutPrefix(netip.MustParsePrefix("127.0.0.1/32"))) {
 		t.Errorf("%v", conf)

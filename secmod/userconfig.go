@@ -114,6 +114,7 @@ func sessionConfig(c *config.Config, v *config.Vhost, u *config.User, a session.
 		RxBytesPerS: u.RxPerSec, TxBytesPerS: u.TxPerSec, NetPriority: int32(u.NetPriority),
 		TryMtuDiscovery: v.TryMTUDiscovery, OutputBuffer: uint32(v.OutputBuffer),
 		Egress: egressOf(&c.Global, u),
+		Limits: limitsOf(&u.Flows), FullCone: u.Flows.FullCone,
 	}
 	if u.Hostname != "" {
 		m.Hostname = u.Hostname
@@ -131,6 +132,13 @@ func sessionConfig(c *config.Config, v *config.Vhost, u *config.User, a session.
 		m.Ports = append(m.Ports, &ipc.PortRule{Proto: p.Proto, Port: uint32(p.Port)})
 	}
 	return m
+}
+
+func limitsOf(f *config.Flows) *ipc.Limits {
+	return &ipc.Limits{
+		TcpFlows: uint32(f.TCP), UdpFlows: uint32(f.UDP), IcmpFlows: uint32(f.ICMP),
+		Dials: uint32(f.Dials), BufferBytes: uint64(f.Buffers), NewFlowsPerS: uint32(f.PerSecond),
+	}
 }
 
 // clientName cleans what a client calls itself: it goes into a header and into

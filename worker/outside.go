@@ -5,6 +5,7 @@ import (
 
 	"rocserv/egress"
 	"rocserv/internal/ipc"
+	"rocserv/netstack"
 	"rocserv/netstack/datagram"
 	"rocserv/netstack/gateway"
 )
@@ -46,6 +47,12 @@ func hostOutside(policy *egress.Policy, host *ipc.HostInfo) (Outside, error) {
 
 func datagramLimits(l *ipc.Limits) datagram.Limits {
 	var d datagram.Limits
-	d.UDP, d.Echo = int(l.UdpFlows), int(l.IcmpFlows)
+	d.UDP, d.Echo, d.NewPerSecond = int(l.UdpFlows), int(l.IcmpFlows), int(l.NewFlowsPerS)
 	return d
+}
+
+func streamLimits(l *ipc.Limits) netstack.Limits {
+	return netstack.Limits{
+		Flows: int(l.TcpFlows), Dials: int(l.Dials), NewPerSecond: int(l.NewFlowsPerS), Buffers: int(l.BufferBytes),
+	}
 }

@@ -82,7 +82,7 @@ func newSession(c *client, o *offer) (*session, error) {
 // makeInner makes the three parts of the netstack.
 func (s *session) makeInner() error {
 	l, mtu := s.offer.lease, s.offer.tunnel.MTU.Tunnel
-	limits := s.cfg.Limits
+	limits := s.offer.cfg.Limits
 	if limits == nil {
 		limits = new(ipc.Limits)
 	}
@@ -91,7 +91,7 @@ func (s *session) makeInner() error {
 	})
 	s.relay = datagram.New(datagram.Config{
 		Net: s.outside.Net, Sink: &s.tunnel, Gateway4: l.gateway4, Gateway6: l.gateway6, MTU: mtu,
-		Limits: datagramLimits(limits), Now: s.Clock.Now, Log: s.Log,
+		Limits: datagramLimits(limits), FullCone: s.offer.cfg.FullCone, Now: s.Clock.Now, Log: s.Log,
 	})
 	var addrs []netip.Addr
 	for _, a := range []netip.Addr{l.ipv4, l.ipv6} {
@@ -101,7 +101,7 @@ func (s *session) makeInner() error {
 	}
 	stack, err := netstack.New(netstack.Config{
 		Addrs: addrs, Gateway4: l.gateway4, Gateway6: l.gateway6, MTU: mtu, Sink: &s.tunnel, Net: s.outside.Net,
-		Limits:     netstack.Limits{Flows: int(limits.TcpFlows), Dials: int(limits.Dials), Buffers: int(limits.BufferBytes)},
+		Limits:     streamLimits(limits),
 		GatewayTCP: s.gateway.DialTCP, Datagram: s.tunnel.reassembled, Lossless: true, Clock: s.Clock, Log: s.Log,
 	})
 	if err != nil {

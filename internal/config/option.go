@@ -104,7 +104,7 @@ func (s Status) String() string {
 // Options returns the table, in the order of the reference. Every call makes a new one.
 func Options() []Option {
 	rows := processOptions()
-	for _, part := range [][]Option{serverOptions(), vhostOptions(), loginOptions(), userOptions(), networkOptions(), egressOptions(), oldOptions()} {
+	for _, part := range [][]Option{serverOptions(), vhostOptions(), loginOptions(), userOptions(), networkOptions(), egressOptions(), flowOptions(), oldOptions()} {
 		rows = append(rows, part...)
 	}
 	return rows

@@ -126,7 +126,7 @@ func TestEveryOption(t *testing.T) {
 		Prefixes: "192.0.2.0/24", MethodText: "radius[config=/x]", GroupText: "x", PortList: "tcp(1)", RuleText: "192.0.2.0/24 tcp(1)", Priorities: "NORMAL",
 	}
 	special := map[string]string{
-		"auth": "plain[passwd=/x]", "syslog-facility": "user", "rekey-method": "ssl", "egress-profile": "lan", "max-same-clients-policy": "reject",
+		"auth": "plain[passwd=/x]", "syslog-facility": "user", "rekey-method": "ssl", "egress-profile": "lan", "nat-filtering": "full-cone", "max-same-clients-policy": "reject",
 		"net-priority": "3", "egress-rule": "deny any", "enable-auth": "gssapi", "explicit-ipv6": "2001:db8::1", "cert-user-oid": "2.5.4.3", "match-tls-dtls-ciphers": "false",
 	}
 	for _, o := range Options() {

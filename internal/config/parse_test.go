@@ -66,7 +66,7 @@ func TestDefaults(t *testing.T) {
 	}
 	wantGlobal := Global{
 		TCPPort: 8443, SocketFile: "/tmp/run/sock", Device: "vpns", LogLevel: 2,
-		Isolate: true, LimitWorkerMemory: true, AuthTimeout: 240 * time.Second, MaxBanScore: 80, BanTime: 300 * time.Second,
+		Isolate: true, LimitWorkerMemory: true, WorkerFiles: 4096, AuthTimeout: 240 * time.Second, MaxBanScore: 80, BanTime: 300 * time.Second,
 		BanResetTime: 1200 * time.Second, BanPointsPassword: 10, BanPointsConnect: 1,
 	}
 	if diff := cmp.Diff(wantGlobal, c.Global); diff != "" {
@@ -86,6 +86,7 @@ func TestDefaults(t *testing.T) {
 		User: User{
 			Keepalive: 32400 * time.Second, DPD: 90 * time.Second, MobileDPD: 1800 * time.Second,
 			NetPriority: -1, IPv6SubnetBits: 128, IPv4Network: netip.MustParsePrefix("10.9.0.0/24"),
+			Flows: Flows{TCP: 2048, UDP: 1024, ICMP: 64, Dials: 256, Buffers: 64 << 20},
 		},
 	}
 	if diff := cmp.Diff(&want, c.Vhosts[0], cmp.Comparer(samePrefix), cmp.Comparer(sameAddr)); diff != "" || len(c.Vhosts) != 1 {

@@ -56,6 +56,7 @@ type Global struct {
 
 	Isolate            bool // isolate-workers: on unless switched off, unlike ocserv
 	LimitWorkerMemory  bool
+	WorkerFiles        int // limit-worker-files
 	RequireConfinement bool
 	MaxClients         int // 0: what pids, files and memory allow
 	ListenProxyProto   bool
@@ -195,12 +196,22 @@ type User struct {
 	NoUDP             bool
 	EgressInternet    bool // egress-profile = internet
 	EgressRules       []EgressRule
+	Flows             Flows
 
 	// Only in per-user and per-group files.
 	IRoutes      []netip.Prefix
 	ExplicitIPv4 netip.Addr
 	ExplicitIPv6 netip.Addr
 	Hostname     string
+}
+
+// Flows bound what one client can have open; zero means the default.
+type Flows struct {
+	TCP, UDP, ICMP int
+	Dials          int
+	PerSecond      int
+	Buffers        int  // bytes
+	FullCone       bool // nat-filtering = full-cone
 }
 
 // Port is one element of restrict-user-to-ports.

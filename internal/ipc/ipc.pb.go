@@ -530,7 +530,6 @@ type WorkerConfig struct {
 	LogLevel      uint32                 `protobuf:"varint,3,opt,name=log_level,json=logLevel,proto3" json:"log_level,omitempty"`      // ocserv's 0-9
 	UdpPort       uint32                 `protobuf:"varint,4,opt,name=udp_port,json=udpPort,proto3" json:"udp_port,omitempty"`         // 0: no DTLS
 	ServerName    string                 `protobuf:"bytes,5,opt,name=server_name,json=serverName,proto3" json:"server_name,omitempty"` // X-CSTP-Server-Name
-	Limits        *Limits                `protobuf:"bytes,6,opt,name=limits,proto3" json:"limits,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -600,14 +599,7 @@ func (x *WorkerConfig) GetServerName() string {
 	return ""
 }
 
-func (x *WorkerConfig) GetLimits() *Limits {
-	if x != nil {
-		return x.Limits
-	}
-	return nil
-}
-
-// Limits bound what one client can make its worker hold.
+// Limits bound what one client can make its worker hold. Zero is the worker's default.
 type Limits struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	TcpFlows      uint32                 `protobuf:"varint,1,opt,name=tcp_flows,json=tcpFlows,proto3" json:"tcp_flows,omitempty"`
@@ -615,6 +607,7 @@ type Limits struct {
 	IcmpFlows     uint32                 `protobuf:"varint,3,opt,name=icmp_flows,json=icmpFlows,proto3" json:"icmp_flows,omitempty"`
 	Dials         uint32                 `protobuf:"varint,4,opt,name=dials,proto3" json:"dials,omitempty"` // TCP connects in flight
 	BufferBytes   uint64                 `protobuf:"varint,5,opt,name=buffer_bytes,json=bufferBytes,proto3" json:"buffer_bytes,omitempty"`
+	NewFlowsPerS  uint32                 `protobuf:"varint,6,opt,name=new_flows_per_s,json=newFlowsPerS,proto3" json:"new_flows_per_s,omitempty"` // TCP, and others
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -680,6 +673,13 @@ func (x *Limits) GetDials() uint32 {
 func (x *Limits) GetBufferBytes() uint64 {
 	if x != nil {
 		return x.BufferBytes
+	}
+	return 0
+}
+
+func (x *Limits) GetNewFlowsPerS() uint32 {
+	if x != nil {
+		return x.NewFlowsPerS
 	}
 	return 0
 }
@@ -4077,6 +4077,8 @@ type SessionConfig struct {
 	OutputBuffer       uint32                 `protobuf:"varint,33,opt,name=output_buffer,json=outputBuffer,proto3" json:"output_buffer,omitempty"`
 	Egress             *EgressPolicy          `protobuf:"bytes,34,opt,name=egress,proto3" json:"egress,omitempty"`
 	CookieTimeoutS     uint32                 `protobuf:"varint,35,opt,name=cookie_timeout_s,json=cookieTimeoutS,proto3" json:"cookie_timeout_s,omitempty"`
+	Limits             *Limits                `protobuf:"bytes,36,opt,name=limits,proto3" json:"limits,omitempty"`
+	FullCone           bool                   `protobuf:"varint,37,opt,name=full_cone,json=fullCone,proto3" json:"full_cone,omitempty"` // everybody may send to a client's UDP ports
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -4354,6 +4356,20 @@ func (x *SessionConfig) GetCookieTimeoutS() uint32 {
 		return x.CookieTimeoutS
 	}
 	return 0
+}
+
+func (x *SessionConfig) GetLimits() *Limits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *SessionConfig) GetFullCone() bool {
+	if x != nil {
+		return x.FullCone
+	}
+	return false
 }
 
 type PortRule struct {
@@ -4673,22 +4689,22 @@ const file_ipc_proto_rawDesc = "" +
 	"\tresolvers\x18\x02 \x03(\fR\tresolvers\x12\x19\n" +
 	"\bipv4_out\x18\x03 \x01(\bR\aipv4Out\x12\x19\n" +
 	"\bipv6_out\x18\x04 \x01(\bR\aipv6Out\x12\x16\n" +
-	"\x06denied\x18\x05 \x03(\fR\x06denied\"\xe6\x01\n" +
+	"\x06denied\x18\x05 \x03(\fR\x06denied\"\xbf\x01\n" +
 	"\fWorkerConfig\x12*\n" +
 	"\x06vhosts\x18\x01 \x03(\v2\x12.rocserv.ipc.VhostR\x06vhosts\x12$\n" +
 	"\x0eauth_timeout_s\x18\x02 \x01(\rR\fauthTimeoutS\x12\x1b\n" +
 	"\tlog_level\x18\x03 \x01(\rR\blogLevel\x12\x19\n" +
 	"\budp_port\x18\x04 \x01(\rR\audpPort\x12\x1f\n" +
 	"\vserver_name\x18\x05 \x01(\tR\n" +
-	"serverName\x12+\n" +
-	"\x06limits\x18\x06 \x01(\v2\x13.rocserv.ipc.LimitsR\x06limits\"\x9a\x01\n" +
+	"serverNameJ\x04\b\x06\x10\a\"\xc1\x01\n" +
 	"\x06Limits\x12\x1b\n" +
 	"\ttcp_flows\x18\x01 \x01(\rR\btcpFlows\x12\x1b\n" +
 	"\tudp_flows\x18\x02 \x01(\rR\budpFlows\x12\x1d\n" +
 	"\n" +
 	"icmp_flows\x18\x03 \x01(\rR\ticmpFlows\x12\x14\n" +
 	"\x05dials\x18\x04 \x01(\rR\x05dials\x12!\n" +
-	"\fbuffer_bytes\x18\x05 \x01(\x04R\vbufferBytes\"`\n" +
+	"\fbuffer_bytes\x18\x05 \x01(\x04R\vbufferBytes\x12%\n" +
+	"\x0fnew_flows_per_s\x18\x06 \x01(\rR\fnewFlowsPerS\"`\n" +
 	"\x05Chain\x12\x10\n" +
 	"\x03der\x18\x01 \x03(\fR\x03der\x12\x1b\n" +
 	"\tkey_index\x18\x02 \x01(\rR\bkeyIndex\x12(\n" +
@@ -4984,7 +5000,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\bsafe_ids\x18\x02 \x03(\tR\asafeIds\"<\n" +
 	"\x10SecmTerminateRep\x12\x14\n" +
 	"\x05ended\x18\x01 \x03(\tR\x05ended\x12\x12\n" +
-	"\x04live\x18\x02 \x03(\tR\x04live\"\xb4\t\n" +
+	"\x04live\x18\x02 \x03(\tR\x04live\"\xfe\t\n" +
 	"\rSessionConfig\x12\x16\n" +
 	"\x06routes\x18\x01 \x03(\tR\x06routes\x12\x1b\n" +
 	"\tno_routes\x18\x02 \x03(\tR\bnoRoutes\x12\x10\n" +
@@ -5024,7 +5040,9 @@ const file_ipc_proto_rawDesc = "" +
 	"\x11try_mtu_discovery\x18  \x01(\bR\x0ftryMtuDiscovery\x12#\n" +
 	"\routput_buffer\x18! \x01(\rR\foutputBuffer\x121\n" +
 	"\x06egress\x18\" \x01(\v2\x19.rocserv.ipc.EgressPolicyR\x06egress\x12(\n" +
-	"\x10cookie_timeout_s\x18# \x01(\rR\x0ecookieTimeoutS\"4\n" +
+	"\x10cookie_timeout_s\x18# \x01(\rR\x0ecookieTimeoutS\x12+\n" +
+	"\x06limits\x18$ \x01(\v2\x13.rocserv.ipc.LimitsR\x06limits\x12\x1b\n" +
+	"\tfull_cone\x18% \x01(\bR\bfullCone\"4\n" +
 	"\bPortRule\x12\x14\n" +
 	"\x05proto\x18\x01 \x01(\tR\x05proto\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\"|\n" +
@@ -5164,31 +5182,31 @@ var file_ipc_proto_depIdxs = []int32{
 	5,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
 	7,  // 1: rocserv.ipc.WorkerStartup.host:type_name -> rocserv.ipc.HostInfo
 	12, // 2: rocserv.ipc.WorkerConfig.vhosts:type_name -> rocserv.ipc.Vhost
-	9,  // 3: rocserv.ipc.WorkerConfig.limits:type_name -> rocserv.ipc.Limits
-	0,  // 4: rocserv.ipc.Chain.kind:type_name -> rocserv.ipc.KeyKind
-	10, // 5: rocserv.ipc.Vhost.chains:type_name -> rocserv.ipc.Chain
-	11, // 6: rocserv.ipc.Vhost.tls:type_name -> rocserv.ipc.TLSSettings
-	13, // 7: rocserv.ipc.Vhost.groups:type_name -> rocserv.ipc.Group
-	14, // 8: rocserv.ipc.Vhost.auth:type_name -> rocserv.ipc.AuthOffer
-	1,  // 9: rocserv.ipc.AuthCookieRep.result:type_name -> rocserv.ipc.CookieResult
-	18, // 10: rocserv.ipc.AuthCookieRep.lease:type_name -> rocserv.ipc.Lease
-	2,  // 11: rocserv.ipc.Terminate.reason:type_name -> rocserv.ipc.Reason
-	2,  // 12: rocserv.ipc.SessionStats.reason:type_name -> rocserv.ipc.Reason
-	3,  // 13: rocserv.ipc.AuthInit.method:type_name -> rocserv.ipc.AuthMethod
-	4,  // 14: rocserv.ipc.AuthReply.status:type_name -> rocserv.ipc.AuthStatus
-	13, // 15: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
-	2,  // 16: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
-	10, // 17: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
-	37, // 18: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
-	10, // 19: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
-	13, // 20: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
-	5,  // 21: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
-	39, // 22: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
-	44, // 23: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
-	2,  // 24: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
-	52, // 25: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
-	56, // 26: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
-	57, // 27: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
+	0,  // 3: rocserv.ipc.Chain.kind:type_name -> rocserv.ipc.KeyKind
+	10, // 4: rocserv.ipc.Vhost.chains:type_name -> rocserv.ipc.Chain
+	11, // 5: rocserv.ipc.Vhost.tls:type_name -> rocserv.ipc.TLSSettings
+	13, // 6: rocserv.ipc.Vhost.groups:type_name -> rocserv.ipc.Group
+	14, // 7: rocserv.ipc.Vhost.auth:type_name -> rocserv.ipc.AuthOffer
+	1,  // 8: rocserv.ipc.AuthCookieRep.result:type_name -> rocserv.ipc.CookieResult
+	18, // 9: rocserv.ipc.AuthCookieRep.lease:type_name -> rocserv.ipc.Lease
+	2,  // 10: rocserv.ipc.Terminate.reason:type_name -> rocserv.ipc.Reason
+	2,  // 11: rocserv.ipc.SessionStats.reason:type_name -> rocserv.ipc.Reason
+	3,  // 12: rocserv.ipc.AuthInit.method:type_name -> rocserv.ipc.AuthMethod
+	4,  // 13: rocserv.ipc.AuthReply.status:type_name -> rocserv.ipc.AuthStatus
+	13, // 14: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
+	2,  // 15: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
+	10, // 16: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
+	37, // 17: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
+	10, // 18: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
+	13, // 19: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
+	5,  // 20: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
+	39, // 21: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
+	44, // 22: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
+	2,  // 23: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
+	52, // 24: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
+	56, // 25: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
+	57, // 26: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
+	9,  // 27: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
 	58, // 28: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
 	59, // 29: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
 	60, // 30: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange

@@ -159,7 +159,7 @@ func TestRules(t *testing.T) {
 }
 
 func TestOptions(t *testing.T) {
-	for _, o := range []Options{{}, {Isolate: true}, {Isolate: true, Require: true, LimitMemory: true}, {LimitMemory: true}} {
+	for _, o := range []Options{{}, {Isolate: true}, {Isolate: true, Require: true, LimitMemory: true}, {LimitMemory: true}, {Isolate: true, OpenFiles: 12000}} {
 		got, err := ParseArgs(o.Args())
 		if err != nil || got != o {
 			t.Errorf("%v: %v, %v", o, got, err)
@@ -167,6 +167,11 @@ func TestOptions(t *testing.T) {
 	}
 	if _, err := ParseArgs([]string{"isolate", "nonsense"}); err == nil {
 		t.Error("an unknown argument was taken")
+	}
+	for _, files := range []string{"files=", "files=0", "files=x"} {
+		if _, err := ParseArgs([]string{files}); err == nil {
+			t.Errorf("%s was taken", files)
+		}
 	}
 	if (Options{Require: true}).Check() == nil || (Options{Require: true, Isolate: true}).Check() != nil {
 		t.Error("Check is wrong about require without isolate")

@@ -3,6 +3,8 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 )
 
 // Options are what the configuration says of confinement. Main gives them to
@@ -10,6 +12,7 @@ import (
 type Options struct {
 	Isolate     bool // isolate-workers: a worker's system call filter and Landlock
 	LimitMemory bool // limit-worker-memory
+	OpenFiles   int  // limit-worker-files; 0: DefaultOpenFiles
 	Require     bool // require-confinement: a layer that is missing is an error
 }
 
@@ -18,7 +21,12 @@ const (
 	argIsolate = "isolate"
 	argMemory  = "limit-memory"
 	argRequire = "require"
+	argFiles   = "files="
 )
+
+// DefaultOpenFiles is a worker's limit of open files: a socket per flow, and the
+// limits of flows are below it.
+const DefaultOpenFiles = 4096
 
 // ErrNotIsolated is Check's error.
 var ErrNotIsolated = errors.New("require-confinement = true contradicts isolate-workers = false")
@@ -41,12 +49,21 @@ func (o Options) Args() (args []string) {
 			args = append(args, a.word)
 		}
 	}
+	if o.OpenFiles > 0 {
+		args = append(args, argFiles+strconv.Itoa(o.OpenFiles))
+	}
 	return args
 }
 
 // ParseArgs reads what Args made.
 func ParseArgs(args []string) (o Options, err error) {
 	for _, a := range args {
+		if n, ok := strings.CutPrefix(a, argFiles); ok {
+			if o.OpenFiles, err = strconv.Atoi(n); err != nil || o.OpenFiles <= 0 {
+				return Options{}, fmt.Errorf("sandbox: '%s' is no limit of files", n)
+			}
+			continue
+		}
 		switch a {
 		case argIsolate:
 			o.Isolate = true

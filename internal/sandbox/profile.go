@@ -26,6 +26,7 @@ type profile struct {
 	calls func() *filter // the system calls
 	files bool           // Landlock: only the files that Confine is told, signals and abstract sockets of its own
 	data  bool           // limit-worker-memory is about it
+	flows bool           // limit-worker-files is about it
 }
 
 type limit struct {
@@ -57,7 +58,6 @@ var profiles = map[Role]profile{
 	Worker: {
 		comm: "rocserv-worker",
 		limits: []limit{
-			{"nofile", unix.RLIMIT_NOFILE, 4096},  // a socket per flow; the flow limits are below it
 			{"memlock", unix.RLIMIT_MEMLOCK, 0},   // locks nothing
 			{"msgqueue", unix.RLIMIT_MSGQUEUE, 0}, // uses none
 		},
@@ -66,5 +66,6 @@ var profiles = map[Role]profile{
 		calls:   workerFilter,
 		files:   true,
 		data:    true,
+		flows:   true,
 	},
 }

@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -36,6 +37,9 @@ func Prepare(r Role, o Options) (Report, error) {
 	unix.Umask(0o077)
 	for _, l := range p.limits {
 		note("rlimit "+l.name, lower(l.resource, l.value))
+	}
+	if p.flows {
+		note("rlimit nofile", lower(unix.RLIMIT_NOFILE, uint64(cmp.Or(o.OpenFiles, DefaultOpenFiles))))
 	}
 	if p.data && o.LimitMemory {
 		note("rlimit data", limitData())
