@@ -158,9 +158,9 @@ func (d *rawDown) move(fd uintptr) (done bool) {
 			return true
 		}
 		d.pace.read(d.f, n)
+		d.f.half.moved(d.f.stack) // before the client can know of them
 		d.p = payload{b: (*d.buf)[:n]}
 		d.blocked, d.err = d.f.trySend(&d.p)
-		d.f.half.moved(d.f.stack)
 		if d.blocked || d.err != nil {
 			return true
 		}

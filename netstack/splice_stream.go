@@ -50,11 +50,11 @@ func (f *flow) downFromStream(ready <-chan struct{}) error {
 		n, err := f.conn.Read((*buf)[:f.stack.readSize(f, len(*buf))])
 		if n > 0 {
 			pace.read(f, n)
+			f.half.moved(f.stack) // before the client can know of them
 			p := payload{b: (*buf)[:n]}
 			if serr := f.send(&p, ready); serr != nil {
 				err = serr
 			}
-			f.half.moved(f.stack)
 		}
 		f.stack.buffers.put(buf)
 		if err != nil {
