@@ -35,7 +35,10 @@ type Direct struct {
 	closed bool
 }
 
-var _ Network = (*Direct)(nil)
+var (
+	_ Network = (*Direct)(nil)
+	_ Carrier = (*Direct)(nil)
+)
 
 // NewDirect makes a Network of host sockets. It opens nothing yet.
 func NewDirect(policy *Policy, cfg DirectConfig) *Direct {
@@ -76,6 +79,16 @@ func (d *Direct) OpenPing(v6 bool, r Receiver) (PacketSocket, error) {
 		proto = ICMPv6
 	}
 	return d.open(socketSpec{family: family(v6), proto: proto, policy: d.policy}, r)
+}
+
+// Adopt implements Carrier.
+func (d *Direct) Adopt(p Proto, v6 bool, fd int, r Receiver) (PacketSocket, error) {
+	s, err := d.adopt(socketSpec{family: family(v6), proto: p, policy: d.policy}, fd, r)
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("egress: adopted socket: %w", err)
+	}
+	return s, nil
 }
 
 // Trim gives receive buffers back to the system if nothing is arriving.

@@ -70,6 +70,20 @@ type PacketSocket interface {
 	Close() error
 }
 
+// Carrier is a Network whose packet sockets can go on in another process.
+type Carrier interface {
+	// Adopt takes over, in any case, the descriptor of a packet socket that was
+	// Released elsewhere.
+	Adopt(p Proto, v6 bool, fd int, r Receiver) (PacketSocket, error)
+}
+
+// Releaser is a PacketSocket whose descriptor can be taken out of it. What has
+// arrived and was not received stays in it. The socket is closed to its owner;
+// the descriptor is the caller's.
+type Releaser interface {
+	Release() (fd int, err error)
+}
+
 // Receiver is told what arrives. Receive is called from one goroutine for all
 // sockets of a Network; the messages and their payloads are valid only until
 // it returns. No call begins after Close of the socket has returned; one that

@@ -1,6 +1,7 @@
 package egress
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -48,7 +49,10 @@ const (
 	mustNotCut
 )
 
-var _ PacketSocket = (*socket)(nil)
+var (
+	_ PacketSocket = (*socket)(nil)
+	_ Releaser     = (*socket)(nil)
+)
 
 // open makes a packet socket and puts it under the poller.
 func (d *Direct) open(spec socketSpec, r Receiver) (PacketSocket, error) {
@@ -66,6 +70,41 @@ func (d *Direct) open(spec socketSpec, r Receiver) (PacketSocket, error) {
 		return nil, fmt.Errorf("egress: packet socket: %w", err)
 	}
 	return s, nil
+}
+
+// adopt puts a socket that another process has made under the poller, if it is
+// what it is said to be.
+func (d *Direct) adopt(spec socketSpec, fd int, r Receiver) (PacketSocket, error) {
+	for opt, want := range map[int]int{unix.SO_DOMAIN: spec.family, unix.SO_TYPE: unix.SOCK_DGRAM, unix.SO_PROTOCOL: int(spec.proto)} {
+		if got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt); err != nil || got != want {
+			return nil, errors.New("not the kind of socket it is said to be")
+		}
+	}
+	if _, err := unix.Getpeername(fd); err == nil {
+		return nil, errors.New("it is connected")
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, err
+	}
+	p, err := d.poller()
+	if err != nil {
+		return nil, err
+	}
+	s := &socket{spec: spec, p: p, r: r, fd: fd}
+	return s, p.add(s)
+}
+
+// Release implements Releaser.
+func (s *socket) Release() (int, error) {
+	s.mu.Lock()
+	fd := s.fd
+	s.fd = -1
+	s.mu.Unlock()
+	if fd < 0 {
+		return -1, errClosed
+	}
+	s.p.remove(s.id, fd)
+	return fd, nil
 }
 
 // newPacketSocket makes a non-blocking socket. It is not bound: the kernel

@@ -22,8 +22,8 @@ const (
 
 // answerCookie opens the session that a client's cookie names, in six steps:
 // hash the SID and forget it; ask sec-mod; take the session over (attach);
-// have the workers before leave; open the tunnel (grant); answer. Only this
-// worker's goroutine waits.
+// have the workers before retire (keepers.go); open the tunnel (grant); answer.
+// Only this worker's goroutine waits.
 func (w *worker) answerCookie(rec *ipc.Record) error {
 	req := new(ipc.AuthCookieReq)
 	err := rec.Decode(req)
@@ -57,7 +57,8 @@ func (w *worker) answerCookie(rec *ipc.Record) error {
 type opened struct {
 	won
 	reply        *ipc.SecmSessionReply
-	config       int // memfd with the SessionConfig, or -1
+	config       int   // memfd with the SessionConfig, or -1
+	pairs        []int // the worker's ends of the pairs to keepers
 	want4, want6 bool
 	err          error
 }
@@ -66,6 +67,7 @@ func (o *opened) close() {
 	if o.config >= 0 {
 		unix.Close(o.config)
 	}
+	closeAll(o.pairs)
 }
 
 var (
@@ -167,27 +169,6 @@ func (s *server) giveBack(rec *ipc.Record, err error, conn uint64) {
 	}
 }
 
-// makeRoom has those leave whose place the worker takes, and waits until its
-// own session is free of others.
-func (w *worker) makeRoom(o *opened) {
-	for _, k := range o.kicked {
-		k.leave(ipc.Reason_REASON_SERVER, true, leaveGrace)
-	}
-	for _, before := range o.older {
-		before.leave(ipc.Reason_REASON_REPLACED, false, leaveGrace)
-	}
-	t := time.NewTimer(replacedGrace)
-	defer t.Stop()
-	for _, before := range o.older {
-		select {
-		case <-before.gone:
-		case <-t.C:
-			o.err = unavailable{"the tunnel before is still in use"}
-			return
-		}
-	}
-}
-
 // openTunnel makes the worker the one that datagrams of the session go to, and
 // answers its request.
 func (w *worker) openTunnel(o *opened) error {
@@ -216,9 +197,9 @@ func (w *worker) openTunnel(o *opened) error {
 		msg = msgReconnected
 	}
 	w.log().Info(msg, append([]any{"user", o.session.user, "group", o.reply.Group}, addressAttrs(o.session.lease)...)...)
-	config := o.config
-	o.config = -1
-	w.tell(ipc.AuthCookieRepT, rep, config)
+	fds := append([]int{o.config}, o.pairs...)
+	o.config, o.pairs = -1, nil
+	w.tell(ipc.AuthCookieRepT, rep, fds...)
 	return nil
 }
 
@@ -299,12 +280,16 @@ func (s *server) closeOpened(safeID string, conn uint64) {
 	s.tellClosed(&ipc.SecmSessionClose{SafeId: safeID, ConnId: conn, Reason: ipc.Reason_REASON_ERROR})
 }
 
-// closeSession ends a buried worker's part in its session.
+// closeSession ends a worker's part in its session as far as sec-mod goes, once:
+// when its client is gone, or when it is. Only by the goroutine that runs it.
 func (s *server) closeSession(w *worker, end ending) {
+	if w.parted {
+		return
+	}
 	sess, reason := w.session, end.reasonFor()
 	m := &ipc.SecmSessionClose{SafeId: sess.safeID, ConnId: w.who.conn, Reason: reason}
-	s.closings.add(m) // before the session forgets the worker: openConns finds it here or there
-	s.sessions.detach(w, sess)
+	s.closings.add(m) // before the session forgets the worker's part: openConns finds it here or there
+	s.sessions.part(w)
 	s.tellClosed(m)
 	var up, down uint64
 	if end.stats != nil {

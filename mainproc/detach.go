@@ -13,9 +13,9 @@ const detachedEnv = "ROCSERV_DETACHED"
 // readyFD is where the detached process says that it is up.
 const readyFD = 3
 
-// detached returns how to say that the server is up, in the process that
+// background returns how to say that the server is up, in the process that
 // detach started; nil in another.
-func detached() func() {
+func background() func() {
 	if os.Getenv(detachedEnv) == "" {
 		return nil
 	}

@@ -16,11 +16,17 @@ var fromWorker = map[ipc.Type]struct {
 }{
 	ipc.WorkerReadyT:   {starting | leaving, true, (*worker).answerReady},
 	ipc.AuthCookieReqT: {login | leaving, true, (*worker).answerCookie},
-	ipc.SessionInfoT:   {tunnel | leaving, false, (*worker).answerInfo},
-	ipc.TunMTUT:        {tunnel | leaving, false, (*worker).answerMTU},
-	ipc.BanIPT:         {login | tunnel | leaving, false, (*worker).answerBan},
-	ipc.SessionStatsT:  {login | tunnel | leaving, true, (*worker).answerStats},
+	ipc.SessionInfoT:   {hasTunnel | leaving, false, (*worker).answerInfo},
+	ipc.TunMTUT:        {hasTunnel | leaving, false, (*worker).answerMTU},
+	ipc.BanIPT:         {login | hasTunnel | leaving, false, (*worker).answerBan},
+	ipc.SessionStatsT:  {login | hasTunnel | leaving, true, (*worker).answerStats},
+	ipc.DetachedT:      {tunnel | keeper | leaving, true, (*worker).answerDetached},
+	ipc.RetiredT:       {keeper | leaving, false, (*worker).answerRetired},
 }
+
+// hasTunnel: main makes a worker a keeper without asking, so what it says of
+// its tunnel may cross with that.
+const hasTunnel = tunnel | detached | keeper
 
 // dispatch acts on one record. An error is the end of the worker.
 func (w *worker) dispatch(rec *ipc.Record) error {

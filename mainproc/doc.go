@@ -16,6 +16,7 @@
 //	pool.go                     workers that wait for a client
 //	worker.go dispatch.go       one worker: its life, and what it may say
 //	cookie.go sessions.go       AUTH_COOKIE_REQ, and the table of sessions
+//	keepers.go                  workers that keep flows of a session
 //	demux.go hellos.go          datagrams, until their peer has a socket of its own:
 //	udpsock.go                  whose they are, whether they may, the socket
 //	secmod.go sender.go         the channel to sec-mod; the one writer of a channel
@@ -38,11 +39,13 @@
 // A session's way: the worker sends the client's SID (AUTH_COOKIE_REQ). Main
 // hashes it, passes it to sec-mod (SECM_SESSION_OPEN), and clears it. Sec-mod's
 // answer makes the worker the newest of its session (sessions.attach), with
-// the lease the session has or a new one. Older workers of the session leave,
-// or are killed after two seconds; then the session is granted under a new
-// App-ID and the worker answered (AUTH_COOKIE_REP). When a worker is gone,
-// sec-mod is told (SECM_SESSION_CLOSE); the session and its lease stay until
-// sec-mod says that the cookie is void (SECM_CLI_STATS, SECM_ENDED).
+// the lease the session has or a new one. Older workers of the session retire
+// (RETIRE, RETIRED): they stop reading and stay for their flows, or are killed
+// after two seconds; then the session is granted under a new App-ID and the
+// worker answered (AUTH_COOKIE_REP). When a worker has no client any more,
+// sec-mod is told (SECM_SESSION_CLOSE), once; the session and its lease stay
+// until sec-mod says that the cookie is void (SECM_CLI_STATS, SECM_ENDED), and
+// so long a worker may wait for its client's return (DETACHED).
 //
 // A datagram's way: demux looks the App-ID of a ClientHello up, asks whether it
 // is a replay or one too many (hellos.go), makes a socket

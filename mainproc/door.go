@@ -249,7 +249,10 @@ func (d *door) let(ctx context.Context, c *net.TCPConn, from origin) error {
 func (d *door) enterLogin(ctx context.Context, source netip.Prefix, putOut func()) (*slot, error) {
 	for {
 		tunnels, _ := d.srv.sessions.count()
-		places := min(maxLogins, d.srv.maxWorkers()-tunnels)
+		places := min(maxLogins, d.srv.maxWorkers()-tunnels-d.srv.sessions.keepers())
+		if places <= min(d.logins.len(), maxLogins-1) && d.srv.sessions.evictKeeper() {
+			places++ // in a moment
+		}
 		if places <= 0 {
 			return nil, errFull
 		}

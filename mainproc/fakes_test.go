@@ -209,7 +209,8 @@ type fakeWork struct {
 	config  *ipc.WorkerConfig
 	startup *ipc.WorkerStartup
 	replies chan *ipc.Record // AUTH_COOKIE_REP
-	deaf    bool             // TERMINATE is not obeyed
+	deaf    bool             // TERMINATE and RETIRE are not obeyed
+	flows   uint32           // kept after RETIRE
 
 	mu     sync.Mutex
 	client net.Conn
@@ -279,6 +280,8 @@ func (w *fakeWork) listen() {
 				w.main.Send(ipc.SessionStatsT, 0, &ipc.SessionStats{BytesUp: 1, BytesDown: 2, Reason: m.Reason})
 				quit(0)
 			}
+		case ipc.RetireT:
+			w.retire(rec)
 		case ipc.UDPFdT, ipc.UDPDatagramsT:
 			w.udp(rec)
 		case ipc.HostInfoT:
@@ -289,6 +292,21 @@ func (w *fakeWork) listen() {
 			w.sec.Store(c)
 			w.say("secmod")
 		}
+	}
+}
+
+// retire says by the pair which process this is, and stays if it has flows.
+func (w *fakeWork) retire(rec ipc.Record) {
+	var m ipc.Retire
+	must(rec.Decode(&m))
+	w.say("retire gen=%d", m.Generation)
+	if w.deaf {
+		return
+	}
+	w.main.Send(ipc.RetiredT, 0, &ipc.Retired{Stats: &ipc.SessionStats{BytesUp: 3, BytesDown: 4, Reason: ipc.Reason_REASON_REPLACED}, TcpFlows: w.flows})
+	must(unix.Sendto(rec.FDs[0], []byte(strconv.Itoa(os.Getpid())), 0, nil))
+	if w.flows == 0 {
+		quit(0)
 	}
 }
 
@@ -349,6 +367,14 @@ func (w *fakeWork) obey(cmd []string, fds string) {
 		_, err := syscall.ForkExec("/proc/self/exe", []string{"orphan", orphanArg}, &syscall.ProcAttr{Files: []uintptr{0, 1, 2, 3}})
 		must(err)
 		quit(0)
+	case "keep":
+		w.flows = 1
+		w.say("done")
+	case "detach":
+		reason, _ := strconv.Atoi(cmd[1])
+		w.flows = 1
+		w.main.Send(ipc.DetachedT, 0, &ipc.Detached{Stats: &ipc.SessionStats{BytesUp: 10, BytesDown: 20, Reason: ipc.Reason(reason)}, TcpFlows: 1})
+		w.say("done")
 	case "deaf":
 		w.deaf = true
 		w.say("done")
@@ -372,8 +398,14 @@ func (w *fakeWork) opened(rec *ipc.Record) {
 	}
 	var cfg ipc.SessionConfig
 	must(ipc.ReadSealedMessage(rec.FDs[0], &cfg))
-	rec.Close()
-	w.say("ok %v %s %s gen=%d app=%x psk=%x banner=%s", ipc.Addr(rep.Lease.Ipv4), rep.User, rep.ShortId, rep.Generation, rep.AppId, rep.PreviousPskSha256, cfg.Banner)
+	keepers := ""
+	for _, fd := range rec.FDs[1:] {
+		var b [16]byte
+		n, _, err := unix.Recvfrom(fd, b[:], 0)
+		must(err)
+		keepers += "," + string(b[:n])
+	}
+	w.say("ok %v %s %s gen=%d app=%x psk=%x banner=%s%s", ipc.Addr(rep.Lease.Ipv4), rep.User, rep.ShortId, rep.Generation, rep.AppId, rep.PreviousPskSha256, cfg.Banner, keepers)
 }
 
 func (w *fakeWork) misbehave(how string) {
@@ -396,6 +428,10 @@ func (w *fakeWork) misbehave(how string) {
 	case "flood":
 		for w.main.Send(ipc.BanIPT, 0, &ipc.BanIP{}) == nil {
 		}
+	case "retired":
+		w.main.Send(ipc.RetiredT, 0, &ipc.Retired{})
+	case "detached-before-login":
+		w.main.Send(ipc.DetachedT, 0, &ipc.Detached{})
 	case "close-channel":
 		w.main.Close()
 	case "panic":

@@ -12,6 +12,7 @@ const (
 	msgNewSession    = "new user session"
 	msgReconnected   = "user session reconnected"
 	msgDisconnected  = "user disconnected"
+	msgDetached      = "user is away, worker keeps the flows"
 	msgDiedBySignal  = "%s died with sig %d"
 	msgSecModDied    = "rocserv-secmod died unexpectedly"
 	msgReloaded      = "configuration reloaded"

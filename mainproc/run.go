@@ -30,7 +30,7 @@ func Run(opts Options) error {
 	closeOnExec()
 	up := func() {}
 	if !opts.Foreground {
-		if up = detached(); up == nil {
+		if up = background(); up == nil {
 			return detach(opts.SelfExe)
 		}
 	}

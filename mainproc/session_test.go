@@ -65,14 +65,14 @@ func TestReconnect(t *testing.T) {
 	if !strings.HasPrefix(second, "ok") {
 		t.Fatalf("second: %q", second)
 	}
-	if got := a.line(); got != "terminate REASON_REPLACED false" {
+	if got := a.line(); got != "retire gen=2" {
 		t.Errorf("the first was told %q", got)
 	}
 	a.closed()
 	if strings.Fields(first)[1] != strings.Fields(second)[1] {
 		t.Errorf("another address: %q, %q", first, second)
 	}
-	if value(second, "gen") != "2" || value(second, "app") == value(first, "app") || value(second, "psk") != psk {
+	if value(second, "gen") != "2" || value(second, "app") == value(first, "app") || value(second, "psk") != psk || !strings.Contains(second, "welcome,") {
 		t.Errorf("first %q, second %q", first, second)
 	}
 	r.waitLog(msgReconnected)
@@ -82,11 +82,96 @@ func TestReconnect(t *testing.T) {
 	if b.ask("deaf") != "done" {
 		t.Fatal("no answer")
 	}
-	third := r.dial().open(sid)
-	if value(third, "gen") != "3" {
-		t.Errorf("third: %q", third)
+	c := r.dial()
+	c.send("open %x", sid)
+	if got := b.line(); got != "retire gen=3" {
+		t.Errorf("the second was told %q", got)
 	}
 	b.closed()
+	r.stop()
+}
+
+// Workers with flows stay behind the newest one, at most two of them, each with
+// a pair to it; and wait for the client without one.
+func TestKeepers(t *testing.T) {
+	r := start(t, defaults())
+	sid := testSID(sidGood, 1, 0, false, 1)
+	pid := func(p *peer) string { return value(p.ask("hello"), "pid") }
+	open := func(keepers ...string) *peer {
+		t.Helper()
+		p := r.dial()
+		p.ask("keep")
+		got := p.open(sid)
+		if want := strings.Join(append([]string{"banner=welcome"}, keepers...), ","); !strings.HasPrefix(got, "ok") || !strings.HasSuffix(got, want) {
+			t.Fatalf("got %q, want %s", got, want)
+		}
+		return p
+	}
+	told := func(p *peer, want string) {
+		t.Helper()
+		if got := p.line(); got != want {
+			t.Errorf("told %q, want %q", got, want)
+		}
+	}
+	a := open()
+	pidA := pid(a)
+	b := open(pidA)
+	told(a, "retire gen=2")
+	pidB := pid(b)
+	c := open(pidA, pidB)
+	told(a, "retire gen=3")
+	told(b, "retire gen=3")
+	pidC := pid(c)
+	d := open(pidB, pidC)
+	told(a, "terminate REASON_REPLACED false")
+	a.closed()
+	// The newest loses its client: sec-mod hears why, once, and its process stays.
+	pidD := pid(d)
+	d.ask("detach %d", ipc.Reason_REASON_DPD_TIMEOUT)
+	r.waitLog("reason=REASON_DPD_TIMEOUT")
+	told(b, "retire gen=4")
+	told(c, "retire gen=4")
+	e := open(pidC, pidD)
+	told(b, "terminate REASON_REPLACED false")
+	told(c, "retire gen=5")
+	told(d, "retire gen=5")
+	d.send("exit %d", ipc.Reason_REASON_USER)
+	d.closed()
+	eventually(t, "an end each of a, b, c and d", func() bool { return strings.Count(r.log.String(), "session close") >= 4 })
+	if n := strings.Count(r.log.String(), "session close"); n != 4 {
+		t.Errorf("sec-mod was told of %d ends, not of a, b, c and d once each", n)
+	}
+
+	// The user leaves: the cookie is void, and whoever keeps flows of it goes.
+	e.send("exit %d", ipc.Reason_REASON_USER)
+	told(c, "terminate REASON_SERVER true")
+	c.closed()
+	r.stop()
+}
+
+// Where all places are taken, the oldest keeper gives its own to a login.
+func TestKeeperMakesRoom(t *testing.T) {
+	cfg := defaults()
+	cfg.Config.Global.MaxClients = 2 // and four more workers may connect
+	r := start(t, cfg)
+	var away []*peer
+	for i := range byte(6) {
+		p := r.dial()
+		if got := p.open(testSID(sidGood, i, 0, false, i)); !strings.HasPrefix(got, "ok") {
+			t.Fatalf("client %d: %q", i, got)
+		}
+		p.ask("detach %d", ipc.Reason_REASON_CONNECTION_LOST)
+		eventually(t, "away", func() bool { return strings.Count(r.log.String(), msgDetached) == int(i)+1 })
+		away = append(away, p)
+	}
+	r.dial().ask("hello")
+	if got := away[0].line(); got != "terminate REASON_CONNECTION_LOST false" {
+		t.Errorf("the oldest was told %q", got)
+	}
+	away[1].send("log still here")
+	if got := away[1].line(); got != "done" {
+		t.Errorf("the second oldest was told %q", got)
+	}
 	r.stop()
 }
 

@@ -40,9 +40,11 @@ type session struct {
 	lease      lease.Lease
 	generation uint32    // grows with every CONNECT
 	newest     *worker   // the session's tunnel; nil while the client is away
-	older      []*worker // workers it had before that are not gone yet
-	since      time.Time // of the newest worker
-	app        appID     // of the newest worker, once it was answered
+	older      []*worker // workers it had before that are not gone yet, keepers mostly
+	cookieLife time.Duration
+	deadline   *time.Timer // of older, while there is no newest
+	since      time.Time   // of the newest worker
+	app        appID       // of the newest worker, once it was answered
 	answered   bool
 	pskHash    []byte // of the last worker that said it
 	info       *ipc.SessionInfo
@@ -59,7 +61,8 @@ type sessions struct {
 	bySafeID map[string]*session
 	byApp    map[appID]*worker // the newest worker of an answered session
 	leases   *lease.Table
-	live     int // sessions with a newest worker
+	live     int       // sessions with a newest worker
+	kept     []*worker // workers of sessions that are not their newest, the oldest first
 }
 
 func newSessions() *sessions {
@@ -85,7 +88,7 @@ type claim struct {
 type won struct {
 	session    *session
 	generation uint32
-	older      []*worker // to leave before the claimant is answered
+	older      []*worker // to retire before the claimant is answered, the oldest first
 	kicked     []*worker // of other sessions of the user, to leave in its favour
 }
 
@@ -112,10 +115,13 @@ func (t *sessions) attach(c claim) (won, error) {
 	}
 	if s.newest != nil {
 		s.older = append(s.older, s.newest)
+		t.keep(s.newest)
 	} else {
 		t.live++
 	}
 	t.forgetApp(s)
+	s.stopDeadline()
+	s.cookieLife = time.Duration(c.reply.CookieTimeoutS) * time.Second
 	s.newest, s.since, s.ended = c.worker, c.now, false
 	s.generation++
 	return won{s, s.generation, slices.Clone(s.older), kicked}, nil
@@ -200,12 +206,14 @@ func (t *sessions) grant(w *worker, s *session, generation uint32) (app appID, p
 func (t *sessions) detach(w *worker, s *session) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if s.newest == w {
-		t.forgetApp(s)
-		s.newest = nil
-		t.live--
-	}
+	t.unkeep(w)
 	s.older = slices.DeleteFunc(s.older, func(o *worker) bool { return o == w })
+	if s.newest == w {
+		t.leaveNewest(s)
+	}
+	if len(s.older) == 0 {
+		s.stopDeadline()
+	}
 	if s.ended {
 		t.remove(s)
 	}
@@ -275,14 +283,16 @@ func (t *sessions) byAppID(id []byte) *worker {
 }
 
 // bound returns the workers that have a session, or had it before another one
-// and are not gone, with its safe id.
+// and whose end sec-mod was not told, with its safe id.
 func (t *sessions) bound() map[*worker]string {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	all := make(map[*worker]string, t.live)
 	for _, s := range t.bySafeID {
 		for _, w := range s.older {
-			all[w] = s.safeID
+			if !w.parted {
+				all[w] = s.safeID
+			}
 		}
 		if s.newest != nil {
 			all[s.newest] = s.safeID

@@ -33,8 +33,9 @@ const (
 
 // state is where a worker is in its life. Only worker.enter changes it.
 //
-//	starting -> pooled -> login -> opening -> tunnel
-//	                        ^---------'  (refused)
+//	starting -> pooled -> login -> opening -> tunnel -> detached -> keeper
+//	                        ^---------'         '-------------------^
+//	                         (refused)
 //
 // Each of them can end in leaving, which only the end of the process ends.
 type state uint8
@@ -45,6 +46,8 @@ const (
 	login                      // has a client that has not asked for a tunnel
 	opening                    // has asked; nobody reads its channel until it is answered
 	tunnel                     // has a session
+	detached                   // has lost its client and keeps the flows
+	keeper                     // a newer worker has the session; keeps flows of it
 	leaving                    // was told to go, or killed
 )
 
@@ -54,12 +57,15 @@ var follows = map[state]state{
 	pooled:   login | leaving,
 	login:    opening | leaving,
 	opening:  login | tunnel | leaving,
-	tunnel:   leaving,
+	tunnel:   detached | keeper | leaving,
+	detached: keeper | leaving,
+	keeper:   keeper | leaving,
 	leaving:  leaving,
 }
 
 var stateNames = map[state]string{
-	starting: "starting", pooled: "pooled", login: "login", opening: "opening", tunnel: "tunnel", leaving: "leaving",
+	starting: "starting", pooled: "pooled", login: "login", opening: "opening", tunnel: "tunnel",
+	detached: "detached", keeper: "keeper", leaving: "leaving",
 }
 
 func (s state) String() string { return stateNames[s] }
@@ -95,11 +101,14 @@ type worker struct {
 	who   identity    // set once, by assign
 	secFD int         // sec-mod's end of the worker's channel to it, until assign; then -1
 	slot  *slot       // of srv.door.logins, until the tunnel is up
-	timer *time.Timer // to SIGKILL: auth-timeout, then the grace of leaving
+	timer *time.Timer // to SIGKILL: auth-timeout, then the grace of leaving or of retiring
 	end   ending
+	// One for each RETIRE without an answer, closed when that comes.
+	retiring []chan struct{}
 
 	// Of the goroutine run.
 	session *session // from attach to the end
+	parted  bool     // its part in the session is over as far as sec-mod goes; read elsewhere under sessions.mu
 	conduct conduct
 }
 
@@ -431,6 +440,7 @@ func (w *worker) bury() {
 	w.logEnd(end)
 	if w.session != nil {
 		s.closeSession(w, end)
+		s.sessions.detach(w, w.session)
 	}
 	if !assigned {
 		s.pool.lost(w)

@@ -64,6 +64,7 @@
 //   - Every byte that waits is bounded: send and receive buffers of all flows
 //     together by the budget, reassembly by its own constants, dials by their
 //     number. An idle flow holds no buffer of ours.
+//   - After Retire no flow begins, and those there are do not notice.
 //   - A flow is in the table from its first SYN until its goroutines are gone and
 //     its endpoint is closed, TIME-WAIT included: so long packets for it must
 //     come here.

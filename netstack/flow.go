@@ -56,9 +56,10 @@ const (
 type flow struct {
 	Flow
 	stack *Stack
-	state flowState     // table.mu
-	dial  *dial         // table.mu; nil once open
-	place *list.Element // table.mu; in table.closing
+	state flowState           // table.mu
+	dial  *dial               // table.mu; nil once open
+	place *list.Element       // table.mu; in table.closing
+	since tcpip.MonotonicTime // table.mu; when it became closing
 
 	ep     *tcp.Endpoint // table.mu until open, then constant
 	queue  waiter.Queue  // of ep

@@ -72,6 +72,9 @@ func (s *Stack) admit(key Flow, h *packet.Header, b []byte, t header.TCP) bool {
 	if v, known := s.table.repeated(key, t.SequenceNumber(), now); known {
 		return v == pass
 	}
+	if s.retired.Load() {
+		return false // the client repeats it, and then it goes where new flows go
+	}
 	dst := key.Dst.Addr()
 	if dst == s.cfg.Gateway4 || dst == s.cfg.Gateway6 {
 		return s.admitGateway(key, h, b, t)

@@ -131,6 +131,7 @@ type Stack struct {
 	link      *link
 	forwarder *tcp.Forwarder
 	mtu       atomic.Int64 // as given; link.MTU is at least what IPv6 wants
+	retired   atomic.Bool
 
 	in      injector
 	answers answers
@@ -303,12 +304,36 @@ func (s *Stack) Flows() int {
 	return n
 }
 
+// Unfinished is how many flows would be missed if the stack ended now: a flow
+// that is only closing counts as long as the client may lack something of it and
+// would be waited for otherwise. Like Flows it takes no endpoint's lock.
+func (s *Stack) Unfinished() (n int) {
+	now := s.clock.NowMonotonic()
+	s.table.each(func(f *flow) {
+		if f.state == closing {
+			switch tcp.EndpointState(f.ep.State()) {
+			case tcp.StateFinWait2, tcp.StateTimeWait, tcp.StateClose, tcp.StateError:
+				return
+			}
+			if now.Sub(f.since) >= orphanTimeout {
+				return
+			}
+		}
+		n++
+	})
+	return n
+}
+
 // AppendFlows appends the names of all flows. Like Flows it takes no
 // endpoint's lock.
 func (s *Stack) AppendFlows(dst []Flow) []Flow {
 	s.table.each(func(f *flow) { dst = append(dst, f.Flow) })
 	return dst
 }
+
+// Retire lets no new flow begin: SYNs of flows that are not here get no answer.
+// The flows that there are go on.
+func (s *Stack) Retire() { s.retired.Store(true) }
 
 // Trim gives back memory that only traffic needs. What it frees,
 // runtime/debug.FreeOSMemory returns to the system.

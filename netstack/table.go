@@ -235,7 +235,7 @@ func (t *table) setClosing(f *flow) {
 	if t.flows[f.Flow] != f {
 		return
 	}
-	f.state = closing
+	f.state, f.since = closing, f.stack.clock.NowMonotonic()
 	f.place = t.closing.PushBack(f)
 	t.shareLocked()
 	if t.closing.Len() > t.limits.Flows {

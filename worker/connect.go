@@ -38,7 +38,7 @@ func (c *client) open(connect *wire.Connect) (*session, error) {
 		return nil, c.reply(&wire.Request{Close: true}, unacceptable())
 	}
 	cfg := new(ipc.SessionConfig)
-	if len(rec.FDs) != 1 || rep.Lease == nil {
+	if len(rec.FDs) < 1 || rep.Lease == nil {
 		return nil, fmt.Errorf("%w: AUTH_COOKIE_REP without configuration or lease", ipc.ErrViolation)
 	}
 	if err := ipc.ReadSealedMessage(rec.FDs[0], cfg); err != nil {
@@ -57,6 +57,11 @@ func (c *client) open(connect *wire.Connect) (*session, error) {
 		s.close()
 		return nil, err
 	}
+	var keepers []int
+	for i := 1; i < len(rec.FDs); i++ {
+		keepers = append(keepers, rec.TakeFD(i))
+	}
+	s.takeKeepers(keepers)
 	if !c.link.attach(s) {
 		s.close()
 		return nil, nil

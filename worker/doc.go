@@ -18,6 +18,9 @@
 //	session.go  the tunnel: makes the netstack's parts, runs, ends, accounts
 //	tunnel.go   the packets' way, up and down, in order
 //	dtls.go     DTLS channels: pending, in use, replaced
+//	keeper.go   the session without its client: flows kept until it is back, or
+//	            for the newer worker it came back to
+//	kept.go     the newest worker's side of that; handover.go: what they say
 //	timers.go   one timer for DPD, idle, session, statistics, memory
 //	link.go     the channel to main: its notifications reach the session here
 //
@@ -41,6 +44,10 @@
 //	tunnel.sinkMu   one batch down at a time, from Begin to End
 //	lane.mu         one writer per channel; inside sinkMu or alone
 //	associations.mu pending and used DTLS channels; nothing is sent under it
+//
+// Everybody who sends to the client may be parked in tunnel.Begin while the
+// tunnel is frozen (no channel, no newer worker); thaw and close free them. The
+// goroutine of keeper.go waits for none of them.
 //
 // upMu may be held while sinkMu is taken (an answer to a packet), never the
 // other way round. A writer parked on a client that takes nothing holds sinkMu

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/proto"
 	"gvisor.dev/gvisor/pkg/tcpip"
 
 	"rocserv/egress"
@@ -59,6 +60,8 @@ type world struct {
 
 	mu     sync.Mutex
 	stats  *ipc.SessionStats
+	kept   []proto.Message // DETACHED and RETIRED
+	pairs  []int           // to keepers, for AUTH_COOKIE_REP
 	infos  []*ipc.SessionInfo
 	final  *ipc.CliStats
 	signed int
@@ -189,6 +192,10 @@ func (w *world) playMain(sc *ipc.SessionConfig) {
 			w.mu.Lock()
 			w.stats = m
 			w.mu.Unlock()
+		case ipc.DetachedT:
+			w.keep(&rec, new(ipc.Detached))
+		case ipc.RetiredT:
+			w.keep(&rec, new(ipc.Retired))
 		}
 		rec.Close()
 	}
@@ -208,10 +215,20 @@ func (w *world) answerCookie(req *ipc.AuthCookieReq, sc *ipc.SessionConfig) {
 	if req.WantIpv6 {
 		lease.Ipv6, lease.Ipv6Gateway, lease.Ipv6Bits = ipc.PutAddr(clientV6), ipc.PutAddr(gateV6), 64
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.main.Send(ipc.AuthCookieRepT, 0, &ipc.AuthCookieRep{
 		Result: ipc.CookieResult_COOKIE_OK, AppId: make([]byte, 32), User: "alice", ShortId: "abcdef",
 		LoginUnixMs: time.Now().UnixMilli(), Lease: lease,
-	}, fd)
+	}, append([]int{fd}, w.pairs...)...)
+	closeFDs(w.pairs)
+}
+
+func (w *world) keep(rec *ipc.Record, m proto.Message) {
+	rec.Decode(m)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.kept = append(w.kept, m)
 }
 
 func (w *world) playSecMod(c *ipc.Conn) {
@@ -342,6 +359,17 @@ func (c *vpnClient) login() string {
 // connect opens the tunnel and brings the client's stack up on it.
 func (c *vpnClient) connect(cookie string) {
 	c.t.Helper()
+	stack, err := stacktest.NewClient(stacktest.ClientConfig{Addrs: []netip.Addr{clientIP, clientV6}, MTU: 1400, Up: c.up})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(stack.Close)
+	c.connectStack(cookie, stack)
+}
+
+// connectStack opens the tunnel for a stack that there is.
+func (c *vpnClient) connectStack(cookie string, stack *stacktest.Client) {
+	c.t.Helper()
 	status, head, _ := c.request("CONNECT", "/CSCOSSLC/tunnel", "", "Cookie: webvpn="+cookie,
 		"X-CSTP-Address-Type: IPv6,IPv4", "X-CSTP-Full-IPv6-Capability: true", "X-CSTP-Base-MTU: 1500")
 	if status != "HTTP/1.1 200 CONNECTED" {
@@ -353,12 +381,8 @@ func (c *vpnClient) connect(cookie string) {
 			c.head[k] = append(c.head[k], v)
 		}
 	}
-	stack, err := stacktest.NewClient(stacktest.ClientConfig{Addrs: []netip.Addr{clientIP, clientV6}, MTU: 1400, Up: c.up})
-	if err != nil {
-		c.t.Fatal(err)
-	}
 	c.Client = stack
-	c.t.Cleanup(stack.Close)
+	stack.SetUp(c.up)
 	go c.down()
 }
 
@@ -702,7 +726,11 @@ func TestClientGoneEndsTheWorker(t *testing.T) {
 	w.net.Serve(webHost, stacktest.Echo)
 	c := w.dial()
 	c.connect(c.login())
-	exchange(t, c, webHost)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := c.Ping(ctx, gateV4, []byte("x")); err != nil { // nothing to keep
+		t.Fatal(err)
+	}
 	w.clientC.Close()
 	if err := w.wait(); err != nil {
 		t.Errorf("Serve: %v", err)

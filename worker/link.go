@@ -80,6 +80,9 @@ func (l *link) dispatch(c *client, rec *ipc.Record) error {
 		}
 		c.sec.Replace(conn)
 		return nil
+	case ipc.RetireT:
+		defer rec.Close()
+		return l.retire(rec)
 	case ipc.HostInfoT:
 		m := new(ipc.HostInfo)
 		if err := rec.Decode(m); err != nil {
@@ -123,6 +126,25 @@ func (l *link) udp(rec *ipc.Record) error {
 	return nil
 }
 
+// retire tells the session that there is a newer worker.
+func (l *link) retire(rec *ipc.Record) error {
+	if err := rec.Decode(new(ipc.Retire)); err != nil {
+		return err
+	}
+	s := l.current()
+	if s == nil {
+		return nil // it is on its way out: main sees
+	}
+	r := retirement{rec.TakeFD(0)}
+	select {
+	case s.retire <- r:
+	default:
+		closeFDs([]int{r.fd})
+		l.log.Warn("RETIRE before the last one was answered")
+	}
+	return nil
+}
+
 // terminate ends the session, or the connection if there is none yet.
 func (l *link) terminate(c *client, m *ipc.Terminate) {
 	l.mu.Lock()
@@ -133,7 +155,7 @@ func (l *link) terminate(c *client, m *ipc.Terminate) {
 		c.raw.Close()
 		return
 	}
-	s.finish(ending{reason: m.Reason, tell: m.TellClient, text: m.Text})
+	s.terminate(ending{reason: m.Reason, tell: m.TellClient, text: m.Text})
 }
 
 // attach makes s the one notifications go to; false if the client has been

@@ -39,7 +39,9 @@ type session struct {
 	names   *egress.Names
 	outside Outside
 	timers  *timers
-	done    chan ending // capacity 1: the first reason counts
+	done    chan ending     // capacity 1: the first reason counts
+	orders  chan ending     // main's TERMINATE; capacity 1
+	retire  chan retirement // main's RETIRE; capacity 1: it waits for the answer
 	stop    chan struct{}
 	closing sync.Once
 }
@@ -54,11 +56,15 @@ type ending struct {
 // newSession makes everything a tunnel needs; nothing runs yet but the stack's
 // and the egress' own goroutines.
 func newSession(c *client, o *offer) (*session, error) {
-	s := &session{client: c, offer: o, done: make(chan ending, 1), stop: make(chan struct{}), names: egress.NewNames(nil)}
+	s := &session{
+		client: c, offer: o, done: make(chan ending, 1), orders: make(chan ending, 1),
+		retire: make(chan retirement, 1), stop: make(chan struct{}), names: egress.NewNames(nil),
+	}
 	s.cstp = cstp.New(c.secure.conn, c.raw)
 	s.tunnel.lease = o.lease
 	s.tunnel.cstp.to = s.cstp
 	s.tunnel.putOff = make(chan struct{}, 1)
+	s.tunnel.thawed = sync.NewCond(&s.tunnel.sinkMu)
 	s.dtls = associations{
 		tunnel: &s.tunnel, psk: o.psk, mtu: o.tunnel.MTU.Tunnel, log: c.Log,
 		changed: s.dtlsChanged, shrunk: s.shrink,
@@ -112,17 +118,58 @@ func (s *session) makeInner() error {
 	return nil
 }
 
-// run carries packets until the session ends.
+// run carries packets until the session ends, and stays as long as there are
+// flows to keep for when the client comes back.
 func (s *session) run() {
 	s.tunnel.seen.start(s.Clock.NowMonotonic())
 	s.report()
 	go s.tunnel.runFlusher(s.stop)
+	if s.tunnel.kept != nil {
+		s.tunnel.kept.serve(s.Log.Debug)
+	}
 	go s.serve()
 	s.timers.start()
-	e := <-s.done
-	s.goodbye(e)
-	s.close()
-	s.account(e)
+	select {
+	case e := <-s.done:
+		s.goodbye(e)
+		if s.staysAfter(e) {
+			s.loseChannels()
+			s.keep(nil, s.account(e))
+			s.close()
+			return
+		}
+		s.close()
+		s.lastWords(s.account(e))
+	case e := <-s.orders:
+		s.goodbye(e)
+		s.close()
+		s.lastWords(s.account(e))
+	case r := <-s.retire:
+		s.timers.stop()
+		s.loseChannels()
+		s.keep(&r, s.account(ending{reason: ipc.Reason_REASON_REPLACED}))
+		s.close()
+	}
+}
+
+// staysAfter says whether the client may come back for flows that it has.
+func (s *session) staysAfter(e ending) bool {
+	switch e.reason {
+	case ipc.Reason_REASON_CONNECTION_LOST, ipc.Reason_REASON_DPD_TIMEOUT, ipc.Reason_REASON_TEMPORARY, ipc.Reason_REASON_ERROR:
+		return s.stack.Unfinished() > 0 || s.relay.Flows() > 0
+	}
+	return false
+}
+
+// loseChannels closes the client's channels without a word; what sends to the
+// client stands still.
+func (s *session) loseChannels() {
+	s.tunnel.freeze()
+	s.raw.Close()
+	s.dtls.close()
+	s.tunnel.upMu.Lock() // until a batch that has begun is done
+	s.tunnel.deaf = true
+	s.tunnel.upMu.Unlock()
 }
 
 // serve reads the CSTP channel.
@@ -149,7 +196,15 @@ func (s *session) disconnected(payload []byte) {
 	s.finish(ending{reason: reason})
 }
 
-// finish ends the session, from any goroutine.
+// terminate ends the session and all it keeps: main has said so, or is gone.
+func (s *session) terminate(e ending) {
+	select {
+	case s.orders <- e:
+	default:
+	}
+}
+
+// finish ends the session's channels, from any goroutine.
 func (s *session) finish(e ending) {
 	select {
 	case s.done <- e:
@@ -171,8 +226,10 @@ func (s *session) close() {
 	s.closing.Do(func() {
 		s.timers.stop()
 		close(s.stop)
+		s.tunnel.thaw(nil) // whoever waits finds the channels closed
 		s.cstp.Close()
 		s.dtls.close()
+		s.tunnel.leaveKeepers()
 		s.stack.Close()
 		s.relay.Close()
 		s.gateway.Close()
@@ -180,16 +237,21 @@ func (s *session) close() {
 	})
 }
 
-// account tells sec-mod and main how it was.
-func (s *session) account(e ending) {
+// account tells sec-mod how it was, who hears no more of this worker, and
+// returns what main is to be told.
+func (s *session) account(e ending) *ipc.SessionStats {
 	up, down := s.tunnel.counters.bytesUp.Load(), s.tunnel.counters.bytesDown.Load()
 	if err := s.sec.FinalStats(up, down, e.reason); err != nil {
 		s.Log.Debug("final statistics", "err", err)
 	}
-	s.link.conn.Send(ipc.SessionStatsT, 0, &ipc.SessionStats{BytesUp: up, BytesDown: down, Reason: e.reason, Counters: s.counters()})
+	s.sec.Close()
 	s.Log.Info("session ended", "reason", reasonText(e.reason), "up", up, "down", down,
 		"spoofed", s.tunnel.counters.spoofed.Load(), "malformed", s.tunnel.counters.malformed.Load())
+	return &ipc.SessionStats{BytesUp: up, BytesDown: down, Reason: e.reason, Counters: s.counters()}
 }
+
+// lastWords are those to main.
+func (s *session) lastWords(m *ipc.SessionStats) { s.link.conn.Send(ipc.SessionStatsT, 0, m) }
 
 // report tells main what the tunnel is.
 func (s *session) report() {
@@ -221,6 +283,16 @@ func (s *session) shrink(mtu int) {
 	s.relay.SetMTU(mtu)
 	s.gateway.SetMTU(mtu)
 	s.link.conn.Send(ipc.TunMTUT, 0, &ipc.TunMtu{Mtu: uint32(mtu)})
+	go s.tellKeepers(mtu) // who calls may be in the midst of sending
+}
+
+func (s *session) tellKeepers(mtu int) {
+	s.tunnel.upMu.Lock()
+	k := s.tunnel.kept
+	s.tunnel.upMu.Unlock()
+	if k != nil {
+		k.tellMTU(mtu)
+	}
 }
 
 // setHost takes what main found out about the host since.

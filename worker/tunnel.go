@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"rocserv/internal/packet"
+	"rocserv/internal/pipe"
 	"rocserv/internal/wire"
 	"rocserv/worker/dtls"
 )
@@ -25,13 +26,19 @@ type tunnel struct {
 	cstp lane
 	dtls atomic.Pointer[dtlsLane] // what is sent on; nil: CSTP
 
-	upMu sync.Mutex // one batch up at a time; protects tcp
+	upMu sync.Mutex // one batch up at a time; protects the next three
 	tcp  [][]byte   // of the batch, for the stack
+	kept *kept      // flows that keepers of this session have; nil: none
+	deaf bool       // what is still read of the client's channels is dropped
 
-	sinkMu sync.Mutex // held from Begin to End; protects the next three
+	sinkMu sync.Mutex // held from Begin to End; protects the next four
 	out    *lane
 	outMax int    // longest packet out takes
 	spill  []byte // a packet too long for out, on its way to CSTP; nil: none
+	newest *lane  // of a keeper: to the newest worker of its session; nil: to the client
+
+	frozen atomic.Bool // who wants to send waits
+	thawed *sync.Cond  // on sinkMu
 
 	putOff chan struct{} // wakes the flusher; capacity 1
 
@@ -175,7 +182,7 @@ func (t *tunnel) dtlsPackets(d *dtlsLane, pkts []wire.Packet) {
 // up gives one packet of the client to who answers for its destination. The
 // packet stays valid until endUp has returned.
 func (t *tunnel) up(pkt []byte) {
-	if len(pkt) == 0 {
+	if len(pkt) == 0 || t.deaf {
 		return // an empty data packet means nothing
 	}
 	t.counters.bytesUp.Add(uint64(len(pkt)))
@@ -192,6 +199,7 @@ func (t *tunnel) up(pkt []byte) {
 		t.seen.data.touch() // ICMP does not keep a session from being idle (ocserv)
 	}
 	switch {
+	case t.kept != nil && t.kept.take(&h, pkt):
 	case h.Proto == packet.TCP || h.Fragment:
 		t.tcp = append(t.tcp, pkt[:h.Length])
 	case h.Dst == t.lease.gateway4 || h.Dst == t.lease.gateway6:
@@ -203,6 +211,9 @@ func (t *tunnel) up(pkt []byte) {
 
 // endUp ends a batch of up.
 func (t *tunnel) endUp() {
+	if t.kept != nil {
+		t.kept.flush()
+	}
 	if len(t.tcp) > 0 {
 		t.inner.stack.Inject(t.tcp)
 		clear(t.tcp)
@@ -223,14 +234,35 @@ func (t *tunnel) reassembled(h packet.Header, pkt []byte) {
 	}
 }
 
-// Begin opens a batch to the client on the channel in use.
+// Begin opens a batch to the client on the channel in use, or waits until there
+// is one again.
 func (t *tunnel) Begin() {
 	t.sinkMu.Lock()
+	for t.frozen.Load() {
+		t.thawed.Wait()
+	}
 	t.out, t.outMax = &t.cstp, packet.MaxPacket
 	if d := t.dtls.Load(); d != nil && !d.quiet.Load() {
 		t.out, t.outMax = &d.lane, int(d.limit.Load())
 	}
+	if t.newest != nil {
+		t.out, t.outMax = t.newest, pipe.MaxPacket
+	}
 	t.out.mu.Lock()
+}
+
+// freeze stops all sending. Who is in the midst of it comes to an end when its
+// channel is closed, which must follow; nobody begins afterwards.
+func (t *tunnel) freeze() { t.frozen.Store(true) }
+
+// thaw lets sending go on, to the newest worker of the session by way of l, or
+// with nil by the client's own channels.
+func (t *tunnel) thaw(l *lane) {
+	t.sinkMu.Lock()
+	defer t.sinkMu.Unlock()
+	t.newest = l
+	t.frozen.Store(false)
+	t.thawed.Broadcast()
 }
 
 // Next returns room for a packet. What is too long for a datagram goes by CSTP.

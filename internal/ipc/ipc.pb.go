@@ -1268,7 +1268,8 @@ func (x *AuthCookieReq) GetCertificateSha256() []byte {
 	return nil
 }
 
-// AUTH_COOKIE_REP. Descriptor with COOKIE_OK: a sealed memfd with a SessionConfig.
+// AUTH_COOKIE_REP. Descriptors with COOKIE_OK: a sealed memfd with a SessionConfig,
+// then an end of a packet pair for each keeper of the session.
 type AuthCookieRep struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
 	Result            CookieResult           `protobuf:"varint,1,opt,name=result,proto3,enum=rocserv.ipc.CookieResult" json:"result,omitempty"`
@@ -1994,6 +1995,401 @@ func (x *WorkerStats) GetIcmpFlows() uint32 {
 	return 0
 }
 
+// DETACHED: the client's channels are gone, its flows are kept. The worker's
+// last words to sec-mod have been said. Once per worker.
+type Detached struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stats         *SessionStats          `protobuf:"bytes,1,opt,name=stats,proto3" json:"stats,omitempty"`
+	TcpFlows      uint32                 `protobuf:"varint,2,opt,name=tcp_flows,json=tcpFlows,proto3" json:"tcp_flows,omitempty"`
+	Mappings      uint32                 `protobuf:"varint,3,opt,name=mappings,proto3" json:"mappings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Detached) Reset() {
+	*x = Detached{}
+	mi := &file_ipc_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Detached) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Detached) ProtoMessage() {}
+
+func (x *Detached) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Detached.ProtoReflect.Descriptor instead.
+func (*Detached) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Detached) GetStats() *SessionStats {
+	if x != nil {
+		return x.Stats
+	}
+	return nil
+}
+
+func (x *Detached) GetTcpFlows() uint32 {
+	if x != nil {
+		return x.TcpFlows
+	}
+	return 0
+}
+
+func (x *Detached) GetMappings() uint32 {
+	if x != nil {
+		return x.Mappings
+	}
+	return 0
+}
+
+// RETIRE: a newer worker has the session. Descriptor: an end of a packet pair
+// whose other end the newer one gets. The worker stops reading, closes the
+// client's connection without a frame, answers, and hands over by the pair what
+// it has: KeeperNote. A keeper may be told several times.
+type Retire struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Generation    uint32                 `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"` // of the session, of the newer worker
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retire) Reset() {
+	*x = Retire{}
+	mi := &file_ipc_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retire) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retire) ProtoMessage() {}
+
+func (x *Retire) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retire.ProtoReflect.Descriptor instead.
+func (*Retire) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Retire) GetGeneration() uint32 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+// RETIRED: nothing of the client is read here any more.
+type Retired struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Stats         *SessionStats          `protobuf:"bytes,1,opt,name=stats,proto3" json:"stats,omitempty"`                        // the first time; the newer worker counts from here on
+	TcpFlows      uint32                 `protobuf:"varint,2,opt,name=tcp_flows,json=tcpFlows,proto3" json:"tcp_flows,omitempty"` // that are kept
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Retired) Reset() {
+	*x = Retired{}
+	mi := &file_ipc_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Retired) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Retired) ProtoMessage() {}
+
+func (x *Retired) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Retired.ProtoReflect.Descriptor instead.
+func (*Retired) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Retired) GetStats() *SessionStats {
+	if x != nil {
+		return x.Stats
+	}
+	return nil
+}
+
+func (x *Retired) GetTcpFlows() uint32 {
+	if x != nil {
+		return x.TcpFlows
+	}
+	return 0
+}
+
+// KeeperNote is what keeper and newest worker of a session tell each other
+// beside packets (internal/pipe). First the keeper says what it has, in as many
+// notes as it takes, the last one complete. Descriptors: a socket for each mapping.
+type KeeperNote struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Flows         []*TcpFlow             `protobuf:"bytes,1,rep,name=flows,proto3" json:"flows,omitempty"`       // that stay with the keeper
+	Mappings      []*NatMapping          `protobuf:"bytes,2,rep,name=mappings,proto3" json:"mappings,omitempty"` // that go over
+	Complete      bool                   `protobuf:"varint,3,opt,name=complete,proto3" json:"complete,omitempty"`
+	Ended         []*TcpFlow             `protobuf:"bytes,4,rep,name=ended,proto3" json:"ended,omitempty"` // flows that are no more
+	Mtu           uint32                 `protobuf:"varint,5,opt,name=mtu,proto3" json:"mtu,omitempty"`    // of the tunnel, from the newest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeeperNote) Reset() {
+	*x = KeeperNote{}
+	mi := &file_ipc_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeeperNote) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeeperNote) ProtoMessage() {}
+
+func (x *KeeperNote) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeeperNote.ProtoReflect.Descriptor instead.
+func (*KeeperNote) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *KeeperNote) GetFlows() []*TcpFlow {
+	if x != nil {
+		return x.Flows
+	}
+	return nil
+}
+
+func (x *KeeperNote) GetMappings() []*NatMapping {
+	if x != nil {
+		return x.Mappings
+	}
+	return nil
+}
+
+func (x *KeeperNote) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
+func (x *KeeperNote) GetEnded() []*TcpFlow {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
+func (x *KeeperNote) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+type TcpFlow struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Src           []byte                 `protobuf:"bytes,1,opt,name=src,proto3" json:"src,omitempty"` // AddrPort, the client's
+	Dst           []byte                 `protobuf:"bytes,2,opt,name=dst,proto3" json:"dst,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TcpFlow) Reset() {
+	*x = TcpFlow{}
+	mi := &file_ipc_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TcpFlow) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TcpFlow) ProtoMessage() {}
+
+func (x *TcpFlow) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TcpFlow.ProtoReflect.Descriptor instead.
+func (*TcpFlow) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *TcpFlow) GetSrc() []byte {
+	if x != nil {
+		return x.Src
+	}
+	return nil
+}
+
+func (x *TcpFlow) GetDst() []byte {
+	if x != nil {
+		return x.Dst
+	}
+	return nil
+}
+
+// NatMapping is an entry of nat.Table.
+type NatMapping struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          uint32                 `protobuf:"varint,1,opt,name=kind,proto3" json:"kind,omitempty"`    // nat.Kind
+	Client        []byte                 `protobuf:"bytes,2,opt,name=client,proto3" json:"client,omitempty"` // AddrPort; address and echo identifier
+	Class         uint32                 `protobuf:"varint,3,opt,name=class,proto3" json:"class,omitempty"`
+	Heard         bool                   `protobuf:"varint,4,opt,name=heard,proto3" json:"heard,omitempty"`
+	Asked         uint32                 `protobuf:"varint,5,opt,name=asked,proto3" json:"asked,omitempty"`
+	Pending       uint32                 `protobuf:"varint,6,opt,name=pending,proto3" json:"pending,omitempty"`
+	IdleMs        int64                  `protobuf:"varint,7,opt,name=idle_ms,json=idleMs,proto3" json:"idle_ms,omitempty"`
+	Peers         [][]byte               `protobuf:"bytes,8,rep,name=peers,proto3" json:"peers,omitempty"` // Addr
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NatMapping) Reset() {
+	*x = NatMapping{}
+	mi := &file_ipc_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NatMapping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NatMapping) ProtoMessage() {}
+
+func (x *NatMapping) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NatMapping.ProtoReflect.Descriptor instead.
+func (*NatMapping) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *NatMapping) GetKind() uint32 {
+	if x != nil {
+		return x.Kind
+	}
+	return 0
+}
+
+func (x *NatMapping) GetClient() []byte {
+	if x != nil {
+		return x.Client
+	}
+	return nil
+}
+
+func (x *NatMapping) GetClass() uint32 {
+	if x != nil {
+		return x.Class
+	}
+	return 0
+}
+
+func (x *NatMapping) GetHeard() bool {
+	if x != nil {
+		return x.Heard
+	}
+	return false
+}
+
+func (x *NatMapping) GetAsked() uint32 {
+	if x != nil {
+		return x.Asked
+	}
+	return 0
+}
+
+func (x *NatMapping) GetPending() uint32 {
+	if x != nil {
+		return x.Pending
+	}
+	return 0
+}
+
+func (x *NatMapping) GetIdleMs() int64 {
+	if x != nil {
+		return x.IdleMs
+	}
+	return 0
+}
+
+func (x *NatMapping) GetPeers() [][]byte {
+	if x != nil {
+		return x.Peers
+	}
+	return nil
+}
+
 // SEC_SIGN: a signature over a handshake text, for the vhost's key.
 type SignReq struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2007,7 +2403,7 @@ type SignReq struct {
 
 func (x *SignReq) Reset() {
 	*x = SignReq{}
-	mi := &file_ipc_proto_msgTypes[22]
+	mi := &file_ipc_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2019,7 +2415,7 @@ func (x *SignReq) String() string {
 func (*SignReq) ProtoMessage() {}
 
 func (x *SignReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[22]
+	mi := &file_ipc_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2032,7 +2428,7 @@ func (x *SignReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignReq.ProtoReflect.Descriptor instead.
 func (*SignReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{22}
+	return file_ipc_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *SignReq) GetVhost() string {
@@ -2073,7 +2469,7 @@ type SignRep struct {
 
 func (x *SignRep) Reset() {
 	*x = SignRep{}
-	mi := &file_ipc_proto_msgTypes[23]
+	mi := &file_ipc_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2085,7 +2481,7 @@ func (x *SignRep) String() string {
 func (*SignRep) ProtoMessage() {}
 
 func (x *SignRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[23]
+	mi := &file_ipc_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2098,7 +2494,7 @@ func (x *SignRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignRep.ProtoReflect.Descriptor instead.
 func (*SignRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{23}
+	return file_ipc_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SignRep) GetSignature() []byte {
@@ -2133,7 +2529,7 @@ type AuthInit struct {
 
 func (x *AuthInit) Reset() {
 	*x = AuthInit{}
-	mi := &file_ipc_proto_msgTypes[24]
+	mi := &file_ipc_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2145,7 +2541,7 @@ func (x *AuthInit) String() string {
 func (*AuthInit) ProtoMessage() {}
 
 func (x *AuthInit) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[24]
+	mi := &file_ipc_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2158,7 +2554,7 @@ func (x *AuthInit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthInit.ProtoReflect.Descriptor instead.
 func (*AuthInit) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{24}
+	return file_ipc_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *AuthInit) GetVhost() string {
@@ -2236,7 +2632,7 @@ type AuthCont struct {
 
 func (x *AuthCont) Reset() {
 	*x = AuthCont{}
-	mi := &file_ipc_proto_msgTypes[25]
+	mi := &file_ipc_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2248,7 +2644,7 @@ func (x *AuthCont) String() string {
 func (*AuthCont) ProtoMessage() {}
 
 func (x *AuthCont) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[25]
+	mi := &file_ipc_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2261,7 +2657,7 @@ func (x *AuthCont) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthCont.ProtoReflect.Descriptor instead.
 func (*AuthCont) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{25}
+	return file_ipc_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *AuthCont) GetSid() []byte {
@@ -2294,7 +2690,7 @@ type AuthReply struct {
 
 func (x *AuthReply) Reset() {
 	*x = AuthReply{}
-	mi := &file_ipc_proto_msgTypes[26]
+	mi := &file_ipc_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2306,7 +2702,7 @@ func (x *AuthReply) String() string {
 func (*AuthReply) ProtoMessage() {}
 
 func (x *AuthReply) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[26]
+	mi := &file_ipc_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2319,7 +2715,7 @@ func (x *AuthReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthReply.ProtoReflect.Descriptor instead.
 func (*AuthReply) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{26}
+	return file_ipc_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AuthReply) GetStatus() AuthStatus {
@@ -2384,7 +2780,7 @@ type CliStats struct {
 
 func (x *CliStats) Reset() {
 	*x = CliStats{}
-	mi := &file_ipc_proto_msgTypes[27]
+	mi := &file_ipc_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2396,7 +2792,7 @@ func (x *CliStats) String() string {
 func (*CliStats) ProtoMessage() {}
 
 func (x *CliStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[27]
+	mi := &file_ipc_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2409,7 +2805,7 @@ func (x *CliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CliStats.ProtoReflect.Descriptor instead.
 func (*CliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{27}
+	return file_ipc_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CliStats) GetBytesUp() uint64 {
@@ -2451,7 +2847,7 @@ type ResumeReq struct {
 
 func (x *ResumeReq) Reset() {
 	*x = ResumeReq{}
-	mi := &file_ipc_proto_msgTypes[28]
+	mi := &file_ipc_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2463,7 +2859,7 @@ func (x *ResumeReq) String() string {
 func (*ResumeReq) ProtoMessage() {}
 
 func (x *ResumeReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[28]
+	mi := &file_ipc_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2476,7 +2872,7 @@ func (x *ResumeReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeReq.ProtoReflect.Descriptor instead.
 func (*ResumeReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{28}
+	return file_ipc_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ResumeReq) GetVhost() string {
@@ -2502,7 +2898,7 @@ type ResumeRep struct {
 
 func (x *ResumeRep) Reset() {
 	*x = ResumeRep{}
-	mi := &file_ipc_proto_msgTypes[29]
+	mi := &file_ipc_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2514,7 +2910,7 @@ func (x *ResumeRep) String() string {
 func (*ResumeRep) ProtoMessage() {}
 
 func (x *ResumeRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[29]
+	mi := &file_ipc_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2527,7 +2923,7 @@ func (x *ResumeRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRep.ProtoReflect.Descriptor instead.
 func (*ResumeRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{29}
+	return file_ipc_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ResumeRep) GetData() []byte {
@@ -2550,7 +2946,7 @@ type SecmConfig struct {
 
 func (x *SecmConfig) Reset() {
 	*x = SecmConfig{}
-	mi := &file_ipc_proto_msgTypes[30]
+	mi := &file_ipc_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2562,7 +2958,7 @@ func (x *SecmConfig) String() string {
 func (*SecmConfig) ProtoMessage() {}
 
 func (x *SecmConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[30]
+	mi := &file_ipc_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2575,7 +2971,7 @@ func (x *SecmConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmConfig.ProtoReflect.Descriptor instead.
 func (*SecmConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{30}
+	return file_ipc_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *SecmConfig) GetGeneration() uint64 {
@@ -2618,7 +3014,7 @@ type SecmConfigRep struct {
 
 func (x *SecmConfigRep) Reset() {
 	*x = SecmConfigRep{}
-	mi := &file_ipc_proto_msgTypes[31]
+	mi := &file_ipc_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2630,7 +3026,7 @@ func (x *SecmConfigRep) String() string {
 func (*SecmConfigRep) ProtoMessage() {}
 
 func (x *SecmConfigRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[31]
+	mi := &file_ipc_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2643,7 +3039,7 @@ func (x *SecmConfigRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmConfigRep.ProtoReflect.Descriptor instead.
 func (*SecmConfigRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{31}
+	return file_ipc_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SecmConfigRep) GetError() string {
@@ -2687,7 +3083,7 @@ type VhostKeys struct {
 
 func (x *VhostKeys) Reset() {
 	*x = VhostKeys{}
-	mi := &file_ipc_proto_msgTypes[32]
+	mi := &file_ipc_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2699,7 +3095,7 @@ func (x *VhostKeys) String() string {
 func (*VhostKeys) ProtoMessage() {}
 
 func (x *VhostKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[32]
+	mi := &file_ipc_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2712,7 +3108,7 @@ func (x *VhostKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VhostKeys.ProtoReflect.Descriptor instead.
 func (*VhostKeys) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{32}
+	return file_ipc_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *VhostKeys) GetName() string {
@@ -2763,7 +3159,7 @@ type SecmWorker struct {
 
 func (x *SecmWorker) Reset() {
 	*x = SecmWorker{}
-	mi := &file_ipc_proto_msgTypes[33]
+	mi := &file_ipc_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2775,7 +3171,7 @@ func (x *SecmWorker) String() string {
 func (*SecmWorker) ProtoMessage() {}
 
 func (x *SecmWorker) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[33]
+	mi := &file_ipc_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2788,7 +3184,7 @@ func (x *SecmWorker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmWorker.ProtoReflect.Descriptor instead.
 func (*SecmWorker) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{33}
+	return file_ipc_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SecmWorker) GetIdentity() *Identity {
@@ -2828,7 +3224,7 @@ type SecmRecord struct {
 
 func (x *SecmRecord) Reset() {
 	*x = SecmRecord{}
-	mi := &file_ipc_proto_msgTypes[34]
+	mi := &file_ipc_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2840,7 +3236,7 @@ func (x *SecmRecord) String() string {
 func (*SecmRecord) ProtoMessage() {}
 
 func (x *SecmRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[34]
+	mi := &file_ipc_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2853,7 +3249,7 @@ func (x *SecmRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRecord.ProtoReflect.Descriptor instead.
 func (*SecmRecord) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{34}
+	return file_ipc_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SecmRecord) GetSafeId() string {
@@ -2894,7 +3290,7 @@ type SecmRecords struct {
 
 func (x *SecmRecords) Reset() {
 	*x = SecmRecords{}
-	mi := &file_ipc_proto_msgTypes[35]
+	mi := &file_ipc_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2906,7 +3302,7 @@ func (x *SecmRecords) String() string {
 func (*SecmRecords) ProtoMessage() {}
 
 func (x *SecmRecords) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[35]
+	mi := &file_ipc_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2919,7 +3315,7 @@ func (x *SecmRecords) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRecords.ProtoReflect.Descriptor instead.
 func (*SecmRecords) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{35}
+	return file_ipc_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SecmRecords) GetRecords() []*SecmRecord {
@@ -2940,7 +3336,7 @@ type SecmRestoreRep struct {
 
 func (x *SecmRestoreRep) Reset() {
 	*x = SecmRestoreRep{}
-	mi := &file_ipc_proto_msgTypes[36]
+	mi := &file_ipc_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2952,7 +3348,7 @@ func (x *SecmRestoreRep) String() string {
 func (*SecmRestoreRep) ProtoMessage() {}
 
 func (x *SecmRestoreRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[36]
+	mi := &file_ipc_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2965,7 +3361,7 @@ func (x *SecmRestoreRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRestoreRep.ProtoReflect.Descriptor instead.
 func (*SecmRestoreRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{36}
+	return file_ipc_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SecmRestoreRep) GetRestored() uint32 {
@@ -3005,7 +3401,7 @@ type SecmSessionOpen struct {
 
 func (x *SecmSessionOpen) Reset() {
 	*x = SecmSessionOpen{}
-	mi := &file_ipc_proto_msgTypes[37]
+	mi := &file_ipc_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3017,7 +3413,7 @@ func (x *SecmSessionOpen) String() string {
 func (*SecmSessionOpen) ProtoMessage() {}
 
 func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[37]
+	mi := &file_ipc_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3030,7 +3426,7 @@ func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionOpen.ProtoReflect.Descriptor instead.
 func (*SecmSessionOpen) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{37}
+	return file_ipc_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SecmSessionOpen) GetSid() []byte {
@@ -3105,7 +3501,7 @@ type SecmSessionReply struct {
 
 func (x *SecmSessionReply) Reset() {
 	*x = SecmSessionReply{}
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3117,7 +3513,7 @@ func (x *SecmSessionReply) String() string {
 func (*SecmSessionReply) ProtoMessage() {}
 
 func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3130,7 +3526,7 @@ func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionReply.ProtoReflect.Descriptor instead.
 func (*SecmSessionReply) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{38}
+	return file_ipc_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SecmSessionReply) GetOk() bool {
@@ -3240,7 +3636,7 @@ type LeaseRequest struct {
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3252,7 +3648,7 @@ func (x *LeaseRequest) String() string {
 func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3265,7 +3661,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{39}
+	return file_ipc_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *LeaseRequest) GetIpv4Network() []byte {
@@ -3329,7 +3725,7 @@ type SecmSessionClose struct {
 
 func (x *SecmSessionClose) Reset() {
 	*x = SecmSessionClose{}
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3341,7 +3737,7 @@ func (x *SecmSessionClose) String() string {
 func (*SecmSessionClose) ProtoMessage() {}
 
 func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3354,7 +3750,7 @@ func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionClose.ProtoReflect.Descriptor instead.
 func (*SecmSessionClose) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{40}
+	return file_ipc_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SecmSessionClose) GetSafeId() string {
@@ -3391,7 +3787,7 @@ type SecmCliStats struct {
 
 func (x *SecmCliStats) Reset() {
 	*x = SecmCliStats{}
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3403,7 +3799,7 @@ func (x *SecmCliStats) String() string {
 func (*SecmCliStats) ProtoMessage() {}
 
 func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3416,7 +3812,7 @@ func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCliStats.ProtoReflect.Descriptor instead.
 func (*SecmCliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{41}
+	return file_ipc_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SecmCliStats) GetBytesUp() uint64 {
@@ -3459,7 +3855,7 @@ type SecmBanIP struct {
 
 func (x *SecmBanIP) Reset() {
 	*x = SecmBanIP{}
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3471,7 +3867,7 @@ func (x *SecmBanIP) String() string {
 func (*SecmBanIP) ProtoMessage() {}
 
 func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3484,7 +3880,7 @@ func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmBanIP.ProtoReflect.Descriptor instead.
 func (*SecmBanIP) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{42}
+	return file_ipc_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SecmBanIP) GetPeer() []byte {
@@ -3520,7 +3916,7 @@ type SecmViolation struct {
 
 func (x *SecmViolation) Reset() {
 	*x = SecmViolation{}
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3532,7 +3928,7 @@ func (x *SecmViolation) String() string {
 func (*SecmViolation) ProtoMessage() {}
 
 func (x *SecmViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3545,7 +3941,7 @@ func (x *SecmViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmViolation.ProtoReflect.Descriptor instead.
 func (*SecmViolation) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{43}
+	return file_ipc_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SecmViolation) GetConnId() uint64 {
@@ -3572,7 +3968,7 @@ type SecmEnded struct {
 
 func (x *SecmEnded) Reset() {
 	*x = SecmEnded{}
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3584,7 +3980,7 @@ func (x *SecmEnded) String() string {
 func (*SecmEnded) ProtoMessage() {}
 
 func (x *SecmEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3597,7 +3993,7 @@ func (x *SecmEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmEnded.ProtoReflect.Descriptor instead.
 func (*SecmEnded) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{44}
+	return file_ipc_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SecmEnded) GetSafeIds() []string {
@@ -3628,7 +4024,7 @@ type SecmStats struct {
 
 func (x *SecmStats) Reset() {
 	*x = SecmStats{}
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3640,7 +4036,7 @@ func (x *SecmStats) String() string {
 func (*SecmStats) ProtoMessage() {}
 
 func (x *SecmStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3653,7 +4049,7 @@ func (x *SecmStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmStats.ProtoReflect.Descriptor instead.
 func (*SecmStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{45}
+	return file_ipc_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SecmStats) GetLogins() uint64 {
@@ -3751,7 +4147,7 @@ type SecmCookies struct {
 
 func (x *SecmCookies) Reset() {
 	*x = SecmCookies{}
-	mi := &file_ipc_proto_msgTypes[46]
+	mi := &file_ipc_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3763,7 +4159,7 @@ func (x *SecmCookies) String() string {
 func (*SecmCookies) ProtoMessage() {}
 
 func (x *SecmCookies) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[46]
+	mi := &file_ipc_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3776,7 +4172,7 @@ func (x *SecmCookies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookies.ProtoReflect.Descriptor instead.
 func (*SecmCookies) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{46}
+	return file_ipc_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SecmCookies) GetCookies() []*SecmCookie {
@@ -3808,7 +4204,7 @@ type SecmCookie struct {
 
 func (x *SecmCookie) Reset() {
 	*x = SecmCookie{}
-	mi := &file_ipc_proto_msgTypes[47]
+	mi := &file_ipc_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3820,7 +4216,7 @@ func (x *SecmCookie) String() string {
 func (*SecmCookie) ProtoMessage() {}
 
 func (x *SecmCookie) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[47]
+	mi := &file_ipc_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3833,7 +4229,7 @@ func (x *SecmCookie) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookie.ProtoReflect.Descriptor instead.
 func (*SecmCookie) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{47}
+	return file_ipc_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SecmCookie) GetSafeId() string {
@@ -3945,7 +4341,7 @@ type SecmTerminate struct {
 
 func (x *SecmTerminate) Reset() {
 	*x = SecmTerminate{}
-	mi := &file_ipc_proto_msgTypes[48]
+	mi := &file_ipc_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3957,7 +4353,7 @@ func (x *SecmTerminate) String() string {
 func (*SecmTerminate) ProtoMessage() {}
 
 func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[48]
+	mi := &file_ipc_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3970,7 +4366,7 @@ func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminate.ProtoReflect.Descriptor instead.
 func (*SecmTerminate) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{48}
+	return file_ipc_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SecmTerminate) GetUser() string {
@@ -3997,7 +4393,7 @@ type SecmTerminateRep struct {
 
 func (x *SecmTerminateRep) Reset() {
 	*x = SecmTerminateRep{}
-	mi := &file_ipc_proto_msgTypes[49]
+	mi := &file_ipc_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4009,7 +4405,7 @@ func (x *SecmTerminateRep) String() string {
 func (*SecmTerminateRep) ProtoMessage() {}
 
 func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[49]
+	mi := &file_ipc_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4022,7 +4418,7 @@ func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminateRep.ProtoReflect.Descriptor instead.
 func (*SecmTerminateRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{49}
+	return file_ipc_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SecmTerminateRep) GetEnded() []string {
@@ -4085,7 +4481,7 @@ type SessionConfig struct {
 
 func (x *SessionConfig) Reset() {
 	*x = SessionConfig{}
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4097,7 +4493,7 @@ func (x *SessionConfig) String() string {
 func (*SessionConfig) ProtoMessage() {}
 
 func (x *SessionConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4110,7 +4506,7 @@ func (x *SessionConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionConfig.ProtoReflect.Descriptor instead.
 func (*SessionConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{50}
+	return file_ipc_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SessionConfig) GetRoutes() []string {
@@ -4382,7 +4778,7 @@ type PortRule struct {
 
 func (x *PortRule) Reset() {
 	*x = PortRule{}
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4394,7 +4790,7 @@ func (x *PortRule) String() string {
 func (*PortRule) ProtoMessage() {}
 
 func (x *PortRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4407,7 +4803,7 @@ func (x *PortRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRule.ProtoReflect.Descriptor instead.
 func (*PortRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{51}
+	return file_ipc_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *PortRule) GetProto() string {
@@ -4436,7 +4832,7 @@ type EgressPolicy struct {
 
 func (x *EgressPolicy) Reset() {
 	*x = EgressPolicy{}
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4448,7 +4844,7 @@ func (x *EgressPolicy) String() string {
 func (*EgressPolicy) ProtoMessage() {}
 
 func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4461,7 +4857,7 @@ func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressPolicy.ProtoReflect.Descriptor instead.
 func (*EgressPolicy) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{52}
+	return file_ipc_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *EgressPolicy) GetInternet() bool {
@@ -4497,7 +4893,7 @@ type EgressRule struct {
 
 func (x *EgressRule) Reset() {
 	*x = EgressRule{}
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4509,7 +4905,7 @@ func (x *EgressRule) String() string {
 func (*EgressRule) ProtoMessage() {}
 
 func (x *EgressRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4522,7 +4918,7 @@ func (x *EgressRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
 func (*EgressRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{53}
+	return file_ipc_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *EgressRule) GetAllow() bool {
@@ -4559,7 +4955,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4571,7 +4967,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4584,7 +4980,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{54}
+	return file_ipc_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Destination) GetNets() [][]byte {
@@ -4619,7 +5015,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4631,7 +5027,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4644,7 +5040,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{55}
+	return file_ipc_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *PortRange) GetProto() uint32 {
@@ -4822,7 +5218,38 @@ const file_ipc_proto_rawDesc = "" +
 	"tcpDialing\x12\x1b\n" +
 	"\tudp_flows\x18\x06 \x01(\rR\budpFlows\x12\x1d\n" +
 	"\n" +
-	"icmp_flows\x18\a \x01(\rR\ticmpFlows\"n\n" +
+	"icmp_flows\x18\a \x01(\rR\ticmpFlows\"t\n" +
+	"\bDetached\x12/\n" +
+	"\x05stats\x18\x01 \x01(\v2\x19.rocserv.ipc.SessionStatsR\x05stats\x12\x1b\n" +
+	"\ttcp_flows\x18\x02 \x01(\rR\btcpFlows\x12\x1a\n" +
+	"\bmappings\x18\x03 \x01(\rR\bmappings\"(\n" +
+	"\x06Retire\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x01 \x01(\rR\n" +
+	"generation\"W\n" +
+	"\aRetired\x12/\n" +
+	"\x05stats\x18\x01 \x01(\v2\x19.rocserv.ipc.SessionStatsR\x05stats\x12\x1b\n" +
+	"\ttcp_flows\x18\x02 \x01(\rR\btcpFlows\"\xc7\x01\n" +
+	"\n" +
+	"KeeperNote\x12*\n" +
+	"\x05flows\x18\x01 \x03(\v2\x14.rocserv.ipc.TcpFlowR\x05flows\x123\n" +
+	"\bmappings\x18\x02 \x03(\v2\x17.rocserv.ipc.NatMappingR\bmappings\x12\x1a\n" +
+	"\bcomplete\x18\x03 \x01(\bR\bcomplete\x12*\n" +
+	"\x05ended\x18\x04 \x03(\v2\x14.rocserv.ipc.TcpFlowR\x05ended\x12\x10\n" +
+	"\x03mtu\x18\x05 \x01(\rR\x03mtu\"-\n" +
+	"\aTcpFlow\x12\x10\n" +
+	"\x03src\x18\x01 \x01(\fR\x03src\x12\x10\n" +
+	"\x03dst\x18\x02 \x01(\fR\x03dst\"\xc3\x01\n" +
+	"\n" +
+	"NatMapping\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\rR\x04kind\x12\x16\n" +
+	"\x06client\x18\x02 \x01(\fR\x06client\x12\x14\n" +
+	"\x05class\x18\x03 \x01(\rR\x05class\x12\x14\n" +
+	"\x05heard\x18\x04 \x01(\bR\x05heard\x12\x14\n" +
+	"\x05asked\x18\x05 \x01(\rR\x05asked\x12\x18\n" +
+	"\apending\x18\x06 \x01(\rR\apending\x12\x17\n" +
+	"\aidle_ms\x18\a \x01(\x03R\x06idleMs\x12\x14\n" +
+	"\x05peers\x18\b \x03(\fR\x05peers\"n\n" +
 	"\aSignReq\x12\x14\n" +
 	"\x05vhost\x18\x01 \x01(\tR\x05vhost\x12\x1b\n" +
 	"\tkey_index\x18\x02 \x01(\rR\bkeyIndex\x12\x16\n" +
@@ -5114,7 +5541,7 @@ func file_ipc_proto_rawDescGZIP() []byte {
 }
 
 var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
 var file_ipc_proto_goTypes = []any{
 	(KeyKind)(0),             // 0: rocserv.ipc.KeyKind
 	(CookieResult)(0),        // 1: rocserv.ipc.CookieResult
@@ -5143,40 +5570,46 @@ var file_ipc_proto_goTypes = []any{
 	(*SessionStats)(nil),     // 24: rocserv.ipc.SessionStats
 	(*Nothing)(nil),          // 25: rocserv.ipc.Nothing
 	(*WorkerStats)(nil),      // 26: rocserv.ipc.WorkerStats
-	(*SignReq)(nil),          // 27: rocserv.ipc.SignReq
-	(*SignRep)(nil),          // 28: rocserv.ipc.SignRep
-	(*AuthInit)(nil),         // 29: rocserv.ipc.AuthInit
-	(*AuthCont)(nil),         // 30: rocserv.ipc.AuthCont
-	(*AuthReply)(nil),        // 31: rocserv.ipc.AuthReply
-	(*CliStats)(nil),         // 32: rocserv.ipc.CliStats
-	(*ResumeReq)(nil),        // 33: rocserv.ipc.ResumeReq
-	(*ResumeRep)(nil),        // 34: rocserv.ipc.ResumeRep
-	(*SecmConfig)(nil),       // 35: rocserv.ipc.SecmConfig
-	(*SecmConfigRep)(nil),    // 36: rocserv.ipc.SecmConfigRep
-	(*VhostKeys)(nil),        // 37: rocserv.ipc.VhostKeys
-	(*SecmWorker)(nil),       // 38: rocserv.ipc.SecmWorker
-	(*SecmRecord)(nil),       // 39: rocserv.ipc.SecmRecord
-	(*SecmRecords)(nil),      // 40: rocserv.ipc.SecmRecords
-	(*SecmRestoreRep)(nil),   // 41: rocserv.ipc.SecmRestoreRep
-	(*SecmSessionOpen)(nil),  // 42: rocserv.ipc.SecmSessionOpen
-	(*SecmSessionReply)(nil), // 43: rocserv.ipc.SecmSessionReply
-	(*LeaseRequest)(nil),     // 44: rocserv.ipc.LeaseRequest
-	(*SecmSessionClose)(nil), // 45: rocserv.ipc.SecmSessionClose
-	(*SecmCliStats)(nil),     // 46: rocserv.ipc.SecmCliStats
-	(*SecmBanIP)(nil),        // 47: rocserv.ipc.SecmBanIP
-	(*SecmViolation)(nil),    // 48: rocserv.ipc.SecmViolation
-	(*SecmEnded)(nil),        // 49: rocserv.ipc.SecmEnded
-	(*SecmStats)(nil),        // 50: rocserv.ipc.SecmStats
-	(*SecmCookies)(nil),      // 51: rocserv.ipc.SecmCookies
-	(*SecmCookie)(nil),       // 52: rocserv.ipc.SecmCookie
-	(*SecmTerminate)(nil),    // 53: rocserv.ipc.SecmTerminate
-	(*SecmTerminateRep)(nil), // 54: rocserv.ipc.SecmTerminateRep
-	(*SessionConfig)(nil),    // 55: rocserv.ipc.SessionConfig
-	(*PortRule)(nil),         // 56: rocserv.ipc.PortRule
-	(*EgressPolicy)(nil),     // 57: rocserv.ipc.EgressPolicy
-	(*EgressRule)(nil),       // 58: rocserv.ipc.EgressRule
-	(*Destination)(nil),      // 59: rocserv.ipc.Destination
-	(*PortRange)(nil),        // 60: rocserv.ipc.PortRange
+	(*Detached)(nil),         // 27: rocserv.ipc.Detached
+	(*Retire)(nil),           // 28: rocserv.ipc.Retire
+	(*Retired)(nil),          // 29: rocserv.ipc.Retired
+	(*KeeperNote)(nil),       // 30: rocserv.ipc.KeeperNote
+	(*TcpFlow)(nil),          // 31: rocserv.ipc.TcpFlow
+	(*NatMapping)(nil),       // 32: rocserv.ipc.NatMapping
+	(*SignReq)(nil),          // 33: rocserv.ipc.SignReq
+	(*SignRep)(nil),          // 34: rocserv.ipc.SignRep
+	(*AuthInit)(nil),         // 35: rocserv.ipc.AuthInit
+	(*AuthCont)(nil),         // 36: rocserv.ipc.AuthCont
+	(*AuthReply)(nil),        // 37: rocserv.ipc.AuthReply
+	(*CliStats)(nil),         // 38: rocserv.ipc.CliStats
+	(*ResumeReq)(nil),        // 39: rocserv.ipc.ResumeReq
+	(*ResumeRep)(nil),        // 40: rocserv.ipc.ResumeRep
+	(*SecmConfig)(nil),       // 41: rocserv.ipc.SecmConfig
+	(*SecmConfigRep)(nil),    // 42: rocserv.ipc.SecmConfigRep
+	(*VhostKeys)(nil),        // 43: rocserv.ipc.VhostKeys
+	(*SecmWorker)(nil),       // 44: rocserv.ipc.SecmWorker
+	(*SecmRecord)(nil),       // 45: rocserv.ipc.SecmRecord
+	(*SecmRecords)(nil),      // 46: rocserv.ipc.SecmRecords
+	(*SecmRestoreRep)(nil),   // 47: rocserv.ipc.SecmRestoreRep
+	(*SecmSessionOpen)(nil),  // 48: rocserv.ipc.SecmSessionOpen
+	(*SecmSessionReply)(nil), // 49: rocserv.ipc.SecmSessionReply
+	(*LeaseRequest)(nil),     // 50: rocserv.ipc.LeaseRequest
+	(*SecmSessionClose)(nil), // 51: rocserv.ipc.SecmSessionClose
+	(*SecmCliStats)(nil),     // 52: rocserv.ipc.SecmCliStats
+	(*SecmBanIP)(nil),        // 53: rocserv.ipc.SecmBanIP
+	(*SecmViolation)(nil),    // 54: rocserv.ipc.SecmViolation
+	(*SecmEnded)(nil),        // 55: rocserv.ipc.SecmEnded
+	(*SecmStats)(nil),        // 56: rocserv.ipc.SecmStats
+	(*SecmCookies)(nil),      // 57: rocserv.ipc.SecmCookies
+	(*SecmCookie)(nil),       // 58: rocserv.ipc.SecmCookie
+	(*SecmTerminate)(nil),    // 59: rocserv.ipc.SecmTerminate
+	(*SecmTerminateRep)(nil), // 60: rocserv.ipc.SecmTerminateRep
+	(*SessionConfig)(nil),    // 61: rocserv.ipc.SessionConfig
+	(*PortRule)(nil),         // 62: rocserv.ipc.PortRule
+	(*EgressPolicy)(nil),     // 63: rocserv.ipc.EgressPolicy
+	(*EgressRule)(nil),       // 64: rocserv.ipc.EgressRule
+	(*Destination)(nil),      // 65: rocserv.ipc.Destination
+	(*PortRange)(nil),        // 66: rocserv.ipc.PortRange
 }
 var file_ipc_proto_depIdxs = []int32{
 	5,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
@@ -5191,30 +5624,35 @@ var file_ipc_proto_depIdxs = []int32{
 	18, // 9: rocserv.ipc.AuthCookieRep.lease:type_name -> rocserv.ipc.Lease
 	2,  // 10: rocserv.ipc.Terminate.reason:type_name -> rocserv.ipc.Reason
 	2,  // 11: rocserv.ipc.SessionStats.reason:type_name -> rocserv.ipc.Reason
-	3,  // 12: rocserv.ipc.AuthInit.method:type_name -> rocserv.ipc.AuthMethod
-	4,  // 13: rocserv.ipc.AuthReply.status:type_name -> rocserv.ipc.AuthStatus
-	13, // 14: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
-	2,  // 15: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
-	10, // 16: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
-	37, // 17: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
-	10, // 18: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
-	13, // 19: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
-	5,  // 20: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
-	39, // 21: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
-	44, // 22: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
-	2,  // 23: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
-	52, // 24: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
-	56, // 25: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
-	57, // 26: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
-	9,  // 27: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
-	58, // 28: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
-	59, // 29: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
-	60, // 30: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	24, // 12: rocserv.ipc.Detached.stats:type_name -> rocserv.ipc.SessionStats
+	24, // 13: rocserv.ipc.Retired.stats:type_name -> rocserv.ipc.SessionStats
+	31, // 14: rocserv.ipc.KeeperNote.flows:type_name -> rocserv.ipc.TcpFlow
+	32, // 15: rocserv.ipc.KeeperNote.mappings:type_name -> rocserv.ipc.NatMapping
+	31, // 16: rocserv.ipc.KeeperNote.ended:type_name -> rocserv.ipc.TcpFlow
+	3,  // 17: rocserv.ipc.AuthInit.method:type_name -> rocserv.ipc.AuthMethod
+	4,  // 18: rocserv.ipc.AuthReply.status:type_name -> rocserv.ipc.AuthStatus
+	13, // 19: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
+	2,  // 20: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
+	10, // 21: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
+	43, // 22: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
+	10, // 23: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
+	13, // 24: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
+	5,  // 25: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
+	45, // 26: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
+	50, // 27: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
+	2,  // 28: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
+	58, // 29: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
+	62, // 30: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
+	63, // 31: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
+	9,  // 32: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
+	64, // 33: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
+	65, // 34: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
+	66, // 35: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
+	36, // [36:36] is the sub-list for method output_type
+	36, // [36:36] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_ipc_proto_init() }
@@ -5228,7 +5666,7 @@ func file_ipc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   56,
+			NumMessages:   62,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -23,6 +23,9 @@ const (
 	WorkerStatsReqT Type = 55
 	WorkerStatsT    Type = 56
 	SecModFdT       Type = 57
+	DetachedT       Type = 58
+	RetireT         Type = 59
+	RetiredT        Type = 60
 
 	// Between worker and sec-mod.
 	ResumeSealT Type = 6
@@ -64,6 +67,7 @@ var typeNames = map[Type]string{
 	WorkerStartupT: "WORKER_STARTUP", HostInfoT: "HOST_INFO", UDPDatagramsT: "UDP_DATAGRAMS",
 	WorkerReadyT: "WORKER_READY", SessionStatsT: "SESSION_STATS",
 	WorkerStatsReqT: "WORKER_STATS_REQ", WorkerStatsT: "WORKER_STATS",
+	DetachedT: "DETACHED", RetireT: "RETIRE", RetiredT: "RETIRED",
 	ResumeSealT: "RESUME_SEAL", ResumeOpenT: "RESUME_OPEN", ResumeRepT: "RESUME_REP",
 	AuthInitT: "SEC_AUTH_INIT", AuthContT: "SEC_AUTH_CONT", AuthReplyT: "SEC_AUTH_REPLY",
 	SignT: "SEC_SIGN", SignRepT: "SEC_SIGN_REP", CliStatsT: "SEC_CLI_STATS",
@@ -87,7 +91,8 @@ func (t Type) String() string {
 // A record with another number of descriptors is a violation.
 var fds = map[Type][2]int{ // least, most
 	WorkerStartupT:    {2, 2}, // the TCP connection, the WorkerConfig
-	AuthCookieRepT:    {0, 1}, // the SessionConfig, with COOKIE_OK
+	AuthCookieRepT:    {0, 3}, // the SessionConfig and pairs to keepers, with COOKIE_OK
+	RetireT:           {1, 1}, // the pair to the newest worker
 	UDPFdT:            {1, 1}, // the connected socket
 	SecmConfigT:       {1, 1}, // the file's bytes
 	SecmWorkerT:       {1, 1}, // sec-mod's end of the worker's channel

@@ -28,7 +28,7 @@ type rig struct {
 
 // What the server is to do, and tests are to hold it to once it does.
 const (
-	keepersBuilt = false // a worker keeps its TCP flows for the one after it
+	keepersBuilt = true // a worker keeps its TCP flows for the one after it
 )
 
 // storyLines bounds what is printed of a program's log.

@@ -21,7 +21,7 @@ const (
 
 // packageBudget has a row for each package that may cost more.
 var packageBudget = map[string]int{
-	"rocserv/internal/ipc": 64 << 10, // the descriptor of ipc.proto
+	"rocserv/internal/ipc": 96 << 10, // the descriptor of ipc.proto
 	"encoding/gob":         32 << 10, // pion/dtls serialises its state by it
 }
 
