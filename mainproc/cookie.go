@@ -42,6 +42,7 @@ func (w *worker) answerCookie(rec *ipc.Record) error {
 	defer o.close()
 	if o.err == nil {
 		w.session = o.session
+		w.describe(req, &o)
 		w.makeRoom(&o)
 	}
 	if o.err == nil {
@@ -84,7 +85,7 @@ func (u unavailable) Error() string { return "mainproc: unavailable: " + u.reaso
 // attaches the worker to the session: in that order no end of a session can
 // overtake its opening.
 func (w *worker) openSession(req *ipc.AuthCookieReq) opened {
-	c := claim{worker: w, key: sha256.Sum256(req.Sid), maxLive: w.srv.maxClients()}
+	c := claim{worker: w, key: sha256.Sum256(req.Sid), maxLive: w.srv.maxClients(), device: w.srv.settings().Device}
 	v4, v6 := offered(w.srv.host.Load())
 	c.want4, c.want6 = req.WantIpv4 && v4, req.WantIpv6 && v6
 	result := make(chan opened, 1)
@@ -200,6 +201,8 @@ func (w *worker) openTunnel(o *opened) error {
 	fds := append([]int{o.config}, o.pairs...)
 	o.config, o.pairs = -1, nil
 	w.tell(ipc.AuthCookieRepT, rep, fds...)
+	w.granted = true
+	s.console.connected(w, o.session)
 	return nil
 }
 
@@ -291,10 +294,10 @@ func (s *server) closeSession(w *worker, end ending) {
 	s.closings.add(m) // before the session forgets the worker's part: openConns finds it here or there
 	s.sessions.part(w)
 	s.tellClosed(m)
-	var up, down uint64
-	if end.stats != nil {
-		up, down = end.stats.BytesUp, end.stats.BytesDown
-	}
+	last, _ := w.counted()
+	up, down := last.BytesUp, last.BytesDown
+	s.console.disconnected(w, sess, reason)
+	s.sessions.account(sess, traffic{up, down})
 	w.log().Info(msgDisconnected, "user", sess.user, "reason", reasonText(reason), "up", up, "down", down)
 }
 

@@ -19,6 +19,7 @@ var fromWorker = map[ipc.Type]struct {
 	ipc.SessionInfoT:   {hasTunnel | leaving, false, (*worker).answerInfo},
 	ipc.TunMTUT:        {hasTunnel | leaving, false, (*worker).answerMTU},
 	ipc.BanIPT:         {login | hasTunnel | leaving, false, (*worker).answerBan},
+	ipc.WorkerStatsT:   {^(starting | pooled), false, (*worker).answerCounters},
 	ipc.SessionStatsT:  {login | hasTunnel | leaving, true, (*worker).answerStats},
 	ipc.DetachedT:      {tunnel | keeper | leaving, true, (*worker).answerDetached},
 	ipc.RetiredT:       {keeper | leaving, false, (*worker).answerRetired},
@@ -70,17 +71,24 @@ func (w *worker) answerInfo(rec *ipc.Record) error {
 	if err := rec.Decode(m); err != nil {
 		return err
 	}
+	w.srv.console.ledger.mtu(m.Mtu)
 	if w.session != nil {
 		w.srv.sessions.learn(w, w.session, m)
 	}
 	return nil
 }
 
-// answerMTU checks the message. Main has no device to set; what people are
-// shown comes with SESSION_INFO.
+// answerMTU notes the new MTU for people. Main has no device to set.
 func (w *worker) answerMTU(rec *ipc.Record) error {
 	var m ipc.TunMtu
-	return rec.Decode(&m)
+	if err := rec.Decode(&m); err != nil {
+		return err
+	}
+	w.srv.console.ledger.mtu(m.Mtu)
+	if w.session != nil {
+		w.srv.sessions.setMTU(w, w.session, m.Mtu)
+	}
+	return nil
 }
 
 // answerBan counts points against the worker's own client. Its word cannot

@@ -22,6 +22,8 @@
 //	secmod.go sender.go         the channel to sec-mod; the one writer of a channel
 //	security.go records.go      sec-mod's death: another one, and what it is given
 //	generation.go reload.go     the configuration
+//	console.go show.go          the control socket: what operators ask and order
+//	detail.go ledger.go         what there is to show of a tunnel, and of those that ended
 //	hostinfo.go capacity.go     what the host is and allows
 //	confine.go                  what main and its children cannot do
 //

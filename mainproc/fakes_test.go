@@ -137,6 +137,24 @@ func (f *fakeMod) answer(rec ipc.Record) {
 		f.conn.Send(ipc.SecmCliStatsT, rec.ID, &ipc.SecmCliStats{
 			Invalidated: m.Reason == ipc.Reason_REASON_USER || m.Reason == ipc.Reason_REASON_SERVER,
 		})
+	case ipc.SecmStatsReqT:
+		f.conn.Send(ipc.SecmStatsT, rec.ID, &ipc.SecmStats{Logins: 3, LoginsRefused: 2, AuthTimes: 2, AuthTimeMs: 3000, MaxAuthTimeMs: 2500})
+	case ipc.SecmListCookiesT:
+		fd, err := ipc.SealMessage("cookies", &ipc.SecmCookies{Cookies: []*ipc.SecmCookie{
+			{SafeId: "abcdef1", User: "user1", State: 3, CreatedUnixMs: 1000}, {SafeId: "abcdef2", User: "user1", State: 3, CreatedUnixMs: 1000},
+			{User: "user2", State: 1, CreatedUnixMs: 1000},
+		}})
+		must(err)
+		f.conn.Send(ipc.SecmCookiesT, rec.ID, new(ipc.Nothing), fd)
+		closeAll([]int{fd})
+	case ipc.SecmTerminateT:
+		var m ipc.SecmTerminate
+		must(rec.Decode(&m))
+		rep := &ipc.SecmTerminateRep{Live: m.SafeIds}
+		if m.User != "" && m.User != "nobody" {
+			rep.Ended = []string{"of-" + m.User}
+		}
+		f.conn.Send(ipc.SecmTerminateRepT, rec.ID, rep)
 	}
 }
 
@@ -180,7 +198,10 @@ func (f *fakeMod) open(id uint32, m *ipc.SecmSessionOpen) {
 		return
 	}
 	f.conn.Send(ipc.SecmRecordT, 0, &ipc.SecmRecord{SafeId: rep.SafeId, Sealed: []byte("sealed " + rep.User)})
-	fd, err := ipc.SealMessage("session", &ipc.SessionConfig{Banner: "welcome"})
+	fd, err := ipc.SealMessage("session", &ipc.SessionConfig{
+		Banner: "welcome", Routes: []string{"10.0.0.0/255.0.0.0"}, Dns: [][]byte{ipc.PutAddr(netip.MustParseAddr("9.9.9.9"))}, DpdS: 90,
+		Ports: []*ipc.PortRule{{Proto: "tcp", Port: 443}, {Proto: "icmp"}}, PortsDeny: true,
+	})
 	must(err)
 	f.conn.Send(ipc.SecmSessionReplyT, id, rep, fd)
 	closeAll([]int{fd})
@@ -211,6 +232,7 @@ type fakeWork struct {
 	replies chan *ipc.Record // AUTH_COOKIE_REP
 	deaf    bool             // TERMINATE and RETIRE are not obeyed
 	flows   uint32           // kept after RETIRE
+	asked   uint64           // times, for its counters
 
 	mu     sync.Mutex
 	client net.Conn
@@ -284,6 +306,9 @@ func (w *fakeWork) listen() {
 			w.retire(rec)
 		case ipc.UDPFdT, ipc.UDPDatagramsT:
 			w.udp(rec)
+		case ipc.WorkerStatsReqT:
+			w.asked++
+			w.main.Send(ipc.WorkerStatsT, 0, &ipc.WorkerStats{BytesUp: 100 * w.asked, BytesDown: 7, Counters: []uint64{w.asked}, TcpFlows: 4})
 		case ipc.HostInfoT:
 			w.say("hostinfo")
 		case ipc.SecModFdT:
@@ -350,12 +375,12 @@ func (w *fakeWork) obey(cmd []string, fds string) {
 	case "open":
 		sid, err := hex.DecodeString(cmd[1])
 		must(err)
-		w.main.Send(ipc.AuthCookieReqT, 0, &ipc.AuthCookieReq{Sid: sid, WantIpv4: true, WantIpv6: true})
+		w.main.Send(ipc.AuthCookieReqT, 0, &ipc.AuthCookieReq{Sid: sid, WantIpv4: true, WantIpv6: true, Hostname: "laptop", UserAgent: "fake/1"})
 		go func() { w.opened(<-w.replies) }()
 	case "info":
 		psk, err := hex.DecodeString(cmd[1])
 		must(err)
-		w.main.Send(ipc.SessionInfoT, 0, &ipc.SessionInfo{PskSha256: psk})
+		w.main.Send(ipc.SessionInfoT, 0, &ipc.SessionInfo{PskSha256: psk, TlsSuite: "(TLS1.3)", Mtu: 1400})
 		w.say("done")
 	case "ban":
 		w.main.Send(ipc.BanIPT, 0, &ipc.BanIP{Score: 1000, Cause: "misbehaviour"})
@@ -418,6 +443,8 @@ func (w *fakeWork) misbehave(how string) {
 		w.main.Send(ipc.SecmEndedT, 0, &ipc.SecmEnded{SafeIds: []string{"x"}})
 	case "short-sid":
 		w.main.Send(ipc.AuthCookieReqT, 0, &ipc.AuthCookieReq{Sid: []byte("short")})
+	case "stats-unasked":
+		w.main.Send(ipc.WorkerStatsT, 0, &ipc.WorkerStats{})
 	case "with-id":
 		w.main.Send(ipc.BanIPT, 9, &ipc.BanIP{})
 	case "cookie-twice":

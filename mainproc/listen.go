@@ -89,7 +89,7 @@ func noFamily(err error) bool {
 func listenTCP(a netip.AddrPort) (*net.TCPListener, error) {
 	lc := net.ListenConfig{
 		KeepAlive: -1, // the worker decides; probes every 15 s would keep phones awake
-		Control: control(func(fd int) error {
+		Control: onSocket(func(fd int) error {
 			// Not everywhere (gVisor's own hosts, old containers): main waits anyway.
 			unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_DEFER_ACCEPT, deferAccept)
 			return nil
@@ -112,7 +112,7 @@ func listenUDP(a netip.AddrPort) (*net.UDPConn, error) {
 	if err := freeUDP(a); err != nil {
 		return nil, err
 	}
-	lc := net.ListenConfig{Control: control(func(fd int) error {
+	lc := net.ListenConfig{Control: onSocket(func(fd int) error {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
 			return err
 		}
@@ -144,7 +144,7 @@ func freeUDP(a netip.AddrPort) error {
 	}
 }
 
-func control(set func(fd int) error) func(string, string, syscall.RawConn) error {
+func onSocket(set func(fd int) error) func(string, string, syscall.RawConn) error {
 	return func(_, _ string, c syscall.RawConn) error {
 		var err error
 		if cerr := c.Control(func(fd uintptr) { err = set(int(fd)) }); cerr != nil {

@@ -11,6 +11,7 @@ const (
 	msgHealthProbe   = "TCP health probe"
 	msgNewSession    = "new user session"
 	msgReconnected   = "user session reconnected"
+	msgDevice        = "assigning tun device %s"
 	msgDisconnected  = "user disconnected"
 	msgDetached      = "user is away, worker keeps the flows"
 	msgDiedBySignal  = "%s died with sig %d"

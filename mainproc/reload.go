@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rocserv/internal/config"
+	"rocserv/internal/control"
 	"rocserv/internal/ipc"
 )
 
@@ -55,6 +56,7 @@ func (s *server) adopt(cfg *config.Config, text []byte) error {
 	}
 	s.gen.Store(gen)
 	s.bans.SetPolicy(banPolicy(&cfg.Global))
+	s.console.adapt(&cfg.Global)
 	return nil
 }
 
@@ -84,6 +86,7 @@ func (s *server) reload() error {
 	s.setLevel(&cfg.Global)
 	s.pool.renew()
 	s.log.Info(msgReloaded, "generation", s.number)
+	s.console.publish(control.Event{Type: control.EventReloaded})
 	return nil
 }
 
@@ -98,6 +101,7 @@ func fixed(a, b *config.Global) (names []string) {
 		{"tcp-port", a.TCPPort == b.TCPPort},
 		{"udp-port", a.UDPPort == b.UDPPort},
 		{"pid-file", a.PIDFile == b.PIDFile},
+		{"occtl-socket-file", a.ControlFile == b.ControlFile},
 		{"run-as-user", a.RunAsUser == b.RunAsUser},
 	} {
 		if !f.same {

@@ -44,7 +44,7 @@ func Run(opts Options) error {
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, syscall.SIGCHLD)
 
-	s, text, err := newServer(opts, confined)
+	s, text, err := newServer(opts, confined, signals)
 	if err != nil {
 		return err
 	}
@@ -91,6 +91,7 @@ func (s *server) reapOn(children <-chan os.Signal) {
 func (s *server) live(text []byte, signals <-chan os.Signal, up func()) error {
 	defer close(s.ended)
 	defer s.procs.killAll()
+	defer s.console.close()
 	defer s.ports.close()
 	if name := s.pidFile(); name != "" {
 		if err := writePIDFile(name); err != nil {

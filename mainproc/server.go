@@ -16,6 +16,7 @@ import (
 
 	"rocserv/internal/ban"
 	"rocserv/internal/config"
+	"rocserv/internal/control"
 	"rocserv/internal/ipc"
 	"rocserv/internal/rolelog"
 	"rocserv/internal/sandbox"
@@ -44,6 +45,7 @@ type server struct {
 	ports    *ports
 	gen      atomic.Pointer[generation]
 	host     atomic.Pointer[ipc.HostInfo]
+	console  *console
 	loading  sync.Mutex // held while a configuration or a sec-mod comes into effect
 	number   uint64     // of the last generation tried; owned by who holds loading
 	confined sandbox.Report
@@ -53,7 +55,7 @@ type server struct {
 }
 
 // newServer reads the configuration and opens the ports.
-func newServer(opts Options, confined sandbox.Report) (*server, []byte, error) {
+func newServer(opts Options, confined sandbox.Report, signals chan<- os.Signal) (*server, []byte, error) {
 	cfg, text, err := readConfig(opts)
 	if err != nil {
 		return nil, nil, err
@@ -73,6 +75,7 @@ func newServer(opts Options, confined sandbox.Report) (*server, []byte, error) {
 	if s.procs, err = newProcs(opts.SelfExe, s.log); err != nil {
 		return nil, nil, err
 	}
+	s.console = newConsole(s, signals)
 	s.workers, s.sessions, s.bans = newRegistry(), newSessions(), ban.New(banPolicy(&cfg.Global))
 	s.setHost(readHostInfo())
 	s.door = newDoor(s, s.measure(&cfg.Global))
@@ -140,8 +143,9 @@ func (s *server) addBanPoints(a netip.Addr, points uint32, cause string) {
 	if !s.bans.Add(a, int(min(points, math.MaxInt16)), now) || was {
 		return
 	}
-	s.log.Info("banned", "source", ban.Source(a), "cause", cause)
 	source := ban.Source(a)
+	s.log.Info("banned", "source", source, "cause", cause)
+	s.console.publish(control.Event{Type: control.EventBanned, IP: sourceText(source), Reason: cause})
 	for _, w := range s.workers.inLogin(func(who identity) bool { return ban.Source(who.peer.Addr()) == source }) {
 		w.leave(ipc.Reason_REASON_ERROR, false, leaveGrace)
 	}

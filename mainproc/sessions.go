@@ -48,6 +48,7 @@ type session struct {
 	answered   bool
 	pskHash    []byte // of the last worker that said it
 	info       *ipc.SessionInfo
+	shown      shown
 	ended      bool // the cookie is no longer good
 }
 
@@ -61,8 +62,9 @@ type sessions struct {
 	bySafeID map[string]*session
 	byApp    map[appID]*worker // the newest worker of an answered session
 	leases   *lease.Table
-	live     int       // sessions with a newest worker
-	kept     []*worker // workers of sessions that are not their newest, the oldest first
+	devices  map[int]bool // numbers in use
+	live     int          // sessions with a newest worker
+	kept     []*worker    // workers of sessions that are not their newest, the oldest first
 }
 
 func newSessions() *sessions {
@@ -71,6 +73,7 @@ func newSessions() *sessions {
 		bySafeID: make(map[string]*session),
 		byApp:    make(map[appID]*worker),
 		leases:   lease.New(rand.Reader),
+		devices:  make(map[int]bool),
 	}
 }
 
@@ -80,7 +83,8 @@ type claim struct {
 	key          sidHash
 	reply        *ipc.SecmSessionReply
 	want4, want6 bool
-	maxLive      int // max-clients
+	maxLive      int    // max-clients
+	device       string // prefix of the session's label
 	now          time.Time
 }
 
@@ -165,6 +169,7 @@ func (t *sessions) create(c claim) (*session, error) {
 		return nil, errNoAddress
 	}
 	s := &session{safeID: c.reply.SafeId, user: c.reply.User, login: c.reply.LoginUnixMs, key: c.key, lease: l}
+	s.shown = t.label(c.device)
 	t.bySID[s.key], t.bySafeID[s.safeID] = s, s
 	return s, nil
 }
@@ -248,6 +253,7 @@ func (t *sessions) remove(s *session) {
 	delete(t.bySID, s.key)
 	delete(t.bySafeID, s.safeID)
 	t.leases.Free(s.safeID)
+	delete(t.devices, s.shown.number)
 }
 
 func (t *sessions) forgetApp(s *session) {

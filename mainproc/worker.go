@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -106,9 +107,13 @@ type worker struct {
 	// One for each RETIRE without an answer, closed when that comes.
 	retiring []chan struct{}
 
+	about    atomic.Pointer[detail] // set before the tunnel is
+	counting counting
+
 	// Of the goroutine run.
 	session *session // from attach to the end
 	parted  bool     // its part in the session is over as far as sec-mod goes; read elsewhere under sessions.mu
+	granted bool     // the session's tunnel was this worker's
 	conduct conduct
 }
 

@@ -47,9 +47,10 @@ type Global struct {
 	UDPPort     int // 0: no DTLS
 	RunAsUser   string
 	RunAsGroup  string
-	SocketFile  string // prefix; only its folder matters to us
-	ControlFile string // occtl-socket-file; empty: a writable run directory
-	UseControl  bool   // use-occtl
+	SocketFile  string        // prefix; only its folder matters to us
+	ControlFile string        // occtl-socket-file; empty: a writable run directory
+	UseControl  bool          // use-occtl
+	StatsReset  time.Duration // server-stats-reset-time
 	PIDFile     string
 	LogLevel    int // 0-9
 	Device      string

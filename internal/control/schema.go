@@ -74,6 +74,7 @@ type Status struct {
 	// workers together, those that are gone included. Their names are stable,
 	// new ones may come.
 	Counters map[string]map[string]uint64 `json:"counters"`
+	Gauges   map[string]uint64            `json:"gauges"` // how much there is of something now
 }
 
 // Totals count since the start of the server.
