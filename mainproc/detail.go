@@ -10,7 +10,7 @@ import (
 // Counters of a tunnel are asked for when somebody wants to see them, so that
 // they are those of the moment and cost nothing while nobody looks.
 const (
-	statsFresh = 500 * time.Millisecond // younger ones are not asked for again
+	statsFresh = 250 * time.Millisecond // younger ones are not asked for again: well below messageRate
 	statsWait  = 300 * time.Millisecond // for answers; who is late is shown as last known
 )
 

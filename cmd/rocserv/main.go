@@ -37,6 +37,9 @@ func main() {
 			os.Exit(makeState(os.Args[2:]))
 		}
 	}
+	if status, ok := runByName(os.Args); ok {
+		os.Exit(status)
+	}
 	if err := app().Run(os.Args); err != nil {
 		os.Exit(fail(err))
 	}
@@ -59,12 +62,12 @@ func app() *cli.App {
 	return &cli.App{
 		Name:            "rocserv",
 		Usage:           "a rootless OpenConnect/AnyConnect VPN server",
-		UsageText:       "rocserv quickstart\n   rocserv -f -c FILE [-d N] [-p PIDFILE]\n   rocserv -t -c FILE\n   rocserv passwd [-c FILE] USER",
+		UsageText:       "rocserv quickstart\n   rocserv -f -c FILE [-d N] [-p PIDFILE]\n   rocserv -t -c FILE\n   rocserv passwd [-c FILE] USER\n   rocserv ctl [COMMAND...]",
 		Version:         version,
 		HideHelpCommand: true,
 		Flags:           serverFlags(),
 		Action:          runServer,
-		Commands:        []*cli.Command{quickstart.Command(runQuickstart), passwd.Command()},
+		Commands:        []*cli.Command{quickstart.Command(runQuickstart), passwd.Command(), controlCommand()},
 		// cli would exit by itself for its ExitCoder; main does, once.
 		ExitErrHandler: func(*cli.Context, error) {},
 	}
