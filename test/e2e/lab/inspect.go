@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -57,6 +58,13 @@ func inspectLines(b *strings.Builder, pid int, file string, names []string, sep 
 	for line := range strings.Lines(string(text)) {
 		name, value, _ := strings.Cut(line, sep)
 		value = strings.Join(strings.Fields(value), " ")
+		if name == "SigIgn" {
+			// Signals from 32 on are the C library's; whoever started the tests may
+			// have left one ignored, and it goes through every exec.
+			if mask, err := strconv.ParseUint(value, 16, 64); err == nil {
+				value = fmt.Sprintf("%016x", mask&(1<<31-1))
+			}
+		}
 		if slices.Contains(names, name) && (file != limits || strings.HasPrefix(value, "0 0 ")) {
 			fmt.Fprintf(b, "%s: %s\n", name, value)
 		}
