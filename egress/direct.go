@@ -23,13 +23,19 @@ type DirectConfig struct {
 	// RecvTTL makes packet sockets tell the TTL or hop limit of what arrives
 	// (IP_RECVTTL, IPV6_RECVHOPLIMIT).
 	RecvTTL bool
+
+	Binding Binding
 }
 
 // Direct is the Network of the host's own sockets.
 type Direct struct {
 	policy *Policy
 	cfg    DirectConfig
+	shared *shared
+}
 
+// shared is what the Directs of one client have together.
+type shared struct {
 	mu     sync.Mutex // protects the rest
 	poll   *poller    // started with the first packet socket
 	closed bool
@@ -45,7 +51,15 @@ func NewDirect(policy *Policy, cfg DirectConfig) *Direct {
 	if cfg.RecvBuffer == 0 {
 		cfg.RecvBuffer = defaultRecvBuffer
 	}
-	return &Direct{policy: policy, cfg: cfg}
+	return &Direct{policy: policy, cfg: cfg, shared: new(shared)}
+}
+
+// Bound is d from another place of the host. It has the same goroutine, and is
+// closed with d.
+func (d *Direct) Bound(b Binding) *Direct {
+	c := *d
+	c.cfg.Binding = b
+	return &c
 }
 
 // Check implements Network.
@@ -59,11 +73,24 @@ func (d *Direct) DialTCP(ctx context.Context, _, dst netip.AddrPort) (Stream, er
 	if err := d.policy.Check(TCP, dst); err != nil {
 		return nil, err
 	}
-	s, err := connectTCP(ctx, dst)
+	s, err := d.DialConfigured(ctx, dst)
 	if rep := (*ReportError)(nil); errors.As(err, &rep) {
 		d.policy.rules.Load().hide(&rep.Report)
 	}
 	return s, err
+}
+
+// DialConfigured connects to what the configuration names, a proxy or a
+// resolver: the policy is for what clients name.
+func (d *Direct) DialConfigured(ctx context.Context, dst netip.AddrPort) (Stream, error) {
+	return connectTCP(ctx, dst, &d.cfg.Binding)
+}
+
+// OpenConfigured makes a UDP socket with one peer, which the policy does not
+// judge. failed is told, on the goroutine that receives, what ICMP said.
+func (d *Direct) OpenConfigured(peer netip.AddrPort, r Receiver, failed func(error)) (PacketSocket, error) {
+	peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
+	return d.open(socketSpec{family: family(peer.Addr().Is6()), proto: UDP, connect: peer, failed: failed}, r)
 }
 
 // OpenUDP implements Network.
@@ -93,10 +120,10 @@ func (d *Direct) Adopt(p Proto, v6 bool, fd int, r Receiver) (PacketSocket, erro
 
 // Trim gives receive buffers back to the system if nothing is arriving.
 func (d *Direct) Trim() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.poll != nil {
-		d.poll.trim()
+	d.shared.mu.Lock()
+	defer d.shared.mu.Unlock()
+	if d.shared.poll != nil {
+		d.shared.poll.trim()
 	}
 }
 
@@ -104,10 +131,10 @@ func (d *Direct) Trim() {
 // must not be called from a Receiver, and a Receiver that blocks must be woken
 // before: close the tunnel first. Streams are their owners' to close.
 func (d *Direct) Close() error {
-	d.mu.Lock()
-	p := d.poll
-	d.poll, d.closed = nil, true
-	d.mu.Unlock()
+	d.shared.mu.Lock()
+	p := d.shared.poll
+	d.shared.poll, d.shared.closed = nil, true
+	d.shared.mu.Unlock()
 	if p != nil {
 		p.close()
 	}
@@ -115,7 +142,7 @@ func (d *Direct) Close() error {
 }
 
 // poller starts the receiving goroutine when it is first needed.
-func (d *Direct) poller() (*poller, error) {
+func (d *shared) poller() (*poller, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {

@@ -28,6 +28,7 @@ const (
 	rcodeNotImpl  = 4
 	rcodeRefused  = 5
 
+	typeA    = 1
 	typeAAAA = 28
 	typeSIG  = 24
 	typeOPT  = 41

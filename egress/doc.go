@@ -115,8 +115,8 @@
 // # What is not here yet
 //
 // UDP_GRO on receiving sockets. The extensions of ICMP errors (RFC 4884,
-// IP_RECVERR_RFC4884). A source address for what leaves (see connectTCP). Lists of users and groups in Policy (see
-// rules.check). Proxies as further Networks.
+// IP_RECVERR_RFC4884). Resolvers by name, over TLS or through proxies
+// (egress/way has those for connections and datagrams).
 //
 // # Standards
 //

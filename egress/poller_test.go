@@ -192,7 +192,7 @@ func TestChurn(t *testing.T) {
 	for _, s := range open[50:] {
 		s.Close()
 	}
-	if n := len(d.poll.sockets); n != 50 {
+	if n := len(d.shared.poll.sockets); n != 50 {
 		t.Errorf("the poller knows %d sockets, want 50", n)
 	}
 	d.Close() // takes the rest with it

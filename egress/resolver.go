@@ -30,6 +30,9 @@ type ResolverConfig struct {
 	// way out for IPv6, whose clients would else try it first and wait.
 	AAAAFilter bool
 
+	// Names is told what the client is told; nil: nobody is.
+	Names *Names
+
 	// Now and NewTimer are the clock; nil: package time's. NewTimer makes a
 	// timer that is not running and calls f, on any goroutine, when it ends.
 	Now      func() time.Time
@@ -55,9 +58,10 @@ type ResolverStats struct {
 // Resolver forwards one client's DNS queries to the upstreams. It keeps no
 // cache: the upstreams have one. It is safe for concurrent use.
 type Resolver struct {
-	open func(netip.AddrPort, *upstreamSocket) (PacketSocket, error)
-	dial func(context.Context, netip.AddrPort) (Stream, error)
-	now  func() time.Time
+	open  func(netip.AddrPort, *upstreamSocket) (PacketSocket, error)
+	dial  func(context.Context, netip.AddrPort) (Stream, error)
+	now   func() time.Time
+	names *Names
 
 	mu        sync.Mutex // protects the rest; never held while a reply is delivered
 	upstreams []*upstream
@@ -73,7 +77,8 @@ type Resolver struct {
 type query struct {
 	dnsQuery // of a copy of the client's message, which has the id of the last try
 	id       uint16
-	limit    int // of the answer, in bytes
+	own      bool // asked by us, not by the client
+	limit    int  // of the answer, in bytes
 	reply    func([]byte)
 	first    int    // index of the upstream asked first
 	sent     int    // tries made
@@ -94,12 +99,12 @@ func (o outcome) deliver() {
 
 // NewResolver makes a resolver whose sockets are d's. Close it before d.
 func NewResolver(d *Direct, cfg ResolverConfig) *Resolver {
-	return newResolver(d.openUpstream, connectTCP, cfg)
+	return newResolver(d.openUpstream, d.DialConfigured, cfg)
 }
 
 func newResolver(open func(netip.AddrPort, *upstreamSocket) (PacketSocket, error),
 	dial func(context.Context, netip.AddrPort) (Stream, error), cfg ResolverConfig) *Resolver {
-	r := &Resolver{open: open, dial: dial, now: cfg.Now, filter: cfg.AAAAFilter, flight: newFlight()}
+	r := &Resolver{open: open, dial: dial, now: cfg.Now, names: cfg.Names, filter: cfg.AAAAFilter, flight: newFlight()}
 	if r.now == nil {
 		r.now = time.Now
 	}
@@ -175,10 +180,10 @@ func (r *Resolver) Close() error {
 // or on a timer's. It may block; the answer is its own only until it returns.
 // What is no query at all gets no answer.
 func (r *Resolver) Query(msg []byte, limit int, reply func(answer []byte)) {
-	r.query(msg, limit, reply).deliver()
+	r.query(msg, limit, false, reply).deliver()
 }
 
-func (r *Resolver) query(msg []byte, limit int, reply func([]byte)) outcome {
+func (r *Resolver) query(msg []byte, limit int, own bool, reply func([]byte)) outcome {
 	dq, err := parseDNSQuery(msg)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -194,7 +199,7 @@ func (r *Resolver) query(msg []byte, limit int, reply func([]byte)) outcome {
 		r.stats.Failed++
 		return outcome{reply, dq.answer(rcodeServFail)}
 	}
-	q := &query{dnsQuery: dq, id: dnsID(msg), limit: dq.limit(limit), reply: reply, first: r.preferred()}
+	q := &query{dnsQuery: dq, id: dnsID(msg), own: own, limit: dq.limit(limit), reply: reply, first: r.preferred()}
 	q.msg = slices.Clone(msg)
 	q.capSize(q.limit)
 	r.flight.queries++
@@ -277,6 +282,9 @@ func (r *Resolver) answer(s *upstreamSocket, msg []byte) outcome {
 	}
 	r.stats.Answered++
 	r.finish(q)
+	if r.names != nil && !q.own {
+		q.teach(r.names, msg)
+	}
 	setDNSID(msg, q.id)
 	if len(msg) > q.limit {
 		setDNSID(q.msg, q.id)

@@ -413,7 +413,7 @@ func TestResolverReal(t *testing.T) {
 		t.Errorf("stats %+v", s)
 	}
 	r.Close()
-	if n := len(d.poll.sockets); n != 0 {
+	if n := len(d.shared.poll.sockets); n != 0 {
 		t.Errorf("%d sockets left", n)
 	}
 	r = NewResolver(d, ResolverConfig{Upstreams: []netip.AddrPort{server}})
@@ -468,7 +468,7 @@ func TestResolverConcurrent(t *testing.T) {
 	if q := r.Stats(); q.Queries != 600 || answered.Load() > 600 {
 		t.Errorf("%+v, %d answers", q, answered.Load())
 	}
-	if n := len(d.poll.sockets); n != 0 {
+	if n := len(d.shared.poll.sockets); n != 0 {
 		t.Errorf("%d sockets left", n)
 	}
 }

@@ -56,7 +56,7 @@ var (
 
 // open makes a packet socket and puts it under the poller.
 func (d *Direct) open(spec socketSpec, r Receiver) (PacketSocket, error) {
-	p, err := d.poller()
+	p, err := d.shared.poller()
 	if err != nil {
 		return nil, err
 	}
@@ -86,7 +86,7 @@ func (d *Direct) adopt(spec socketSpec, fd int, r Receiver) (PacketSocket, error
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return nil, err
 	}
-	p, err := d.poller()
+	p, err := d.shared.poller()
 	if err != nil {
 		return nil, err
 	}
@@ -139,6 +139,9 @@ func setPacketOptions(fd int, spec *socketSpec, cfg *DirectConfig) error {
 		if err := unix.SetsockoptInt(fd, level, opt, 1); err != nil {
 			return err
 		}
+	}
+	if err := cfg.Binding.apply(fd, spec.family == unix.AF_INET6, false); err != nil {
+		return err
 	}
 	if spec.policy != nil {
 		return askErrors(fd, spec.family, 1)

@@ -38,7 +38,7 @@ var longAgo = time.Unix(1, 0)
 var errClosed = fmt.Errorf("egress: %w", net.ErrClosed)
 
 // connectTCP connects without judging dst.
-func connectTCP(ctx context.Context, dst netip.AddrPort) (Stream, error) {
+func connectTCP(ctx context.Context, dst netip.AddrPort, from *Binding) (Stream, error) {
 	dst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
 	fail := func(err error) (Stream, error) {
 		return nil, fmt.Errorf("egress: connect to %v: %w", dst, err)
@@ -50,8 +50,10 @@ func connectTCP(ctx context.Context, dst netip.AddrPort) (Stream, error) {
 	if err != nil {
 		return fail(err)
 	}
-	// Here, between socket and connect, a source address is bound once there is
-	// an option for it (IP_BIND_ADDRESS_NO_PORT, then bind).
+	if err := from.apply(fd, dst.Addr().Is6(), true); err != nil {
+		unix.Close(fd)
+		return fail(err)
+	}
 	if err := unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1); err != nil {
 		unix.Close(fd)
 		return fail(err)

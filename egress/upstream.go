@@ -80,10 +80,7 @@ type upstreamSocket struct {
 
 // openUpstream is Resolver.open on host sockets.
 func (d *Direct) openUpstream(addr netip.AddrPort, s *upstreamSocket) (PacketSocket, error) {
-	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
-	return d.open(socketSpec{
-		family: family(addr.Addr().Is6()), proto: UDP, connect: addr, failed: s.failed,
-	}, s)
+	return d.OpenConfigured(addr, s, s.failed)
 }
 
 // socketFor is the socket for the next try: the one in use, or a new one, whose

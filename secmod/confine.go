@@ -129,7 +129,11 @@ func named(c *config.Config) (files, folders []string) {
 			}
 		}
 	}
+	add(&files, systemCA()) // a user's file may name a proxy, and so may the next configuration
 	for _, v := range c.Vhosts {
+		for _, w := range v.User.Ways {
+			add(&files, w.CA)
+		}
 		for _, pair := range v.Keys {
 			add(&files, pair.Cert, pair.Key)
 		}

@@ -73,7 +73,11 @@ func (s *server) open(sid session.SID, q *ipc.SecmSessionOpen) (*ipc.SecmSession
 	if err != nil {
 		return nil, -1, fmt.Errorf("%w: user %q: %w", errConfiguration, known.User, err)
 	}
-	fd, err := ipc.SealMessage("session", sessionConfig(gen.config, v.Vhost, user, known.Account, clientName(q.Hostname)))
+	cas, err := readCAs(user)
+	if err != nil {
+		return nil, -1, fmt.Errorf("%w: user %q: egress: %w", errConfiguration, known.User, err)
+	}
+	fd, err := ipc.SealMessage("session", sessionConfig(gen.config, v.Vhost, user, known.Account, clientName(q.Hostname), cas))
 	if err != nil {
 		return nil, -1, fmt.Errorf("%w: %w", errConfiguration, err)
 	}

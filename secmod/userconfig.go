@@ -95,7 +95,7 @@ func readIn(dir, name string) ([]byte, error) {
 }
 
 // sessionConfig is a user's configuration as the worker gets it.
-func sessionConfig(c *config.Config, v *config.Vhost, u *config.User, a session.Account, clientHostname string) *ipc.SessionConfig {
+func sessionConfig(c *config.Config, v *config.Vhost, u *config.User, a session.Account, clientHostname string, cas *caFiles) *ipc.SessionConfig {
 	expand := strings.NewReplacer("%{U}", a.User, "%{G}", a.Group)
 	m := &ipc.SessionConfig{
 		Routes: config.RouteStrings(u.Routes), NoRoutes: config.RouteStrings(u.NoRoutes),
@@ -113,7 +113,7 @@ func sessionConfig(c *config.Config, v *config.Vhost, u *config.User, a session.
 		RestrictToRoutes: u.RestrictToRoutes, PortsDeny: u.PortsDeny,
 		RxBytesPerS: u.RxPerSec, TxBytesPerS: u.TxPerSec, NetPriority: int32(u.NetPriority),
 		TryMtuDiscovery: v.TryMTUDiscovery, OutputBuffer: uint32(v.OutputBuffer),
-		Egress: egressOf(&c.Global, u),
+		Egress: egressOf(&c.Global, u, a, cas),
 		Limits: limitsOf(&u.Flows), FullCone: u.Flows.FullCone,
 	}
 	if u.Hostname != "" {

@@ -31,7 +31,6 @@ import (
 	"google.golang.org/protobuf/proto"
 	"gvisor.dev/gvisor/pkg/tcpip"
 
-	"rocserv/egress"
 	"rocserv/internal/ipc"
 	"rocserv/internal/wire"
 	"rocserv/netstack/stacktest"
@@ -106,7 +105,7 @@ func newWorld(t testing.TB, clock tcpip.Clock, tune func(*ipc.WorkerConfig, *ipc
 	go func() {
 		w.served <- Serve(Options{
 			Main: workerMain, SecMod: workerSec, Log: log, Clock: clock,
-			Outside: func(*egress.Policy, *ipc.HostInfo) (Outside, error) {
+			Outside: func(OutsideConfig) (Outside, error) {
 				return Outside{Net: w.net, Close: func() {}}, nil
 			},
 		})

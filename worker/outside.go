@@ -1,9 +1,16 @@
 package worker
 
 import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
 	"time"
 
 	"rocserv/egress"
+	"rocserv/egress/httpproxy"
+	"rocserv/egress/tlsclient"
+	"rocserv/egress/way"
 	"rocserv/internal/ipc"
 	"rocserv/netstack"
 	"rocserv/netstack/datagram"
@@ -19,18 +26,28 @@ type Outside struct {
 	Close    func()
 }
 
-// OpenOutside makes the network of one client.
-type OpenOutside func(*egress.Policy, *ipc.HostInfo) (Outside, error)
+// OutsideConfig is what the network of one client is made of.
+type OutsideConfig struct {
+	Policy *egress.Policy
+	Names  *egress.Names
+	Host   *ipc.HostInfo
+	Egress *ipc.EgressPolicy // may be nil
+	Log    *slog.Logger
+}
 
-// hostOutside is the host's own sockets.
-func hostOutside(policy *egress.Policy, host *ipc.HostInfo) (Outside, error) {
-	direct := egress.NewDirect(policy, egress.DirectConfig{RecvTTL: true})
+// OpenOutside makes the network of one client.
+type OpenOutside func(OutsideConfig) (Outside, error)
+
+// hostOutside is the host's own sockets, and by them whatever ways the user has.
+func hostOutside(c OutsideConfig) (Outside, error) {
+	direct := egress.NewDirect(c.Policy, egress.DirectConfig{RecvTTL: true})
 	resolver := egress.NewResolver(direct, egress.ResolverConfig{
-		Upstreams:  ipc.AddrPorts(host.Resolvers),
-		AAAAFilter: !host.Ipv6Out,
+		Upstreams:  ipc.AddrPorts(c.Host.Resolvers),
+		AAAAFilter: !c.Host.Ipv6Out,
+		Names:      c.Names,
 		Now:        time.Now,
 	})
-	return Outside{
+	o := Outside{
 		Net:      direct,
 		Resolver: resolver,
 		SetHost: func(m *ipc.HostInfo) {
@@ -42,7 +59,88 @@ func hostOutside(policy *egress.Policy, host *ipc.HostInfo) (Outside, error) {
 			resolver.Close()
 			direct.Close()
 		},
-	}, nil
+	}
+	if len(c.Egress.GetVia()) == 0 {
+		return o, nil // as most users: nothing between them and the host's sockets
+	}
+	ways, err := waysOf(c, direct, resolver)
+	if err != nil {
+		o.Close()
+		return Outside{}, err
+	}
+	closeHost := o.Close
+	o.Net, o.Close = ways, func() { ways.Close(); closeHost() }
+	return o, nil
+}
+
+// waysOf makes the user's ways.
+func waysOf(c OutsideConfig, direct *egress.Direct, resolver *egress.Resolver) (*way.Ways, error) {
+	cfg := way.Config{Direct: direct, Policy: c.Policy, Names: c.Names, Lookup: resolver.Lookup, Log: c.Log}
+	pools := pools{system: c.Egress.Roots, made: map[string]*x509.CertPool{}}
+	for _, w := range c.Egress.Ways {
+		d, err := definitionOf(w, &pools)
+		if err != nil {
+			return nil, fmt.Errorf("way %s: %w", w.Name, err)
+		}
+		cfg.Ways = append(cfg.Ways, d)
+	}
+	for _, v := range c.Egress.Via {
+		where, err := whereOf(v.Where)
+		if err != nil {
+			return nil, fmt.Errorf("egress-via '%s': %w", v.Text, err)
+		}
+		cfg.Rules = append(cfg.Rules, way.Rule{Rule: where, Ways: v.Ways, Text: v.Text})
+	}
+	return way.New(cfg)
+}
+
+func definitionOf(w *ipc.WayOut, p *pools) (way.Definition, error) {
+	d := way.Definition{
+		Name: w.Name, Kind: way.Kind(w.Kind), Host: w.Host, Port: uint16(w.Port),
+		Login: httpproxy.Login{User: w.User, Password: w.Password, Bearer: w.Bearer},
+		Check: w.Check, Timeout: time.Duration(w.TimeoutMs) * time.Millisecond,
+		Binding: egress.Binding{Source4: ipc.Addr(w.Source4), Source6: ipc.Addr(w.Source6), Device: w.Interface},
+	}
+	if d.Kind != way.HTTPS {
+		return d, nil
+	}
+	d.TLS = tlsclient.Config{ServerName: w.ServerName, Fingerprint: w.Fingerprint}
+	if w.OldHttp {
+		d.TLS.Protocols = []string{"http/1.1"}
+	}
+	for _, b := range w.Pins {
+		if len(b) != len(tlsclient.Pin{}) {
+			return d, errors.New("a pin of another length")
+		}
+		d.TLS.Pins = append(d.TLS.Pins, tlsclient.Pin(b))
+	}
+	var err error
+	d.TLS.Roots, err = p.pool(w.Roots)
+	return d, err
+}
+
+// pools are certificates to verify by. Those of the system are some hundreds,
+// so they are read once, and not at all by whom they do not concern.
+type pools struct {
+	system []byte
+	made   map[string]*x509.CertPool
+}
+
+// pool is never nil: a nil pool would be what crypto/x509 finds in files.
+func (p *pools) pool(own []byte) (*x509.CertPool, error) {
+	pem := own
+	if len(pem) == 0 {
+		pem = p.system
+	}
+	if made := p.made[string(pem)]; made != nil {
+		return made, nil
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, errors.New("no certificate in the file of those who may vouch for it")
+	}
+	p.made[string(pem)] = pool
+	return pool, nil
 }
 
 func datagramLimits(l *ipc.Limits) datagram.Limits {

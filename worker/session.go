@@ -74,7 +74,7 @@ func newSession(c *client, o *offer) (*session, error) {
 	if s.policy, err = policyOf(o.cfg, host, s.names); err != nil {
 		return nil, err
 	}
-	if s.outside, err = c.Outside(s.policy, host); err != nil {
+	if s.outside, err = c.Outside(OutsideConfig{Policy: s.policy, Names: s.names, Host: host, Egress: o.cfg.Egress, Log: c.Log}); err != nil {
 		return nil, err
 	}
 	if err := s.makeInner(); err != nil {

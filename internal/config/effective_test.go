@@ -38,6 +38,13 @@ egress-allow = 10.0.0.5 tcp(443)
 egress-deny = *.example.net
 egress-deny = any tcp(25), udp(8000-8080), icmp()
 egress-rule = allow fd00::/8
+egress = corp https://proxy.example:8443 pin-sha256=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA= ca=/ca.pem name=p.example tls-fingerprint=chrome check=a:1 timeout=3
+egress = tor socks5h://[2001:db8::1] interface=eth1
+egress = out direct source=192.0.2.1,2001:db8::1
+egress-via = tor for *.onion 10.0.0.0/8 tcp(80), tcp(443-444)
+egress-via = corp|tor,direct for user:anna group:staff
+egress-via = out
+tls-fingerprint = firefox
 tls-priorities = NORMAL:-VERS-TLS1.3:-SHA1
 rekey-method = new-tunnel
 kkdcp = /a B tcp@c:88
@@ -112,6 +119,7 @@ func TestEffective(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(least))
 	f.Add([]byte(sample))
+	f.Add([]byte(least + "egress = a https://u:p@h bearer=x\negress = b socks5://u:p@h\negress-via = a|b,c\n"))
 	f.Add([]byte(least + "[vhost:x]\nroute = default\n 10.0.0.0/8\n[foo]\nx"))
 	for _, o := range Options() {
 		f.Add([]byte(least + o.Name + " = 0x1/2, [a](b)!:+c\n"))
@@ -134,6 +142,11 @@ func FuzzParse(f *testing.F) {
 		for _, v := range inMain.Vhosts {
 			if v.KeyPin != "" || v.CamouflageSecret != "" {
 				t.Fatal("main has a secret")
+			}
+			for _, w := range v.User.Ways {
+				if w.User+string(w.Password+w.Bearer) != "" {
+					t.Fatal("main has a proxy's login")
+				}
 			}
 		}
 		for _, v := range c.Vhosts {

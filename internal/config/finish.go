@@ -170,6 +170,7 @@ func (p *parser) finishUser(where string, u *User) {
 		u.MobileDPD = u.DPD
 	}
 	u.Routes = withoutDefault(u.Routes)
+	p.checkWays(where, u)
 	if n := max(len(u.Routes), len(u.NoRoutes)); n > manyRoutes {
 		p.warnf(0, "%s%d routes: AnyConnect clients take about %d and ignore the others", where, n, manyRoutes)
 	}

@@ -17,6 +17,7 @@ type Option struct {
 	Ours    bool   // not an option of ocserv, which skips it with a warning
 	Secret  bool   // read by sec-mod only
 	Alias   string // the name this one stands for
+	Merge   bool   // a per-user file adds to the list, by name, and does not replace it
 	Into    string // the list that this one adds to; its order is that of all such lines
 
 	most int64 // of a number: larger ones are lowered to it; 0: what 32 bits hold
@@ -51,6 +52,8 @@ const (
 	MethodText   Type = "method, or method[key=value,...]"
 	GroupText    Type = "name, or name[friendly name]"
 	PortList     Type = "tcp(443), udp(53), icmp(), or !(...)"
+	WayText      Type = "name, URL (direct, socks5://, http://, https://), and perhaps key=value ..."
+	ViaText      Type = "name,name ... for network, domain, tcp(443), user:name, group:name ..."
 	RuleText     Type = "network, domain or any, then perhaps tcp(443), udp(8000-8080), icmp()"
 	Priorities   Type = "GnuTLS priority string"
 )

@@ -18,5 +18,14 @@ func egressOptions() []Option {
 		{Name: "egress-deny", Type: RuleText, List: true, Scope: ScopeUser, Ours: true, Into: "egress-rule",
 			Meaning: "egress-rule = deny ...",
 			set:     setEgressDeny},
+		{Name: "egress", Type: WayText, List: true, Merge: true, Scope: ScopeUser, Ours: true,
+			Meaning: "defines a way out by its name",
+			at:      func(t *target) any { return &t.user.Ways }, set: setWay, get: getWays},
+		{Name: "egress-via", Type: ViaText, List: true, Scope: ScopeUser, Ours: true,
+			Meaning: "the ways that traffic takes, in order: the first that is up; the first line that holds decides, and where none does: direct",
+			at:      func(t *target) any { return &t.user.Via }, set: setVia, get: getVia},
+		{Name: "tls-fingerprint", Type: Text, Default: "go", Scope: ScopeUser, Ours: true,
+			Meaning: "what TLS to proxies and resolvers looks like: go, chrome, firefox, safari, ios or randomized",
+			set:     setFingerprint, get: getFingerprint},
 	}
 }

@@ -234,6 +234,15 @@ func (u User) clone() User {
 	u.Routes, u.NoRoutes, u.IRoutes = slices.Clone(u.Routes), slices.Clone(u.NoRoutes), slices.Clone(u.IRoutes)
 	u.DNS, u.NBNS = slices.Clone(u.DNS), slices.Clone(u.NBNS)
 	u.EgressRules = slices.Clone(u.EgressRules)
+	u.Ways, u.Via = slices.Clone(u.Ways), slices.Clone(u.Via)
+	for i := range u.Ways {
+		u.Ways[i].Pins = slices.Clone(u.Ways[i].Pins)
+	}
+	for i := range u.Via {
+		v := &u.Via[i]
+		v.Ways, v.Nets, v.Domains = slices.Clone(v.Ways), slices.Clone(v.Nets), slices.Clone(v.Domains)
+		v.Ports, v.Users, v.Groups = slices.Clone(v.Ports), slices.Clone(v.Users), slices.Clone(v.Groups)
+	}
 	for i := range u.EgressRules {
 		u.EgressRules[i].Ports = slices.Clone(u.EgressRules[i].Ports)
 	}
@@ -280,7 +289,7 @@ func (p *parser) cleared(o *Option, it item) (done bool) {
 		o = p.options[o.Into]
 	}
 	n, empty := list(o, &p.to)
-	if p.perUser && !p.began[o.Name] {
+	if p.perUser && !p.began[o.Name] && !o.Merge {
 		p.began[o.Name] = true
 		empty()
 		n = 0

@@ -198,6 +198,9 @@ type User struct {
 	EgressInternet    bool // egress-profile = internet
 	EgressRules       []EgressRule
 	Flows             Flows
+	Ways              []Way
+	Via               []Via
+	Fingerprint       string
 
 	// Only in per-user and per-group files.
 	IRoutes      []netip.Prefix

@@ -126,6 +126,10 @@ func list(o *Option, t *target) (n int, empty func()) {
 		return len(*f), func() { *f = nil }
 	case *[]EgressRule:
 		return len(*f), func() { *f = nil }
+	case *[]Way:
+		return len(*f), func() { *f = nil }
+	case *[]Via:
+		return len(*f), func() { *f = nil }
 	default:
 		panic(fmt.Sprintf("config: internal error: option %s: %T is no list", o.Name, f))
 	}

@@ -4826,6 +4826,9 @@ type EgressPolicy struct {
 	Internet      bool                   `protobuf:"varint,1,opt,name=internet,proto3" json:"internet,omitempty"`                         // profile internet: private addresses are denied
 	AllowUnsafe   [][]byte               `protobuf:"bytes,2,rep,name=allow_unsafe,json=allowUnsafe,proto3" json:"allow_unsafe,omitempty"` // Prefix: opened out of the hard tier
 	Rules         []*EgressRule          `protobuf:"bytes,3,rep,name=rules,proto3" json:"rules,omitempty"`                                // the first that holds decides
+	Ways          []*WayOut              `protobuf:"bytes,4,rep,name=ways,proto3" json:"ways,omitempty"`                                  // that this user may take
+	Via           []*EgressVia           `protobuf:"bytes,5,rep,name=via,proto3" json:"via,omitempty"`                                    // the first that holds decides
+	Roots         []byte                 `protobuf:"bytes,6,opt,name=roots,proto3" json:"roots,omitempty"`                                // PEM: certificates of those who may vouch for proxies and resolvers
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4877,6 +4880,27 @@ func (x *EgressPolicy) GetAllowUnsafe() [][]byte {
 func (x *EgressPolicy) GetRules() []*EgressRule {
 	if x != nil {
 		return x.Rules
+	}
+	return nil
+}
+
+func (x *EgressPolicy) GetWays() []*WayOut {
+	if x != nil {
+		return x.Ways
+	}
+	return nil
+}
+
+func (x *EgressPolicy) GetVia() []*EgressVia {
+	if x != nil {
+		return x.Via
+	}
+	return nil
+}
+
+func (x *EgressPolicy) GetRoots() []byte {
+	if x != nil {
+		return x.Roots
 	}
 	return nil
 }
@@ -4942,6 +4966,240 @@ func (x *EgressRule) GetText() string {
 	return ""
 }
 
+// WayOut is a way out as the operator defines it, with its login data.
+type WayOut struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"` // direct, blackhole, socks5, http, https
+	Host          string                 `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
+	Port          uint32                 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
+	User          string                 `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
+	Password      string                 `protobuf:"bytes,6,opt,name=password,proto3" json:"password,omitempty"`
+	Bearer        string                 `protobuf:"bytes,7,opt,name=bearer,proto3" json:"bearer,omitempty"`
+	Pins          [][]byte               `protobuf:"bytes,8,rep,name=pins,proto3" json:"pins,omitempty"`   // SHA-256 of a public key
+	Roots         []byte                 `protobuf:"bytes,9,opt,name=roots,proto3" json:"roots,omitempty"` // PEM; empty: EgressPolicy.roots
+	ServerName    string                 `protobuf:"bytes,10,opt,name=server_name,json=serverName,proto3" json:"server_name,omitempty"`
+	Fingerprint   string                 `protobuf:"bytes,11,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	OldHttp       bool                   `protobuf:"varint,12,opt,name=old_http,json=oldHttp,proto3" json:"old_http,omitempty"` // offer no HTTP/2
+	Check         string                 `protobuf:"bytes,13,opt,name=check,proto3" json:"check,omitempty"`                     // host:port
+	TimeoutMs     uint32                 `protobuf:"varint,14,opt,name=timeout_ms,json=timeoutMs,proto3" json:"timeout_ms,omitempty"`
+	Source4       []byte                 `protobuf:"bytes,15,opt,name=source4,proto3" json:"source4,omitempty"` // Addr
+	Source6       []byte                 `protobuf:"bytes,16,opt,name=source6,proto3" json:"source6,omitempty"`
+	Interface     string                 `protobuf:"bytes,17,opt,name=interface,proto3" json:"interface,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WayOut) Reset() {
+	*x = WayOut{}
+	mi := &file_ipc_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WayOut) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WayOut) ProtoMessage() {}
+
+func (x *WayOut) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WayOut.ProtoReflect.Descriptor instead.
+func (*WayOut) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *WayOut) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *WayOut) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *WayOut) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *WayOut) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *WayOut) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *WayOut) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+func (x *WayOut) GetBearer() string {
+	if x != nil {
+		return x.Bearer
+	}
+	return ""
+}
+
+func (x *WayOut) GetPins() [][]byte {
+	if x != nil {
+		return x.Pins
+	}
+	return nil
+}
+
+func (x *WayOut) GetRoots() []byte {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
+}
+
+func (x *WayOut) GetServerName() string {
+	if x != nil {
+		return x.ServerName
+	}
+	return ""
+}
+
+func (x *WayOut) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
+}
+
+func (x *WayOut) GetOldHttp() bool {
+	if x != nil {
+		return x.OldHttp
+	}
+	return false
+}
+
+func (x *WayOut) GetCheck() string {
+	if x != nil {
+		return x.Check
+	}
+	return ""
+}
+
+func (x *WayOut) GetTimeoutMs() uint32 {
+	if x != nil {
+		return x.TimeoutMs
+	}
+	return 0
+}
+
+func (x *WayOut) GetSource4() []byte {
+	if x != nil {
+		return x.Source4
+	}
+	return nil
+}
+
+func (x *WayOut) GetSource6() []byte {
+	if x != nil {
+		return x.Source6
+	}
+	return nil
+}
+
+func (x *WayOut) GetInterface() string {
+	if x != nil {
+		return x.Interface
+	}
+	return ""
+}
+
+// EgressVia is a line of egress-via that is about this user.
+type EgressVia struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ways          []string               `protobuf:"bytes,1,rep,name=ways,proto3" json:"ways,omitempty"`
+	Where         *Destination           `protobuf:"bytes,2,opt,name=where,proto3" json:"where,omitempty"`
+	Text          string                 `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"` // as the operator wrote it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EgressVia) Reset() {
+	*x = EgressVia{}
+	mi := &file_ipc_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EgressVia) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EgressVia) ProtoMessage() {}
+
+func (x *EgressVia) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EgressVia.ProtoReflect.Descriptor instead.
+func (*EgressVia) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *EgressVia) GetWays() []string {
+	if x != nil {
+		return x.Ways
+	}
+	return nil
+}
+
+func (x *EgressVia) GetWhere() *Destination {
+	if x != nil {
+		return x.Where
+	}
+	return nil
+}
+
+func (x *EgressVia) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 // Destination is where a rule holds. Without networks and domains: everywhere;
 // without ports: for everything.
 type Destination struct {
@@ -4955,7 +5213,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4967,7 +5225,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4980,7 +5238,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{60}
+	return file_ipc_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Destination) GetNets() [][]byte {
@@ -5015,7 +5273,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5027,7 +5285,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5040,7 +5298,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{61}
+	return file_ipc_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *PortRange) GetProto() uint32 {
@@ -5472,14 +5730,42 @@ const file_ipc_proto_rawDesc = "" +
 	"\tfull_cone\x18% \x01(\bR\bfullCone\"4\n" +
 	"\bPortRule\x12\x14\n" +
 	"\x05proto\x18\x01 \x01(\tR\x05proto\x12\x12\n" +
-	"\x04port\x18\x02 \x01(\rR\x04port\"|\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\"\xe5\x01\n" +
 	"\fEgressPolicy\x12\x1a\n" +
 	"\binternet\x18\x01 \x01(\bR\binternet\x12!\n" +
 	"\fallow_unsafe\x18\x02 \x03(\fR\vallowUnsafe\x12-\n" +
-	"\x05rules\x18\x03 \x03(\v2\x17.rocserv.ipc.EgressRuleR\x05rules\"f\n" +
+	"\x05rules\x18\x03 \x03(\v2\x17.rocserv.ipc.EgressRuleR\x05rules\x12'\n" +
+	"\x04ways\x18\x04 \x03(\v2\x13.rocserv.ipc.WayOutR\x04ways\x12(\n" +
+	"\x03via\x18\x05 \x03(\v2\x16.rocserv.ipc.EgressViaR\x03via\x12\x14\n" +
+	"\x05roots\x18\x06 \x01(\fR\x05roots\"f\n" +
 	"\n" +
 	"EgressRule\x12\x14\n" +
 	"\x05allow\x18\x01 \x01(\bR\x05allow\x12.\n" +
+	"\x05where\x18\x02 \x01(\v2\x18.rocserv.ipc.DestinationR\x05where\x12\x12\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\xaf\x03\n" +
+	"\x06WayOut\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\x12\x12\n" +
+	"\x04port\x18\x04 \x01(\rR\x04port\x12\x12\n" +
+	"\x04user\x18\x05 \x01(\tR\x04user\x12\x1a\n" +
+	"\bpassword\x18\x06 \x01(\tR\bpassword\x12\x16\n" +
+	"\x06bearer\x18\a \x01(\tR\x06bearer\x12\x12\n" +
+	"\x04pins\x18\b \x03(\fR\x04pins\x12\x14\n" +
+	"\x05roots\x18\t \x01(\fR\x05roots\x12\x1f\n" +
+	"\vserver_name\x18\n" +
+	" \x01(\tR\n" +
+	"serverName\x12 \n" +
+	"\vfingerprint\x18\v \x01(\tR\vfingerprint\x12\x19\n" +
+	"\bold_http\x18\f \x01(\bR\aoldHttp\x12\x14\n" +
+	"\x05check\x18\r \x01(\tR\x05check\x12\x1d\n" +
+	"\n" +
+	"timeout_ms\x18\x0e \x01(\rR\ttimeoutMs\x12\x18\n" +
+	"\asource4\x18\x0f \x01(\fR\asource4\x12\x18\n" +
+	"\asource6\x18\x10 \x01(\fR\asource6\x12\x1c\n" +
+	"\tinterface\x18\x11 \x01(\tR\tinterface\"c\n" +
+	"\tEgressVia\x12\x12\n" +
+	"\x04ways\x18\x01 \x03(\tR\x04ways\x12.\n" +
 	"\x05where\x18\x02 \x01(\v2\x18.rocserv.ipc.DestinationR\x05where\x12\x12\n" +
 	"\x04text\x18\x03 \x01(\tR\x04text\"i\n" +
 	"\vDestination\x12\x12\n" +
@@ -5541,7 +5827,7 @@ func file_ipc_proto_rawDescGZIP() []byte {
 }
 
 var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 62)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
 var file_ipc_proto_goTypes = []any{
 	(KeyKind)(0),             // 0: rocserv.ipc.KeyKind
 	(CookieResult)(0),        // 1: rocserv.ipc.CookieResult
@@ -5608,8 +5894,10 @@ var file_ipc_proto_goTypes = []any{
 	(*PortRule)(nil),         // 62: rocserv.ipc.PortRule
 	(*EgressPolicy)(nil),     // 63: rocserv.ipc.EgressPolicy
 	(*EgressRule)(nil),       // 64: rocserv.ipc.EgressRule
-	(*Destination)(nil),      // 65: rocserv.ipc.Destination
-	(*PortRange)(nil),        // 66: rocserv.ipc.PortRange
+	(*WayOut)(nil),           // 65: rocserv.ipc.WayOut
+	(*EgressVia)(nil),        // 66: rocserv.ipc.EgressVia
+	(*Destination)(nil),      // 67: rocserv.ipc.Destination
+	(*PortRange)(nil),        // 68: rocserv.ipc.PortRange
 }
 var file_ipc_proto_depIdxs = []int32{
 	5,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
@@ -5646,13 +5934,16 @@ var file_ipc_proto_depIdxs = []int32{
 	63, // 31: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
 	9,  // 32: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
 	64, // 33: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
-	65, // 34: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
-	66, // 35: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
-	36, // [36:36] is the sub-list for method output_type
-	36, // [36:36] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	65, // 34: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
+	66, // 35: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
+	67, // 36: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
+	67, // 37: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
+	68, // 38: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_ipc_proto_init() }
@@ -5666,7 +5957,7 @@ func file_ipc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   62,
+			NumMessages:   64,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

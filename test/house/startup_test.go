@@ -14,8 +14,8 @@ import (
 // Bytes and allocations, never time. To raise a number is a decision: say why
 // in the commit.
 const (
-	startupBytes  = 280 << 10
-	startupAllocs = 1200
+	startupBytes  = 300 << 10
+	startupAllocs = 1250
 	packageBytes  = 24 << 10 // of one package, unless it has a row
 )
 
@@ -23,6 +23,8 @@ const (
 var packageBudget = map[string]int{
 	"rocserv/internal/ipc": 96 << 10, // the descriptor of ipc.proto
 	"encoding/gob":         32 << 10, // pion/dtls serialises its state by it
+
+	"github.com/refraction-networking/utls/dicttls": 32 << 10, // names of TLS numbers
 }
 
 func TestWorkerStartsWithinItsBudget(t *testing.T) {

@@ -203,13 +203,19 @@ func records(q dns.Question) ([]dns.RR, int) {
 		return []dns.RR{&dns.A{Hdr: head, A: net.ParseIP(Tgt4)}}, dns.RcodeSuccess
 	case name == NameTgt && q.Qtype == dns.TypeAAAA:
 		return []dns.RR{&dns.AAAA{Hdr: head, AAAA: net.ParseIP(Tgt6)}}, dns.RcodeSuccess
+	case name == NameBehind && q.Qtype == dns.TypeA:
+		return []dns.RR{&dns.A{Hdr: head, A: net.ParseIP(Behind4)}}, dns.RcodeSuccess
+	case name == NameBehind && q.Qtype == dns.TypeAAAA:
+		return []dns.RR{&dns.AAAA{Hdr: head, AAAA: net.ParseIP(Behind6)}}, dns.RcodeSuccess
+	case name == NameProxy && q.Qtype == dns.TypeA:
+		return []dns.RR{&dns.A{Hdr: head, A: net.ParseIP(Tgt4)}}, dns.RcodeSuccess
 	case name == NameBig && q.Qtype == dns.TypeTXT:
 		var rrs []dns.RR
 		for i := range bigRecords {
 			rrs = append(rrs, &dns.TXT{Hdr: head, Txt: []string{fmt.Sprintf("%03d %s", i, strings.Repeat("x", 200))}})
 		}
 		return rrs, dns.RcodeSuccess
-	case name == NameTgt, name == NameBig:
+	case name == NameTgt, name == NameBig, name == NameBehind, name == NameProxy:
 		return nil, dns.RcodeSuccess
 	}
 	return nil, dns.RcodeNameError

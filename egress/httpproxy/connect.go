@@ -1,0 +1,88 @@
+package httpproxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// maxHeader bounds the header of an answer, in bytes.
+const maxHeader = 16 << 10
+
+// ErrProtocol is an answer that is none of HTTP.
+var ErrProtocol = errors.New("the proxy does not speak HTTP")
+
+// Connect asks for a connection to authority ("host:port") by HTTP/1.1. rest is
+// what came behind the answer: the destination's first bytes.
+func Connect(rw io.ReadWriter, authority string, l Login) (rest []byte, err error) {
+	req := "CONNECT " + authority + " HTTP/1.1\r\nHost: " + authority + "\r\n"
+	if h := l.header(); h != "" {
+		req += "Proxy-Authorization: " + h + "\r\n"
+	}
+	if _, err := io.WriteString(rw, req+"\r\n"); err != nil {
+		return nil, err
+	}
+	var b []byte
+	for {
+		head, rest, err := readHeader(rw, b)
+		if err != nil {
+			return nil, err
+		}
+		s, err := parseHeader(head)
+		switch {
+		case err != nil:
+			return nil, err
+		case s.Code >= 100 && s.Code < 200 && s.Code != 101: // RFC 9110 section 15.2
+			b = rest
+		case s.Code >= 200 && s.Code < 300:
+			return rest, nil
+		default:
+			return nil, s
+		}
+	}
+}
+
+// readHeader reads on from b to the end of a header.
+func readHeader(r io.Reader, b []byte) (head, rest []byte, err error) {
+	for {
+		if i := bytes.Index(b, []byte("\r\n\r\n")); i >= 0 {
+			return b[:i], b[i+4:], nil
+		}
+		if len(b) >= 5 && !bytes.HasPrefix(b, []byte("HTTP/")) || len(b) >= maxHeader {
+			return nil, nil, ErrProtocol
+		}
+		room := make([]byte, len(b), len(b)+2048)
+		copy(room, b)
+		n, err := r.Read(room[len(b):cap(room)])
+		b = room[:len(b)+n]
+		if err != nil && n == 0 {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, nil, err
+		}
+	}
+}
+
+func parseHeader(head []byte) (*Status, error) {
+	lines := strings.Split(string(head), "\r\n")
+	version, rest, ok := strings.Cut(lines[0], " ")
+	digits, _, _ := strings.Cut(rest, " ")
+	code, err := strconv.Atoi(digits)
+	if !ok || !strings.HasPrefix(version, "HTTP/1.") || err != nil || len(digits) != 3 {
+		return nil, ErrProtocol
+	}
+	s := &Status{Code: code}
+	for _, line := range lines[1:] {
+		name, value, _ := strings.Cut(line, ":")
+		switch strings.ToLower(name) {
+		case "proxy-status":
+			s.ProxyStatus = strings.TrimSpace(value)
+		case "x-squid-error":
+			s.Squid = strings.TrimSpace(value)
+		}
+	}
+	return s, nil
+}
