@@ -38,7 +38,7 @@ bench: ## side by side with ocserv; needs root and a quiet machine
 	test/bench/run
 
 soak: ## mixed load for a long time; needs root
-	test/soak
+	test/soak $(DURATION)
 
 gen: ## generated files: needs protoc and protoc-gen-go
 	$(GO) generate ./...

@@ -37,6 +37,9 @@
 // nothing outlives main by more than a second. What is measured on the way is
 // logged (go test -v).
 //
+// TestSoak is load for a duration: two minutes here, thirty with make soak
+// (SOAK, SOAK_REPORT).
+//
 // # Other servers
 //
 // With SERVER=ocserv the same tests run against ocserv. They were written
