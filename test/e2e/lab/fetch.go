@@ -22,7 +22,7 @@ type Transfer struct {
 	Host   string // of tgt, Tgt4 or Tgt6
 	Upload bool   // else a download
 	Bytes  int64
-	Rate   int64  // of a download, bytes per second; 0 is no limit
+	Rate   int64  // bytes per second; 0 is no limit
 	Device string // if not empty, only this device is used, as of one tunnel among many
 }
 
@@ -91,6 +91,9 @@ func (t Transfer) download(url string) error {
 func (t Transfer) upload(url string) error {
 	sum := sha256.New()
 	body := io.TeeReader(newStream(t.Bytes), sum)
+	if t.Rate > 0 {
+		body = &paced{r: body, rate: t.Rate, began: time.Now()}
+	}
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, url, body)
 	if err != nil {
 		return err
@@ -106,6 +109,23 @@ func (t Transfer) upload(url string) error {
 		return fmt.Errorf("answer to the upload: %w", err)
 	}
 	return t.compare(got.Bytes, got.SHA256, hex.EncodeToString(sum.Sum(nil)))
+}
+
+// paced lets a reader have no more bytes than its rate allows by now.
+type paced struct {
+	r     io.Reader
+	rate  int64 // bytes per second
+	began time.Time
+	given int64
+}
+
+// Read implements io.Reader.
+func (p *paced) Read(b []byte) (int, error) {
+	due := time.Duration(p.given) * time.Second / time.Duration(p.rate)
+	time.Sleep(due - time.Since(p.began))
+	n, err := p.r.Read(b[:min(len(b), 16<<10)])
+	p.given += int64(n)
+	return n, err
 }
 
 func (t Transfer) compare(n int64, got, want string) error {
