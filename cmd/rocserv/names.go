@@ -7,12 +7,15 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"rocserv/internal/occtl"
+	"rocserv/internal/passwd"
 )
 
 // programs are the names other than its own that this program answers to: a
 // link of that name is the program of that name.
 var programs = map[string]func(args []string) int{
-	"occtl": runControl,
+	"occtl":    runControl,
+	"ocpasswd": func(args []string) int { return passwd.Main(args, version, os.Stdin, os.Stderr) },
+	"ocserv":   func(args []string) int { return runOcserv(args, os.Stderr) },
 }
 
 // runByName runs the program that argv[0] names, if it is not rocserv itself.

@@ -16,7 +16,7 @@ const module = "rocserv"
 // (and what lies below it, unless that has a row of its own) may import
 // directly. A package without a row imports nothing of ours.
 var mayImport = map[string][]string{
-	"cmd":                 {"mainproc", "worker", "secmod", "internal/config", "internal/control", "internal/quickstart", "internal/passwd", "internal/doctor", "internal/rolelog", "internal/occtl"},
+	"cmd":                 {"mainproc", "worker", "secmod", "internal/config", "internal/control", "internal/quickstart", "internal/passwd", "internal/getopt", "internal/doctor", "internal/rolelog", "internal/occtl", "internal/getopt"},
 	"mainproc":            {"internal/ipc", "internal/config", "internal/lease", "internal/ban", "internal/session", "internal/control", "internal/sandbox", "internal/rolelog", "internal/wire/dtlshello", "internal/wire/proxyproto"},
 	"worker":              {"internal/wire", "internal/dtlsrecord", "internal/packet", "internal/pipe", "internal/ipc", "internal/rolelog", "secmod/secclient", "netstack", "nat", "egress", "internal/sandbox", "worker"},
 	"secmod":              {"internal/ipc", "internal/config", "internal/session", "internal/sandbox", "internal/rolelog", "internal/ocpasswd", "internal/oath", "secmod/keys"},
@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"internal/control":    {},
 	"internal/occtl":      {"internal/control"},
 	"secmod/helper":       {"internal/ipc", "internal/config", "internal/sandbox"},
-	"internal/passwd":     {"internal/ocpasswd", "internal/oath", "internal/rewrite"},
+	"internal/passwd":     {"internal/getopt", "internal/ocpasswd", "internal/oath", "internal/rewrite"},
 	"internal/oath":       {"internal/rewrite"},
 	"internal/quickstart": {"internal/ocpasswd", "internal/config"},
 	"test":                {"*"},
