@@ -46,7 +46,11 @@ func Main(args []string) int {
 		return 1
 	}
 	if order != nil {
-		t.log.Info("hostile", "attempt", order.Attempt, "answer", t.try(order))
+		answer := t.try(order)
+		if clientCame {
+			answer = ClientCame
+		}
+		t.log.Info("hostile", "attempt", order.Attempt, "answer", answer)
 		return 0
 	}
 	if !t.hasOrder() {
@@ -267,6 +271,12 @@ const patience = 8 * time.Second
 
 var errNothing = errors.New("nothing happened")
 
+// ClientCame is the answer of a worker of the pool that main gave a client to in
+// the midst of its attempt: it proves nothing and has to be repeated.
+const ClientCame = "a client came"
+
+var clientCame bool
+
 // survive waits for the end that must come. It comes from outside.
 func survive(fd int) error {
 	buf := make([]byte, ipc.MaxRecord)
@@ -276,6 +286,7 @@ func survive(fd int) error {
 			time.Sleep(patience) // the channel is closed: now the process must end
 			return io.EOF
 		}
+		clientCame = clientCame || err == nil && ipc.Type(buf[0]) == ipc.WorkerStartupT
 	}
 	return errNothing
 }
