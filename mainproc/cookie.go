@@ -58,15 +58,18 @@ func (w *worker) answerCookie(rec *ipc.Record) error {
 type opened struct {
 	won
 	reply        *ipc.SecmSessionReply
-	config       int   // memfd with the SessionConfig, or -1
+	config       int   // memfd with the SessionConfig, for the worker alone, or -1
+	shown        int   // memfd with what main may read of it, or -1
 	pairs        []int // the worker's ends of the pairs to keepers
 	want4, want6 bool
 	err          error
 }
 
 func (o *opened) close() {
-	if o.config >= 0 {
-		unix.Close(o.config)
+	for _, fd := range []int{o.config, o.shown} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
 	}
 	closeAll(o.pairs)
 }
@@ -110,7 +113,7 @@ func (w *worker) openSession(req *ipc.AuthCookieReq) opened {
 	case <-t.C:
 	}
 	if settled.CompareAndSwap(false, true) {
-		return opened{config: -1, err: errNoAnswer}
+		return opened{config: -1, shown: -1, err: errNoAnswer}
 	}
 	return <-result
 }
@@ -131,7 +134,7 @@ func (w *worker) openRequest(req *ipc.AuthCookieReq) *ipc.SecmSessionOpen {
 // claimSession turns sec-mod's answer into a session. What sec-mod has opened
 // and main cannot give is closed again.
 func (w *worker) claimSession(c claim, rec *ipc.Record, err error) (o opened) {
-	o.config = -1
+	o.config, o.shown = -1, -1
 	if err != nil {
 		o.err = err
 		return o
@@ -147,7 +150,7 @@ func (w *worker) claimSession(c claim, rec *ipc.Record, err error) (o opened) {
 	case !o.reply.Ok:
 		o.err = errRefused
 		return o
-	case len(rec.FDs) != 1:
+	case len(rec.FDs) != 2:
 		o.err = unavailable{"no configuration"}
 	default:
 		c.reply, c.now = o.reply, time.Now()
@@ -158,7 +161,7 @@ func (w *worker) claimSession(c claim, rec *ipc.Record, err error) (o opened) {
 		w.srv.closeOpened(o.reply.SafeId, w.who.conn)
 		return o
 	}
-	o.config = rec.TakeFD(0)
+	o.config, o.shown = rec.TakeFD(0), rec.TakeFD(1)
 	return o
 }
 

@@ -38,13 +38,13 @@ type counting struct {
 }
 
 // describe keeps what people and scripts may want to know of the tunnel. The
-// configuration stays the worker's: only a copy is read.
+// worker's configuration stays unread: it holds passwords of ways out.
 func (w *worker) describe(req *ipc.AuthCookieReq, o *opened) {
 	d := &detail{
 		group: o.reply.Group, vhost: o.reply.Vhost, hostname: req.Hostname, userAgent: req.UserAgent, mobile: req.Mobile,
 		connected: time.Now(), config: new(ipc.SessionConfig),
 	}
-	if err := ipc.ReadSealedMessage(o.config, d.config); err != nil {
+	if err := ipc.ReadSealedMessage(o.shown, d.config); err != nil {
 		w.log().Warn("the session's configuration cannot be shown", "err", err)
 	}
 	if d.config.Hostname != "" {

@@ -198,13 +198,17 @@ func (f *fakeMod) open(id uint32, m *ipc.SecmSessionOpen) {
 		return
 	}
 	f.conn.Send(ipc.SecmRecordT, 0, &ipc.SecmRecord{SafeId: rep.SafeId, Sealed: []byte("sealed " + rep.User)})
-	fd, err := ipc.SealMessage("session", &ipc.SessionConfig{
+	conf := &ipc.SessionConfig{
 		Banner: "welcome", Routes: []string{"10.0.0.0/255.0.0.0"}, Dns: [][]byte{ipc.PutAddr(netip.MustParseAddr("9.9.9.9"))}, DpdS: 90,
 		Ports: []*ipc.PortRule{{Proto: "tcp", Port: 443}, {Proto: "icmp"}}, PortsDeny: true,
-	})
+	}
+	shown, err := ipc.SealMessage("session-shown", conf)
 	must(err)
-	f.conn.Send(ipc.SecmSessionReplyT, id, rep, fd)
-	closeAll([]int{fd})
+	conf.DpdS, conf.Egress = 1, &ipc.EgressPolicy{Ways: []*ipc.WayOut{{Password: "for the worker alone"}}}
+	whole, err := ipc.SealMessage("session", conf)
+	must(err)
+	f.conn.Send(ipc.SecmSessionReplyT, id, rep, whole, shown)
+	closeAll([]int{whole, shown})
 }
 
 // openFDs lists the descriptors this process was started with.
@@ -423,6 +427,10 @@ func (w *fakeWork) opened(rec *ipc.Record) {
 	}
 	var cfg ipc.SessionConfig
 	must(ipc.ReadSealedMessage(rec.FDs[0], &cfg))
+	if len(cfg.Egress.GetWays()) == 0 {
+		w.say("not the worker's configuration")
+		return
+	}
 	keepers := ""
 	for _, fd := range rec.FDs[1:] {
 		var b [16]byte

@@ -31,7 +31,7 @@ func (a *authTimes) add(d time.Duration) {
 }
 
 // statistics answers SECM_STATS_REQ.
-func (s *server) statistics(*ipc.Nothing) (*ipc.SecmStats, int, error) {
+func (s *server) statistics(*ipc.Nothing) (*ipc.SecmStats, []int, error) {
 	n := s.sessions.Counts()
 	m := &ipc.SecmStats{
 		Logins: s.counts.logins.Load(), LoginsRefused: s.counts.refused.Load(), LoginsBusy: s.counts.busy.Load(),
@@ -42,11 +42,11 @@ func (s *server) statistics(*ipc.Nothing) (*ipc.SecmStats, int, error) {
 	defer s.times.mu.Unlock()
 	m.AuthTimeMs, m.AuthTimes, m.MaxAuthTimeMs = uint64(s.times.sum.Milliseconds()), s.times.count, uint64(s.times.most.Milliseconds())
 	s.times.most = 0
-	return m, -1, nil
+	return m, nil, nil
 }
 
 // listCookies answers SECM_LIST_COOKIES.
-func (s *server) listCookies(*ipc.Nothing) (*ipc.Nothing, int, error) {
+func (s *server) listCookies(*ipc.Nothing) (*ipc.Nothing, []int, error) {
 	all := new(ipc.SecmCookies)
 	for _, e := range s.sessions.List() {
 		c := &ipc.SecmCookie{
@@ -64,11 +64,14 @@ func (s *server) listCookies(*ipc.Nothing) (*ipc.Nothing, int, error) {
 		s.Log.Error("cookies not listed", "err", err)
 		fd, err = ipc.Seal("cookies", nil)
 	}
-	return new(ipc.Nothing), fd, err
+	if err != nil {
+		return nil, nil, err
+	}
+	return new(ipc.Nothing), []int{fd}, nil
 }
 
 // terminate answers SECM_TERMINATE_SESSION.
-func (s *server) terminate(q *ipc.SecmTerminate) (*ipc.SecmTerminateRep, int, error) {
+func (s *server) terminate(q *ipc.SecmTerminate) (*ipc.SecmTerminateRep, []int, error) {
 	gone, live := s.sessions.Terminate(func(e session.Session) bool {
 		return q.User != "" && e.User == q.User || slices.Contains(q.SafeIds, e.SafeID)
 	})
@@ -76,7 +79,7 @@ func (s *server) terminate(q *ipc.SecmTerminate) (*ipc.SecmTerminateRep, int, er
 		s.record(id)
 		s.Log.Info("session terminated", "session", session.ShortID(id))
 	}
-	return &ipc.SecmTerminateRep{Ended: gone, Live: live}, -1, nil
+	return &ipc.SecmTerminateRep{Ended: gone, Live: live}, nil, nil
 }
 
 // agentName bounds what a client says it is.

@@ -105,21 +105,21 @@ func tells[Q any, PQ message[Q]](f func(*worker, PQ) error) func(*worker, *ipc.R
 }
 
 // answers makes a line's function of one that answers main, on a goroutine of
-// its own: no request of main's waits for another. A descriptor that is
-// returned (none: -1) goes with the answer and is closed.
-func answers[Q any, PQ message[Q], A proto.Message](t ipc.Type, f func(*server, PQ) (A, int, error)) func(*server, *ipc.Record) error {
+// its own: no request of main's waits for another. Descriptors that
+// are returned go with the answer and are closed.
+func answers[Q any, PQ message[Q], A proto.Message](t ipc.Type, f func(*server, PQ) (A, []int, error)) func(*server, *ipc.Record) error {
 	return func(s *server, rec *ipc.Record) error {
 		q, id := PQ(new(Q)), rec.ID
 		if err := rec.Decode(q); err != nil {
 			return err
 		}
 		go func() {
-			a, fd, err := f(s, q)
+			a, fds, err := f(s, q)
 			if err != nil {
 				s.fail(err)
 				return
 			}
-			s.reply(t, id, a, fd)
+			s.reply(t, id, a, fds...)
 		}()
 		return nil
 	}

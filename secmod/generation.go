@@ -78,7 +78,7 @@ func (s *server) configure(rec *ipc.Record) error {
 	if err != nil {
 		return err
 	}
-	load := func() { s.reply(ipc.SecmConfigRepT, rec.ID, s.load(m, b), -1) }
+	load := func() { s.reply(ipc.SecmConfigRepT, rec.ID, s.load(m, b)) }
 	if s.gens.Load() == nil {
 		load()
 	} else {

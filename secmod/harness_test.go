@@ -386,7 +386,7 @@ func (r *rig) openSession(cookie []byte, conn uint64) (*ipc.SecmSessionReply, *i
 		r.t.Fatal(err)
 	}
 	defer rec.Close()
-	if rep.Ok != (len(rec.FDs) == 1) {
+	if rep.Ok != (len(rec.FDs) == 2) {
 		r.t.Fatalf("%d descriptors with ok = %t", len(rec.FDs), rep.Ok)
 	}
 	if !rep.Ok {
@@ -396,7 +396,21 @@ func (r *rig) openSession(cookie []byte, conn uint64) (*ipc.SecmSessionReply, *i
 	if err := ipc.ReadSealedMessage(rec.FDs[0], conf); err != nil {
 		r.t.Fatal(err)
 	}
+	r.checkShown(rec.FDs[1], conf)
 	return rep, conf
+}
+
+// checkShown fails the test unless main is shown all but the egress policy.
+func (r *rig) checkShown(fd int, whole *ipc.SessionConfig) {
+	r.t.Helper()
+	shown, want := new(ipc.SessionConfig), proto.CloneOf(whole)
+	if err := ipc.ReadSealedMessage(fd, shown); err != nil {
+		r.t.Fatal(err)
+	}
+	want.Egress = nil
+	if whole.Egress == nil || !proto.Equal(shown, want) {
+		r.t.Fatalf("main may read %v of %v", shown, whole)
+	}
 }
 
 func (r *rig) closeSession(safeID string, conn uint64, why ipc.Reason) *ipc.SecmCliStats {

@@ -272,7 +272,7 @@ func (w *worker) points() {
 	if score <= 0 {
 		return
 	}
-	w.s.reply(ipc.SecmBanIPT, 0, &ipc.SecmBanIP{Peer: ipc.PutAddr(w.peer), Score: uint32(score), Cause: "wrong password"}, -1)
+	w.s.reply(ipc.SecmBanIPT, 0, &ipc.SecmBanIP{Peer: ipc.PutAddr(w.peer), Score: uint32(score), Cause: "wrong password"})
 }
 
 // validName reports whether a name can be a user's or a group's: it ends up in

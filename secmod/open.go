@@ -25,70 +25,86 @@ const unconfigured = "Server configuration error"
 var errConfiguration = errors.New("session cannot be configured")
 
 // openSession answers SECM_SESSION_OPEN.
-func (s *server) openSession(q *ipc.SecmSessionOpen) (rep *ipc.SecmSessionReply, fd int, fatal error) {
+func (s *server) openSession(q *ipc.SecmSessionOpen) (rep *ipc.SecmSessionReply, fds []int, fatal error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.panicked(p)
-			rep, fd, fatal = &ipc.SecmSessionReply{Unavailable: true, Reason: unconfigured}, -1, nil
+			rep, fds, fatal = &ipc.SecmSessionReply{Unavailable: true, Reason: unconfigured}, nil, nil
 		}
 	}()
 	sid, ok := session.ParseSID(q.Sid)
 	clear(q.Sid)
 	if !ok {
-		return nil, -1, violation("SECM_SESSION_OPEN with a SID of %d bytes", len(q.Sid))
+		return nil, nil, violation("SECM_SESSION_OPEN with a SID of %d bytes", len(q.Sid))
 	}
-	rep, fd, err := s.open(sid, q)
+	rep, fds, err := s.open(sid, q)
 	if err == nil {
-		return rep, fd, nil
+		return rep, fds, nil
 	}
 	if skipped, ok := s.quiet.sessions.allow(s.Now()); ok {
 		s.Log.Warn("session not opened", "conn", q.ConnId, "err", err, "skipped", skipped)
 	}
 	if errors.Is(err, errConfiguration) {
-		return &ipc.SecmSessionReply{Unavailable: true, Reason: unconfigured}, -1, nil
+		return &ipc.SecmSessionReply{Unavailable: true, Reason: unconfigured}, nil, nil
 	}
-	return &ipc.SecmSessionReply{Reason: err.Error()}, -1, nil
+	return &ipc.SecmSessionReply{Reason: err.Error()}, nil, nil
 }
 
 // open checks the cookie and makes the answer. Everything that can fail is done
 // before the session is entered as open.
-func (s *server) open(sid session.SID, q *ipc.SecmSessionOpen) (*ipc.SecmSessionReply, int, error) {
+func (s *server) open(sid session.SID, q *ipc.SecmSessionOpen) (*ipc.SecmSessionReply, []int, error) {
 	w := s.worker(q.ConnId)
 	if w == nil {
-		return nil, -1, errors.New("no such worker")
+		return nil, nil, errors.New("no such worker")
 	}
 	known, err := s.sessions.Lookup(sid)
 	if err != nil {
-		return nil, -1, err
+		return nil, nil, err
 	}
 	if known.Certificate != (session.Fingerprint{}) && !bytes.Equal(known.Certificate[:], q.CertificateSha256) {
-		return nil, -1, errors.New("without the certificate of the login")
+		return nil, nil, errors.New("without the certificate of the login")
 	}
 	gen := s.gens.Load().current
 	v := gen.vhosts[known.Vhost]
 	if v == nil {
-		return nil, -1, errors.New("its virtual host is no more")
+		return nil, nil, errors.New("its virtual host is no more")
 	}
 	user, err := s.userConfig(v.Vhost, known.User, known.Group)
 	if err != nil {
-		return nil, -1, fmt.Errorf("%w: user %q: %w", errConfiguration, known.User, err)
+		return nil, nil, fmt.Errorf("%w: user %q: %w", errConfiguration, known.User, err)
 	}
 	cas, err := readCAs(user)
 	if err != nil {
-		return nil, -1, fmt.Errorf("%w: user %q: egress: %w", errConfiguration, known.User, err)
+		return nil, nil, fmt.Errorf("%w: user %q: egress: %w", errConfiguration, known.User, err)
 	}
-	fd, err := ipc.SealMessage("session", sessionConfig(gen.config, v.Vhost, user, known.Account, clientName(q.Hostname), cas))
+	fds, err := sealSession(sessionConfig(gen.config, v.Vhost, user, known.Account, clientName(q.Hostname), cas))
 	if err != nil {
-		return nil, -1, fmt.Errorf("%w: %w", errConfiguration, err)
+		return nil, nil, fmt.Errorf("%w: %w", errConfiguration, err)
 	}
 	opened, err := s.enter(sid, w, known.SafeID, v.policy(user))
 	if err != nil {
-		unix.Close(fd)
-		return nil, -1, err
+		closeAll(fds)
+		return nil, nil, err
 	}
 	s.record(opened.SafeID) // before main has the answer
 	s.Log.Info("session opened", "user", opened.User, "vhost", opened.Vhost, "peer", w.peer, "session", session.ShortID(opened.SafeID))
-	return sessionReply(v.Vhost, user, opened), fd, nil
+	return sessionReply(v.Vhost, user, opened), fds, nil
+}
+
+// sealSession makes what goes with SECM_SESSION_REPLY: the configuration for
+// the worker, and what of it main may read to show it.
+func sealSession(m *ipc.SessionConfig) ([]int, error) {
+	whole, err := ipc.SealMessage("session", m)
+	if err != nil {
+		return nil, err
+	}
+	m.Egress = nil // has the passwords of ways out
+	shown, err := ipc.SealMessage("session-shown", m)
+	if err != nil {
+		unix.Close(whole)
+		return nil, err
+	}
+	return []int{whole, shown}, nil
 }
 
 // enter makes the worker the session's newest.
@@ -112,11 +128,11 @@ func (s *server) worker(id uint64) *worker {
 
 // closeSession answers SECM_SESSION_CLOSE: the worker is gone. Its channel is
 // read to its end first, so that its last statistics count.
-func (s *server) closeSession(q *ipc.SecmSessionClose) (rep *ipc.SecmCliStats, fd int, fatal error) {
+func (s *server) closeSession(q *ipc.SecmSessionClose) (rep *ipc.SecmCliStats, fds []int, fatal error) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.panicked(p)
-			rep, fd, fatal = &ipc.SecmCliStats{Invalidated: true}, -1, nil
+			rep, fds, fatal = &ipc.SecmCliStats{Invalidated: true}, nil, nil
 		}
 	}()
 	if w := s.worker(q.ConnId); w != nil {
@@ -136,7 +152,7 @@ func (s *server) closeSession(q *ipc.SecmSessionClose) (rep *ipc.SecmCliStats, f
 		rep.ExpiresUnixMs = c.Expires.UnixMilli()
 	}
 	s.Log.Info("session closed", "session", session.ShortID(q.SafeId), "reason", q.Reason, "invalidated", c.Gone, "up", c.Totals.Up, "down", c.Totals.Down)
-	return rep, -1, nil
+	return rep, nil, nil
 }
 
 // reasons says what the end of a worker means for the cookie; all others are

@@ -128,7 +128,7 @@ func (s *server) record(safeID string) {
 			rec.ExpiresUnixMs = saved.Expires.UnixMilli()
 		}
 	}
-	s.reply(ipc.SecmRecordT, 0, rec, -1)
+	s.reply(ipc.SecmRecordT, 0, rec)
 }
 
 // restore takes over the sessions of the sec-mod before this one. It is done
@@ -151,7 +151,7 @@ func (s *server) restore(rec *ipc.Record) error {
 		}
 	}
 	s.Log.Info("sessions restored", "restored", rep.Restored, "expired", rep.Expired, "refused", rep.Refused)
-	s.reply(ipc.SecmRestoreRepT, rec.ID, rep, -1)
+	s.reply(ipc.SecmRestoreRepT, rec.ID, rep)
 	return nil
 }
 

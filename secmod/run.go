@@ -105,7 +105,7 @@ func newServer(o Options) *server {
 // sayBehind tells main, once a second while it lasts, that too many wait.
 func (s *server) sayBehind() {
 	if _, ok := s.quiet.behind.allow(s.Now()); ok {
-		s.reply(ipc.SecmBehindT, 0, &ipc.Nothing{}, -1)
+		s.reply(ipc.SecmBehindT, 0, &ipc.Nothing{})
 	}
 }
 
@@ -147,16 +147,18 @@ func (s *server) step(rec *ipc.Record) error {
 	return r.main(s, rec)
 }
 
-// reply answers main and closes the descriptor that goes with the answer.
-func (s *server) reply(t ipc.Type, id uint32, m proto.Message, fd int) {
-	var fds []int
-	if fd >= 0 {
-		fds = append(fds, fd)
-		defer unix.Close(fd)
-	}
+// reply answers main and closes the descriptors that go with the answer.
+func (s *server) reply(t ipc.Type, id uint32, m proto.Message, fds ...int) {
+	defer closeAll(fds)
 	// Where main hung up, serve finds the end of the channel.
 	if err := s.Main.Send(t, id, m, fds...); err != nil && !hungUp(err) {
 		s.fail(fmt.Errorf("answer to main: %w", err))
+	}
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
 	}
 }
 
@@ -212,7 +214,7 @@ func (s *server) sweep() {
 	ended := s.sessions.Sweep()
 	for len(ended) > 0 {
 		n := min(len(ended), maxEnded)
-		s.reply(ipc.SecmEndedT, 0, &ipc.SecmEnded{SafeIds: ended[:n]}, -1)
+		s.reply(ipc.SecmEndedT, 0, &ipc.SecmEnded{SafeIds: ended[:n]})
 		ended = ended[n:]
 	}
 }

@@ -154,7 +154,7 @@ func (w *worker) ended(err error) {
 		w.s.counts.violations.Add(1)
 	}
 	// A tunnel that is up survives the end of this channel: main must know.
-	w.s.reply(ipc.SecmViolationT, 0, &ipc.SecmViolation{ConnId: w.id, What: err.Error()}, -1)
+	w.s.reply(ipc.SecmViolationT, 0, &ipc.SecmViolation{ConnId: w.id, What: err.Error()})
 	if skipped, ok := w.s.quiet.violations.allow(w.s.Now()); ok {
 		w.s.Log.Error("worker's channel closed", "conn", w.id, "peer", w.peer, "err", err, "skipped", skipped)
 	}

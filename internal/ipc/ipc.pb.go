@@ -3478,8 +3478,9 @@ func (x *SecmSessionOpen) GetCertificateSha256() []byte {
 	return nil
 }
 
-// SECM_SESSION_REPLY. Descriptor with ok: sealed memfd with a SessionConfig,
-// which main hands on to the worker.
+// SECM_SESSION_REPLY. Descriptors with ok: sealed memfds with a SessionConfig,
+// which main hands on to the worker unread, and with the same without egress
+// (passwords of ways out), which main reads.
 type SecmSessionReply struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Ok              bool                   `protobuf:"varint,1,opt,name=ok,proto3" json:"ok,omitempty"`

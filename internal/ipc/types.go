@@ -97,7 +97,7 @@ var fds = map[Type][2]int{ // least, most
 	SecmConfigT:       {1, 1}, // the file's bytes
 	SecmWorkerT:       {1, 1}, // sec-mod's end of the worker's channel
 	SecmCookiesT:      {1, 1}, // the SecmCookies
-	SecmSessionReplyT: {0, 1}, // the SessionConfig, with ok
+	SecmSessionReplyT: {0, 2}, // the SessionConfig and what main may read of it, with ok
 	SecModFdT:         {1, 1}, // the worker's end of the channel
 	SecmRestoreT:      {1, 1}, // the records
 }
