@@ -12,6 +12,7 @@ import (
 
 	"rocserv/egress"
 	"rocserv/internal/packet"
+	"rocserv/netstack/recovery"
 	"rocserv/netstack/stacktest"
 )
 
@@ -50,6 +51,7 @@ func injectOnly() (*Stack, *nullDispatcher) {
 	d := new(nullDispatcher)
 	s := new(Stack)
 	s.link = &link{dispatcher: d}
+	s.repair = newRepairer(s.link, &s.mtu, tcpip.NewStdClock())
 	s.in.gro.link = s.link
 	s.in.fragments.stats = &s.stats
 	return s, d
@@ -138,7 +140,7 @@ func BenchmarkWrite(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			pkt := superSegment(n, 1382)
 			defer pkt.DecRef()
-			l := &link{sink: new(nullSink), stats: new(counters)}
+			l := &link{sink: new(nullSink), stats: new(counters), path: recovery.New(recovery.Config{})}
 			b.ReportAllocs()
 			for i := 0; i < b.N; i += max(1, n/1382) {
 				l.WritePacket(pkt)
@@ -153,7 +155,7 @@ func TestWriteAllocates(t *testing.T) {
 	pkt := superSegment(42*1382, 1382)
 	defer pkt.DecRef()
 	sink := new(nullSink)
-	l := &link{sink: sink, stats: new(counters)}
+	l := &link{sink: sink, stats: new(counters), path: recovery.New(recovery.Config{})}
 	if n := testing.AllocsPerRun(100, func() { l.WritePacket(pkt) }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}

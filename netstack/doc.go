@@ -13,6 +13,7 @@
 //
 //	Inject        parse; fragments are put together (fragments.go); SYNs are
 //	              judged before anything is allocated for them (admit)
+//	recovery      reads what they acknowledge, and hides from gVisor what was lost
 //	gro           segments of a flow that follow each other become one, copied
 //	              once, under a plain IP header of ours
 //	gVisor        finds the endpoint and wakes its processor goroutine, once per
@@ -25,6 +26,8 @@
 //	flow.down     waits for the socket; read(2) → ep.Write, when the endpoint has
 //	              room
 //	gVisor        makes super-segments of up to 60000 bytes
+//	recovery      takes note of them: what the way to the client loses is sent again
+//	              from here (repair.go, netstack/recovery), not by gVisor
 //	link          cuts them into packets, straight into the tunnel's memory: one
 //	              copy, all checksums, one batch of the Sink per super-segment
 //
@@ -73,7 +76,8 @@
 //
 // gVisor: one processor per GOMAXPROCS. Ours: per dial one; per flow one for
 // down, and one for up while there is something to move; one while the ring of
-// answers is not empty. Close waits for all of them.
+// answers is not empty; one that sends again what was lost, from the first flow on.
+// Close waits for all of them.
 //
 // # Costs
 //
@@ -83,9 +87,9 @@
 //
 // # gVisor, as we use it
 //
-// No RACK (TCPRecovery 0): after a burst of losses it did not leave recovery.
-// SACK, no Nagle. CUBIC where packets can be lost, Reno where they cannot
-// (SetLossless). Receive buffers grow by ModerateRecvBuf, which whoever reads
+// No RACK (TCPRecovery 0), Reno, a retransmission timeout of at least three
+// seconds: losses are netstack/recovery's affair, and gVisor sees a way that loses
+// nothing. SACK, so that clients offer it, and no Nagle. Receive buffers grow by ModerateRecvBuf, which whoever reads
 // has to call. TIME-WAIT is 5 s: the only path is the tunnel. Received checksums
 // are not verified (see link.Capabilities).
 //

@@ -166,6 +166,9 @@ func (s *Stack) open(c candidate, seq uint32, id stack.TransportEndpointID, pkt 
 		return
 	}
 	s.stats.dial.begun.Add(1)
+	s.begin.Do(func() { s.table.spawn(func() { s.repair.run(s.ctx.Done()) }) })
+	scale, sack := synOptions(header.TCP(c.header.Payload(c.packet)))
+	s.repair.path.Open(recoveryName(c.flow), scale, sack)
 	if !s.forwarder.HandlePacket(id, pkt) {
 		s.table.remove(f)
 		s.table.running.Done()

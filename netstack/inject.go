@@ -105,6 +105,9 @@ func (s *Stack) injectTCP(h *packet.Header, b []byte) {
 			return
 		}
 	}
+	if !s.repair.path.Received(addresses(h, b), t, len(t)-int(t.DataOffset())) {
+		return // it told recovery something, and the stack nothing
+	}
 	s.in.gro.add(h, b, t) // a SYN goes to the hook at once
 	s.in.syn = candidate{}
 }

@@ -9,6 +9,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
 	"rocserv/internal/packet"
+	"rocserv/netstack/recovery"
 )
 
 // gsoMax is the longest super-segment TCP hands out, in bytes with its
@@ -28,6 +29,7 @@ type link struct {
 	closed     atomic.Bool
 	dispatcher stack.NetworkDispatcher
 	stats      *counters
+	path       *recovery.Path
 
 	// writer is whose batch is open. It is the Sink's own rule that there is one
 	// at a time; this also holds when the tunnel is closed and waits for nobody.
@@ -92,6 +94,10 @@ func (l *link) writeTCP(pkt *stack.PacketBuffer) {
 			l.payload = append(l.payload, v.AsSlice())
 		}
 	}
+	if !l.take(pkt, head) {
+		clear(l.payload)
+		return
+	}
 	if !l.segmenter.Reset(head, l.payload, int(pkt.GSOOptions.MSS)) {
 		l.stats.first(&l.stats.packet.internalErrors, "netstack: internal error: packet that cannot be segmented", "header", headLen)
 		return
@@ -100,6 +106,28 @@ func (l *link) writeTCP(pkt *stack.PacketBuffer) {
 		l.sink.Add(l.segmenter.Put(l.sink.Next(n)))
 	}
 	clear(l.payload) // the views go back to their pools
+}
+
+// take shows a packet to recovery, which may keep it. False: it must not be sent,
+// because it has been.
+func (l *link) take(pkt *stack.PacketBuffer, head []byte) bool {
+	size := 0
+	for _, b := range l.payload {
+		size += len(b)
+	}
+	pkt.IncRef() // recovery's, which may release it at once
+	switch l.path.Sent(recovery.Segment{
+		Head: head, TCP: len(pkt.NetworkHeader().Slice()), Payload: l.payload, Size: size,
+		MSS: int(pkt.GSOOptions.MSS), Owner: (*owner)(pkt),
+	}) {
+	case recovery.Kept:
+		return true
+	case recovery.Held:
+		pkt.DecRef()
+		return false
+	}
+	pkt.DecRef()
+	return true
 }
 
 // MTU implements stack.LinkEndpoint.

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/faketime"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 
@@ -437,26 +436,6 @@ func TestKeepalive(t *testing.T) {
 	}
 	if n := b.stack.Stats().TCP.FlowsTimedOut; n != 1 {
 		t.Errorf("counted %d", n)
-	}
-}
-
-// TestCongestionControl: reno on a lossless channel, cubic otherwise, for new
-// flows.
-func TestCongestionControl(t *testing.T) {
-	b := newBare(t, Limits{}, func(c *Config) { c.Lossless = true })
-	dst := mustAddrPort("192.0.2.1:80")
-	b.network.Serve(dst, stacktest.Discard)
-	want := map[uint16]string{1: "reno", 2: "cubic", 3: "reno"}
-	for p := range uint16(3) {
-		b.stack.SetLossless(want[p+1] == "reno")
-		b.connect(p+1, dst)
-	}
-	for _, f := range b.stack.established() {
-		var cc tcpip.CongestionControlOption
-		f.ep.GetSockOpt(&cc)
-		if string(cc) != want[f.Src.Port()] {
-			t.Errorf("flow %d has %q", f.Src.Port(), cc)
-		}
 	}
 }
 

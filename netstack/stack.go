@@ -106,6 +106,9 @@ const (
 	// maxRTO is the least RFC 6298 section 2.4 allows: a client that comes back
 	// after a while without network must not wait two minutes.
 	maxRTO = 60 * time.Second
+	// minRTO leaves the repair of losses to netstack/recovery; the stack's own
+	// retransmission is for what that gives up.
+	minRTO = 3 * time.Second
 	// A client that is gone is noticed after 120 + 4 × 30 s of silence.
 	keepaliveIdle     = 120 * time.Second
 	keepaliveInterval = 30 * time.Second
@@ -133,6 +136,8 @@ type Stack struct {
 	mtu       atomic.Int64 // as given; link.MTU is at least what IPv6 wants
 	retired   atomic.Bool
 
+	repair  *repairer
+	begin   sync.Once // of the repairer's goroutine, with the first flow
 	in      injector
 	answers answers
 	table   table
@@ -163,6 +168,8 @@ func New(cfg Config) (*Stack, error) {
 		Clock:              cfg.Clock,
 	})
 	s.link = &link{sink: cfg.Sink, stats: &s.stats}
+	s.repair = newRepairer(s.link, &s.mtu, cfg.Clock)
+	s.link.path = s.repair.path
 	s.setMTU(cfg.MTU)
 	s.budget.init(s.gv, cfg.Limits.Buffers)
 	s.table.init(cfg.Limits, &s.budget)
@@ -229,9 +236,12 @@ func (s *Stack) setStackOptions() {
 		twTimeout  = tcpip.TCPTimeWaitTimeoutOption(timeWait)
 		finTimeout = tcpip.TCPLingerTimeoutOption(finWait2)
 		rto        = tcpip.TCPMaxRTOOption(maxRTO)
+		leastRTO   = tcpip.TCPMinRTOOption(minRTO)
+		// Reno's slow start ends with the first loss, and it sees none.
+		reno = tcpip.CongestionControlOption("reno")
 	)
 	for _, o := range []tcpip.SettableTransportProtocolOption{
-		&sack, &recovery, &nagle, &moderate, &twTimeout, &finTimeout, &rto,
+		&sack, &recovery, &nagle, &moderate, &twTimeout, &finTimeout, &rto, &leastRTO, &reno,
 	} {
 		must(s.gv.SetTransportProtocolOption(tcp.ProtocolNumber, o))
 	}
@@ -245,16 +255,13 @@ func must(err tcpip.Error) {
 	}
 }
 
-// SetLossless chooses the congestion control of flows opened from now on. Over
-// a channel that loses nothing, Reno opens its window until the tunnel pushes
-// back; CUBIC would leave slow start by the delays that causes.
-func (s *Stack) SetLossless(lossless bool) {
-	cc := tcpip.CongestionControlOption("cubic")
-	if lossless {
-		cc = "reno"
-	}
-	must(s.gv.SetTransportProtocolOption(tcp.ProtocolNumber, &cc))
-}
+// SetLossless says whether the channel in use loses nothing (CSTP). Then what the
+// client may be sent at once is the channel's affair, else it is netstack/recovery's.
+func (s *Stack) SetLossless(lossless bool) { s.repair.path.SetLossless(lossless) }
+
+// Moved says that the client is reached by another way: what was known of it is
+// forgotten.
+func (s *Stack) Moved() { s.repair.path.Moved() }
 
 // SetMTU tells the length of the longest inner packet in bytes. When it
 // shrinks, established flows learn it. It does not wait.
@@ -343,6 +350,7 @@ func (s *Stack) Trim() {
 	s.in.gro.trim()
 	s.in.fragments.expire(s.clock.NowMonotonic())
 	s.answers.trim()
+	s.repair.path.Trim()
 	s.table.trim()
 }
 
@@ -371,6 +379,7 @@ func (s *Stack) Close() {
 		}
 		select {
 		case <-done:
+			s.repair.path.Close()
 			s.gv.Destroy()
 			return
 		case <-time.After(time.Millisecond):

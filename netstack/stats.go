@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"rocserv/egress"
+	"rocserv/netstack/recovery"
 )
 
 // Stats are the state of a stack and counters since New.
@@ -45,13 +46,15 @@ type PacketStats struct {
 	InternalErrors   uint64 // packets of the stack we could not write: a defect
 }
 
-// TCPStats are counters of gVisor's, but for the first.
+// TCPStats are counters of gVisor's, but for the first and netstack/recovery's.
 type TCPStats struct {
-	HalfClosedIdle                        uint64 // flows reset because the open half was silent
-	SegmentsReceived, SegmentsSent        uint64
-	Retransmits, Timeouts, SACKRecoveries uint64
-	FlowsTimedOut                         uint64 // keepalive or retransmission without an answer
-	InvalidSegments, ResetsFromClients    uint64
+	Recovery recovery.Stats
+
+	HalfClosedIdle                     uint64 // flows reset because the open half was silent
+	SegmentsReceived, SegmentsSent     uint64
+	Retransmits, Timeouts              uint64 // of both
+	FlowsTimedOut                      uint64 // keepalive or retransmission without an answer
+	InvalidSegments, ResetsFromClients uint64
 }
 
 // counters are the ones of our own.
@@ -141,14 +144,14 @@ func (p *packetCounters) load() PacketStats {
 }
 
 func (s *Stack) tcpStats() TCPStats {
-	g := s.gv.Stats().TCP
+	g, r := s.gv.Stats().TCP, s.repair.path.Stats()
 	return TCPStats{
+		Recovery:          r,
 		HalfClosedIdle:    s.stats.halfClosedIdle.Load(),
 		SegmentsReceived:  g.ValidSegmentsReceived.Value(),
 		SegmentsSent:      g.SegmentsSent.Value(),
-		Retransmits:       g.Retransmits.Value(),
-		Timeouts:          g.Timeouts.Value(),
-		SACKRecoveries:    g.SACKRecovery.Value(),
+		Retransmits:       g.Retransmits.Value() - r.Held + r.Resent,
+		Timeouts:          g.Timeouts.Value() + r.Timeouts,
 		FlowsTimedOut:     g.EstablishedTimedout.Value(),
 		InvalidSegments:   g.InvalidSegmentsReceived.Value(),
 		ResetsFromClients: g.ResetsReceived.Value(),

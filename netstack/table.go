@@ -257,6 +257,7 @@ func (t *table) removeLocked(f *flow) {
 		return
 	}
 	delete(t.flows, f.Flow)
+	f.stack.repair.path.Forget(recoveryName(f.Flow))
 	t.dropDial(f)
 	if f.place != nil {
 		t.closing.Remove(f.place)

@@ -1,0 +1,264 @@
+package recovery
+
+import "math"
+
+const (
+	ms = int64(1e6)
+
+	// rateRounds is for how many round trips a rate is remembered.
+	rateRounds = 10
+	// rttLife is for how long a round-trip time is, in ns.
+	rttLife = 10_000 * ms
+	// cruiseGain and minQueue are what may be in flight beyond what the way
+	// holds: a quarter of it, or ten milliseconds' worth. It is what finds out
+	// that there is more to be had, and what delayed and gathered
+	// acknowledgements need.
+	cruiseGain = 1.25
+	minQueue   = 10 * ms
+	// startGain lets the window double each round trip, with some room.
+	startGain = 3
+	// segments is what may be in flight in any case, in bytes: ten packets of 1400.
+	segments = 14000
+	// queuedSamples is how many acknowledgements in a row must have waited for
+	// the start to end.
+	queuedSamples = 16
+	// lossMuch is the part of a round trip's packets whose loss means that
+	// there is too much in flight, and not that the way loses packets.
+	lossMuch = 0.05
+	lossBack = 0.85
+)
+
+// phase is what the model is doing.
+type phase uint8
+
+const (
+	starting phase = iota // the window doubles until the way is full
+	cruising
+	probing // for the round-trip time, with half a window
+)
+
+// model is what is known of the way to the client: how much it delivers, how long
+// it takes, and so how much should be in flight on it, over all flows. Rates are
+// in bytes per ns. Its terms are those of BBR
+// (draft-cardwell-iccrg-bbr-congestion-control), but it has no pacing: what it
+// makes of them is a window, and acknowledgements give the pace.
+type model struct {
+	pipe      int64 // bytes in flight
+	window    int64 // bytes that should be at most
+	delivered int64 // bytes, ever
+	sample          // the newest acknowledgement's
+	limitedTo int64 // samples up to this many delivered bytes are short of data; 0: none
+
+	phase    phase
+	round    int64
+	roundEnd int64 // the round ends when what is sent after this many delivered bytes arrives
+
+	rates   [rateRounds]float64 // best of each of the last rounds, by round modulo
+	full    float64             // rate when it grew last
+	stalled int                 // rounds since
+
+	minRTT   int64 // ns; 0: not known
+	minAt    int64 // when it was seen
+	roundRTT int64 // least of this round; 0: none
+	queued   int   // samples in a row that show a queue
+	crowded  int   // rounds in a row with a queue that is not ours
+	phaseEnd int64 // of probing: ns
+
+	arrived, missing int64 // bytes of this round that arrived, were found lost
+	ceiling          int64 // bytes in flight that lost too many; 0: none
+	climb            int64 // by how much the ceiling grows next
+}
+
+func (m *model) reset() {
+	*m = model{pipe: m.pipe, delivered: m.delivered}
+	m.setWindow()
+}
+
+// restart forgets the way, not what is on it.
+func (m *model) restart() {
+	old := *m
+	m.reset()
+	m.sample = old.sample
+	m.roundEnd = m.delivered
+}
+
+// sent notes bytes that are sent and returns what their sample needs.
+func (m *model) sent(now, n int64) sample {
+	if m.pipe <= 0 {
+		m.firstSentAt, m.deliveredAt = now, now
+	}
+	m.pipe += n
+	return sample{delivered: m.delivered, deliveredAt: m.deliveredAt, firstSentAt: m.firstSentAt, limited: m.limitedTo != 0}
+}
+
+// rate is the most the way has delivered lately.
+func (m *model) rate() (best float64) {
+	for _, r := range m.rates {
+		best = max(best, r)
+	}
+	return best
+}
+
+func (m *model) rtt() int64 { return m.minRTT }
+
+// slack is how much longer than the least a round trip may take with no more in
+// flight than there should be.
+func (m *model) slack() int64 {
+	return max(int64((cruiseGain-1)*float64(m.minRTT)), minQueue)
+}
+
+// arrival is what one acknowledgement told.
+type arrival struct {
+	bytes   int64 // newly delivered
+	newest  sample
+	sentAt  int64 // of the packet newest is of
+	rtt     int64 // ns; 0: not known
+	backlog bool  // a flow waits for the window, not for data
+}
+
+// arrive learns from an acknowledgement.
+func (m *model) arrive(now int64, a arrival) {
+	m.delivered += a.bytes
+	m.deliveredAt = now
+	m.arrived += a.bytes
+	if m.limitedTo != 0 && m.delivered > m.limitedTo {
+		m.limitedTo = 0
+	}
+	if a.rtt > 0 {
+		m.learnRTT(now, a.rtt)
+	}
+	if a.sentAt == 0 {
+		return
+	}
+	if a.newest.delivered >= m.roundEnd {
+		m.endRound(now)
+	}
+	m.firstSentAt = a.sentAt
+	took := max(a.sentAt-a.newest.firstSentAt, now-a.newest.deliveredAt)
+	if took > 0 && (m.minRTT == 0 || took >= m.minRTT) {
+		r := float64(m.delivered-a.newest.delivered) / float64(took)
+		if !a.newest.limited || r >= m.rate() {
+			slot := &m.rates[m.round%rateRounds]
+			*slot = max(*slot, r)
+		}
+	}
+	if m.phase == starting && m.queued >= queuedSamples {
+		m.phase = cruising // the way is full: what is sent beyond it waits
+	}
+	if !a.backlog && m.pipe < m.window {
+		m.limitedTo = max(m.delivered+m.pipe, 1)
+	}
+	m.setWindow()
+}
+
+func (m *model) learnRTT(now, rtt int64) {
+	if m.minRTT != 0 && rtt > m.minRTT+m.slack() {
+		m.queued++
+	} else {
+		m.queued = 0
+	}
+	if m.roundRTT == 0 || rtt < m.roundRTT {
+		m.roundRTT = rtt
+	}
+	if m.minRTT == 0 || rtt <= m.minRTT {
+		m.minRTT, m.minAt = rtt, now
+	}
+}
+
+// endRound looks at the round trip that is over.
+func (m *model) endRound(now int64) {
+	limited := m.limitedTo != 0
+	m.judgeLoss(limited)
+	switch m.phase {
+	case starting:
+		m.checkFull(limited)
+	case cruising:
+		m.checkRTT(now)
+	case probing:
+		if now >= m.phaseEnd && m.roundRTT > 0 {
+			m.minRTT, m.minAt = m.roundRTT, now
+			m.phase, m.crowded = cruising, 0
+		}
+	}
+	m.round++
+	m.roundEnd = m.delivered
+	if !limited || m.rate() == 0 {
+		m.rates[m.round%rateRounds] = 0
+	} else {
+		// A round with little to send says nothing against what was known.
+		m.rates[m.round%rateRounds] = m.rates[(m.round-1)%rateRounds]
+	}
+	m.roundRTT, m.arrived, m.missing = 0, 0, 0
+}
+
+// checkFull ends the start when three round trips did not bring more.
+func (m *model) checkFull(limited bool) {
+	if limited {
+		return
+	}
+	if r := m.rate(); r > m.full*cruiseGain {
+		m.full, m.stalled = r, 0
+		return
+	}
+	if m.stalled++; m.stalled >= 3 {
+		m.phase = cruising
+	}
+}
+
+// checkRTT begins a look at the round-trip time without our queue, when what is
+// known of it is old or cannot be true any more.
+func (m *model) checkRTT(now int64) {
+	if m.roundRTT > 2*m.minRTT+2*minQueue {
+		m.crowded++
+	} else {
+		m.crowded = 0
+	}
+	if m.crowded >= 8 || now-m.minAt > rttLife {
+		m.phase = probing
+		m.phaseEnd = now + m.minRTT + minQueue
+	}
+}
+
+// judgeLoss lowers the ceiling after a round that lost much, and raises it
+// after one that did not.
+func (m *model) judgeLoss(limited bool) {
+	total := m.arrived + m.missing
+	if m.missing > segments/2 && float64(m.missing) > lossMuch*float64(total) {
+		m.ceiling = max(int64(lossBack*float64(min(m.window, max(m.pipe, total)))), 2*segments)
+		m.climb = segments
+		if m.phase == starting {
+			m.phase = cruising
+		}
+		return
+	}
+	if m.ceiling != 0 && !limited {
+		m.ceiling += m.climb
+		m.climb *= 2
+		if m.ceiling > 2*m.window {
+			m.ceiling = 0
+		}
+	}
+}
+
+// setWindow computes what may be in flight.
+func (m *model) setWindow() {
+	rate := m.rate()
+	if rate == 0 || m.minRTT == 0 {
+		m.window = 4 * segments
+		return
+	}
+	holds := rate * float64(m.minRTT)
+	var w float64
+	switch m.phase {
+	case starting:
+		w = startGain*holds + 2*segments
+	case cruising:
+		w = holds + rate*float64(m.slack()) + segments/2
+	case probing:
+		w = holds / 2
+	}
+	m.window = int64(min(max(w, segments), math.MaxInt32))
+	if m.ceiling != 0 && m.window > m.ceiling {
+		m.window = m.ceiling
+	}
+}

@@ -1,0 +1,113 @@
+package recovery
+
+import (
+	"os"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// check proves that the books are right.
+func (p *Path) check(t testing.TB) {
+	t.Helper()
+	var pipe int64
+	busy := 0
+	for _, f := range p.flows {
+		var fly, lost int64
+		at := f.una
+		for i, r := range f.sent {
+			if i == 0 && before(at, r.seq) || i > 0 && r.seq != at {
+				t.Fatalf("a record from %d where %d should follow", r.seq, at)
+			}
+			at = r.end
+			fly += r.bytes(r.flying())
+			lost += r.bytes(r.lost)
+			if r.lost&r.got != 0 || (r.lost|r.got|r.resent)&^r.all() != 0 {
+				t.Fatalf("record %+v", r)
+			}
+		}
+		if f.state == managed && at != f.nxt {
+			t.Fatalf("records end at %d, not at %d", at, f.nxt)
+		}
+		if fly != f.pipe || lost != f.lost {
+			t.Fatalf("in flight %d, on the books %d; lost %d, on the books %d", fly, f.pipe, lost, f.lost)
+		}
+		pipe += fly
+		if len(f.sent) > 0 {
+			busy++
+		}
+	}
+	if pipe != p.model.pipe || busy != p.active {
+		t.Fatalf("in flight %d, on the books %d; %d flows, on the books %d", pipe, p.model.pipe, busy, p.active)
+	}
+}
+
+// TestRandomPaths: whatever the path does, every byte arrives once and in order,
+// within the time that it takes, and nothing is left. ROCSERV_PATHS is how many
+// paths are tried.
+func TestRandomPaths(t *testing.T) {
+	paths := 150
+	if n, err := strconv.Atoi(os.Getenv("ROCSERV_PATHS")); err == nil {
+		paths = n
+	}
+	for seed := range uint64(paths) {
+		randomPath(t, seed)
+		if t.Failed() {
+			t.Fatalf("seed %d", seed)
+		}
+	}
+}
+
+func randomPath(t *testing.T, seed uint64) {
+	r := newRig(t, seed)
+	rng := r.w.rng
+	some := func(chance, most float64) float64 {
+		if rng.Float64() < chance {
+			return rng.Float64() * most
+		}
+		return 0
+	}
+	upTo := func(d time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(d))) }
+	for _, y := range []*way{r.down, r.up} {
+		*y = way{
+			w: r.w, rate: (0.2 + some(1, 1)*some(.7, 100)) * mbit, queue: 5*time.Millisecond + upTo(200*time.Millisecond),
+			delay: upTo(150 * time.Millisecond), jitter: time.Duration(some(.3, 2e7)),
+			loss: some(.7, .08), burst: time.Duration(some(.3, 5e7)),
+			late: some(.4, .05), by: upTo(50 * time.Millisecond), twice: some(.3, .05),
+		}
+		if y.burst > 0 {
+			y.loss /= 10
+		}
+		y.queue += time.Duration(30 * 1500 / y.rate * 1e9) // thirty packets
+	}
+	var conns []*conn
+	var total int64
+	for range 1 + rng.IntN(6) {
+		n := rng.Int64N(1 << uint(8+rng.IntN(14)))
+		total += n
+		r.w.run(r.w.now + upTo(300*time.Millisecond))
+		c := r.dial(n, true)
+		c.window = 1<<15 + rng.Uint32N(4<<20)
+		conns = append(conns, c)
+	}
+	// What is lost is repaired within a few round trips: the time allowed is
+	// generous, but a path that stalls does not meet it.
+	end := r.w.now + 120*time.Second + time.Duration(float64(total)/r.down.rate*1e9)*20
+	for done := false; !done && r.w.now < end; {
+		r.w.run(r.w.now + 500*time.Millisecond)
+		r.p.check(t)
+		done = true
+		for _, c := range conns {
+			done = done && c.una == c.nxt && c.sentFIN
+		}
+	}
+	for i, c := range conns {
+		if c.una != c.nxt || !c.sentFIN || c.rcv != c.nxt {
+			t.Errorf("flow %d: at %d of %d bytes, path %+v %+v, stats %+v", i, c.rcv-c.iss, c.nxt-c.iss, *r.down, *r.up, r.p.stats)
+		}
+		r.p.Forget(c.name)
+	}
+	if r.held != 0 {
+		t.Errorf("%d segments are held", r.held)
+	}
+}
