@@ -80,6 +80,7 @@ func (s *Stack) admit(key Flow, h *packet.Header, b []byte, t header.TCP) bool {
 		return s.admitGateway(key, h, b, t)
 	}
 	if h.TTL <= 1 { // we are a router to everything else
+		s.stats.packet.hops.Add(1)
 		s.problem(packet.TimeExceeded, h, b)
 		return false
 	}

@@ -101,7 +101,11 @@ func (s *Stack) injectTCP(h *packet.Header, b []byte) {
 	case flags.Contains(header.TCPFlagRst):
 		s.table.reset(flowOf(h, t))
 	case flags.Contains(header.TCPFlagSyn) && !flags.Contains(header.TCPFlagAck):
-		if flags.Contains(header.TCPFlagFin) || !s.admit(flowOf(h, t), h, b, t) {
+		if flags.Contains(header.TCPFlagFin) { // RFC 9293 section 3.10.7.2: no such segment begins anything
+			s.stats.packet.malformed.Add(1)
+			return
+		}
+		if !s.admit(flowOf(h, t), h, b, t) {
 			return
 		}
 	}

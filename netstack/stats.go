@@ -40,6 +40,7 @@ type PacketStats struct {
 	Malformed        uint64 // dropped
 	UnknownProtocol  uint64 // answered "protocol unreachable"
 	Unclaimed        uint64 // segments of no connection, answered with RST
+	Hops             uint64 // SYNs whose time to live was used up
 	AnswersLost      uint64 // RST and ICMP not said: rate limit, or the tunnel was busy
 	Reassembled      uint64
 	FragmentsDropped uint64 // packets given up for want of room or time
@@ -73,8 +74,8 @@ type dialCounters struct {
 }
 
 type packetCounters struct {
-	malformed, unknownProtocol, unclaimed, answersLost atomic.Uint64
-	reassembled, fragmentsDropped, internalErrors      atomic.Uint64
+	malformed, unknownProtocol, unclaimed, hops, answersLost atomic.Uint64
+	reassembled, fragmentsDropped, internalErrors            atomic.Uint64
 }
 
 // first logs a message with the first event that a counter counts. The rest is
@@ -136,6 +137,7 @@ func (p *packetCounters) load() PacketStats {
 		Malformed:        p.malformed.Load(),
 		UnknownProtocol:  p.unknownProtocol.Load(),
 		Unclaimed:        p.unclaimed.Load(),
+		Hops:             p.hops.Load(),
 		AnswersLost:      p.answersLost.Load(),
 		Reassembled:      p.reassembled.Load(),
 		FragmentsDropped: p.fragmentsDropped.Load(),

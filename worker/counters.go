@@ -45,6 +45,7 @@ func (s *session) countTCP(m *ipc.Counters) {
 	m[ipc.CountTCPRetransmits], m[ipc.CountTCPFlowsTimedOut], m[ipc.CountTCPInvalidSegments] = n.TCP.Retransmits, n.TCP.FlowsTimedOut, n.TCP.InvalidSegments
 	m[ipc.CountStackMalformed], m[ipc.CountStackUnknownProtocol], m[ipc.CountStackAnswersLost] = n.Packet.Malformed, n.Packet.UnknownProtocol, n.Packet.AnswersLost
 	m[ipc.CountStackReassembled], m[ipc.CountStackFragmentsDropped], m[ipc.CountStackInternalErrors] = n.Packet.Reassembled, n.Packet.FragmentsDropped, n.Packet.InternalErrors
+	m[ipc.CountStackUnclaimed], m[ipc.CountStackHops] = n.Packet.Unclaimed, n.Packet.Hops
 }
 
 func (s *session) countDatagrams(m *ipc.Counters) {

@@ -59,6 +59,8 @@ const (
 	CountGatewayDropped
 	CountDNSQueries
 	CountDNSReplies
+	CountStackUnclaimed // segments of no connection
+	CountStackHops      // SYNs whose time to live was used up
 	NumCounters
 )
 
@@ -113,6 +115,8 @@ var counterNames = [NumCounters]string{
 	CountGatewayDropped:        "gateway_dropped",
 	CountDNSQueries:            "dns_queries",
 	CountDNSReplies:            "dns_replies",
+	CountStackUnclaimed:        "stack_unclaimed",
+	CountStackHops:             "stack_hops",
 }
 
 // String is the counter's name for people and programs.
