@@ -58,52 +58,76 @@
 //
 // # Standards
 //
-// RFC 4787 (UDP). "Not here" is somebody else's part, named in brackets.
+// What each requirement means here, and the test that shows it. "Not here" is
+// somebody else's part, named in brackets; test/house knows that the tests exist.
+// What others stumbled over, and odd packets, are in doc/nat.md.
+//
+// RFC 4787 (UDP).
 //
 //	REQ-1   endpoint-independent mapping        done: TestEndpointIndependentMapping, TestSTUN
 //	REQ-2   paired address pooling              no pool: the host has its addresses
-//	REQ-3   no port overloading                 by sockets: the kernel gives no port twice
+//	REQ-3   no port overloading                 by sockets, the kernel gives no port twice: TestOneSocketForOnePort
 //	REQ-3a  port range                          not followed: an ephemeral port of the host
 //	REQ-4   port parity                         not followed: the host chooses
 //	REQ-5   at least two minutes                done: TestTimeouts
 //	REQ-5a  shorter for well-known ports        done for 53 and 123: TestOneShot
-//	REQ-5b  configurable                        done: Limits.Timeouts
+//	REQ-5b  configurable                        done, Limits.Timeouts: TestTimeouts
 //	REQ-5c  five minutes by default             done for two-way: TestTimeouts
 //	REQ-6   outbound refresh                    done: TestOutboundRefreshes
 //	REQ-6a  inbound refresh (may)               no, but for the first answer: TestInboundRefreshesOnce
-//	REQ-7   conflicting addresses               not here [lease]
+//	REQ-7   conflicting addresses               the client's side is a tunnel with an address of
+//	                                            its own: TestSourceThatIsNotTheLeaseIsDropped
 //	REQ-8   filtering                           address-dependent, or endpoint-independent
 //	                                            by nat-filtering = full-cone: TestFiltering,
 //	                                            TestFullCone, TestSTUN of test/e2e
-//	REQ-9   hairpinning                         not yet: policy denies the host's own addresses
-//	REQ-10  no ALGs                             there are none
+//	REQ-9   hairpinning                         no: the host's own addresses are of the hard tier,
+//	                                            and so are our external endpoints: TestVerdicts
+//	REQ-10  no ALGs                             there are none: TestUDPThereAndBack
 //	REQ-11  deterministic                       done, but for the bound on remembered addresses:
 //	                                            TestAgainstNaive, TestPeersForgotten
-//	REQ-12  ICMP does not end a mapping         done [netstack/datagram]: no error ends one
+//	REQ-12  ICMP does not end a mapping         done: TestReported, [egress] TestErrorsDoNotBreak
 //	REQ-12a, b  ICMP errors passed back         done [netstack/datagram]: TestReportTraced,
 //	                                            TestReportUntraced, TestReportRefused
 //	REQ-13  too big with DF                     done [netstack/datagram]: TestTooBigMTU, TestDF
-//	REQ-14  fragments                           not here [netstack reassembles]
+//	REQ-14  fragments, in any order             done [netstack]: TestReassembly,
+//	                                            TestFragmentsThroughStack, TestFragmentsDown
 //
 // RFC 5508 (ICMP).
 //
 //	REQ-1   queries permitted                   done for echo: TestEcho
 //	REQ-1a  identifiers host-independent        done: TestEndpointIndependentMapping
 //	REQ-2   at least 60 seconds                 done: TestTimeouts
-//	REQ-3, 4  ICMP errors from outside          done [netstack/datagram]: TestReportTraced
-//	REQ-5   ICMP errors from the client         no: ordinary sockets cannot send them
+//	REQ-3, 4  ICMP errors from outside          done [netstack/datagram]: TestReportTraced,
+//	                                            TestReportUntraced; [egress] TestManyReports
+//	REQ-5   ICMP errors from the client         no: ordinary sockets cannot send them; counted:
+//	                                            TestOddPackets of worker
 //	REQ-6   errors do not refresh               done: TestReported
-//	REQ-7   hairpinning                         not yet
-//	REQ-8   prohibited when no mapping          done for policy [netstack/datagram];
-//	                                            when resources lack: silence, counted
-//	REQ-10  which messages                      echo only
+//	REQ-7   hairpinning                         no, as RFC 4787 REQ-9
+//	REQ-8   prohibited when no mapping          done for policy and for ping sockets that the host
+//	                                            forbids: TestEchoPolicy, TestPingForbidden; when
+//	                                            resources lack silence, counted: TestDescriptorsRunOut
+//	REQ-9   address of ICMP errors of ours      the gateway's: TestTTL, TestUnknownProtocol
+//	REQ-10  which messages                      echo, and errors about what the client sent;
+//	                                            nothing else: TestIgnored
+//	REQ-11  destination unreachable             a host's unreachable codes as the host said them:
+//	                                            TestReportRefused, [egress] TestReportUnreachable
 //
 // RFC 5382 (TCP). Client TCP ends in the netstack and leaves by a connection of
-// the host, so this package has no part in it.
+// the host, so this package has no part in it; tests are netstack's.
 //
-//	REQ-1, 2, 3, 4  mapping, filtering          not here: a connection each way, none unsolicited
-//	REQ-5   2 h 4 min for idle connections      not here [netstack]
+//	REQ-1   endpoint-independent mapping        no: a connection each way, with a port of its own
+//	REQ-2   all valid sequences of packets      those of a host: TestUnknownSegments, TestPortReuse;
+//	                                            no simultaneous open, as nobody can open to us
+//	REQ-3, 4  filtering, unsolicited SYNs       none comes in: there is no listening socket
+//	REQ-5   2 h 4 min for idle connections      for ever, while the client answers keepalive:
+//	                                            TestKeepalive
+//	        4 min for half-open and half-closed done: TestHalfClosedIdle; handshakes are bounded by
+//	                                            the client's own patience: TestHandshakeBounded
+//	REQ-6   no ALGs                             there are none: TestDownload, TestUpload
 //	REQ-7   no port overloading                 by sockets
-//	REQ-8   hairpinning                         not yet
-//	REQ-9, 10  ICMP                             not here [the host's TCP]
+//	REQ-8   hairpinning                         no, as RFC 4787 REQ-9
+//	REQ-9   ICMP errors                         about our SYN in the router's words: TestDialReported;
+//	                                            later ones are the host's TCP's
+//	REQ-10  ICMP does not end a connection      the host's TCP keeps to RFC 1122 section 4.2.3.9;
+//	                                            the client's errors do nothing: TestOddPackets
 package nat

@@ -1,8 +1,6 @@
 package house
 
 import (
-	"io/fs"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -11,19 +9,7 @@ import (
 // Every line of README.md's ledger that says done names a test, and every test
 // it names is there.
 func TestLedger(t *testing.T) {
-	there := map[string]bool{}
-	define := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
-	err := filepath.WalkDir("../..", func(name string, d fs.DirEntry, err error) error {
-		if err == nil && strings.HasSuffix(name, "_test.go") {
-			for _, m := range define.FindAllStringSubmatch(read(t, name), -1) {
-				there[m[1]] = true
-			}
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	there := testsThere(t)
 	named := regexp.MustCompile(`\bTest\w+`)
 	rows := 0
 	for line := range strings.Lines(read(t, "../../README.md")) {
