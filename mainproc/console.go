@@ -27,11 +27,15 @@ const statsTimeout = 2 * time.Second
 type console struct {
 	srv     *server
 	started time.Time
-	ledger  *ledger
-	signals chan<- os.Signal // what an operator orders is done as if by signal
+	// upgrades is how often the program was replaced since.
+	upgrades int
+	ledger   *ledger
+	signals  chan<- os.Signal // what an operator orders is done as if by signal
 
 	mu     sync.Mutex
 	serves *control.Server // nil: no socket is open
+	// inherited is the socket of the main before, until it is served.
+	inherited *control.Socket
 }
 
 func newConsole(s *server, signals chan<- os.Signal) *console {
@@ -51,6 +55,7 @@ func (c *console) commands() map[string]control.Command {
 		control.CmdTerminate:  control.With(c.terminate),
 		control.CmdReload:     control.With(c.reload),
 		control.CmdStop:       control.With(c.stop),
+		control.CmdUpgrade:    control.With(c.upgrade),
 	}
 }
 
@@ -67,6 +72,12 @@ func (c *console) adapt(g *config.Global) {
 		return
 	}
 	if c.serves != nil {
+		return
+	}
+	if c.inherited != nil && c.inherited.Name != "" {
+		c.serves = control.NewServer(c.commands(), c.srv.log)
+		go c.serves.Serve(c.inherited)
+		c.inherited = nil
 		return
 	}
 	sock, passed, err := control.Listen(control.Places(g.ControlFile))
@@ -108,6 +119,19 @@ type nothing = struct{}
 func (c *console) reload(context.Context, nothing) (any, error) { return nil, c.order(syscall.SIGHUP) }
 func (c *console) stop(context.Context, nothing) (any, error)   { return nil, c.order(syscall.SIGTERM) }
 
+// release ends all conversations and returns the socket, which still listens;
+// nil if there is none.
+func (c *console) release() *control.Socket {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.serves == nil {
+		return nil
+	}
+	l := c.serves.Release(time.Second)
+	c.serves = nil
+	return l
+}
+
 func (c *console) order(sig os.Signal) error {
 	select {
 	case c.signals <- sig:
@@ -141,7 +165,7 @@ func (c *console) status(context.Context, nothing) (any, error) {
 	sum, up, down := c.ledger.sum(workers)
 	live, all := s.sessions.count()
 	st := control.Status{
-		Version: s.opts.Version, PID: os.Getpid(), SecModPID: s.secModPID(), Started: c.started, Generation: s.gen.Load().number,
+		Version: s.opts.Version, PID: os.Getpid(), SecModPID: s.secModPID(), Started: c.started, Generation: s.gen.Load().number, Upgrades: c.upgrades,
 		ActiveSessions: live, AwaySessions: all - live, Workers: s.workers.clients(), Banned: c.banned(now),
 		Counters: map[string]map[string]uint64{"workers": {}, "main": s.counters()},
 		Gauges:   s.gauges(),

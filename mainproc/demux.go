@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -99,7 +100,7 @@ func (d *demux) serve(c *net.UDPConn) {
 	for {
 		n, err := b.read()
 		if err != nil {
-			if isClosed(err) {
+			if isClosed(err) || errors.Is(err, os.ErrDeadlineExceeded) {
 				return
 			}
 			d.log.Debug("UDP", "err", err)

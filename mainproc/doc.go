@@ -24,6 +24,8 @@
 //	generation.go reload.go     the configuration
 //	console.go show.go          the control socket: what operators ask and order
 //	detail.go ledger.go         what there is to show of a tunnel, and of those that ended
+//	upgrade.go trial.go         another program in our place: tried, executed
+//	state.go handover.go hall.go  what it goes on from
 //	hostinfo.go capacity.go     what the host is and allows
 //	confine.go                  what main and its children cannot do
 //
@@ -61,6 +63,11 @@
 // gets the configuration in effect out of its memfd, the records, and a channel
 // to every worker with a client (rejoin). Then it is sec-mod. Ends of workers
 // that the one before did not confirm are told again (closings).
+//
+// Another program takes over (ctl upgrade): tryProgram, standStill, then the
+// leader executes it, and takeOver goes on in it. Workers have another reader
+// of their channels and notice nothing but a new sec-mod. What main keeps in
+// memory has to be in inherited, or is lost with the next upgrade.
 //
 // # Goroutines
 //

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,7 @@ type door struct {
 	turns   *turns // while sec-mod is behind
 	most    int    // workers that the machine allows
 	conns   atomic.Uint64
+	hall    hall
 	full    notice // of errFull
 	trouble notice // of accept
 	headers notice // of errNoHeader and errHeaderFrom
@@ -54,7 +56,7 @@ func newDoor(s *server, workers int) *door {
 func (d *door) accept(l *net.TCPListener) {
 	for {
 		c, err := l.AcceptTCP()
-		if errors.Is(err, net.ErrClosed) {
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
 			return
 		}
 		if err != nil { // no descriptor or no memory left
@@ -75,13 +77,19 @@ type visitor struct {
 	proxied  bool  // a PROXY header comes first
 	place    *slot // of door.waiting
 	turnAway func()
+	cancel   func()
 }
 
 // admit decides by the address alone and leaves the rest to a goroutine.
 func (d *door) admit(c *net.TCPConn) {
 	from := socketOrigin(c)
+	d.receive(c, from, expectsHeader(d.srv.settings(), from.peer.Addr()))
+}
+
+// receive is admit for a connection of which it is known whether a header comes.
+func (d *door) receive(c *net.TCPConn, from origin, proxied bool) {
 	ctx, cancel := context.WithCancel(context.Background())
-	v := &visitor{conn: c, from: from, proxied: expectsHeader(d.srv.settings(), from.peer.Addr())}
+	v := &visitor{conn: c, from: from, proxied: proxied, cancel: cancel}
 	v.turnAway = func() {
 		cancel()
 		c.Close()
@@ -91,16 +99,19 @@ func (d *door) admit(c *net.TCPConn) {
 		d.note(from, errBanned)
 		return
 	}
-	if !d.seat(v) {
+	if !d.seat(v) || !d.hall.enter(v) {
 		v.turnAway()
 		return
 	}
 	go func() {
-		defer v.turnAway() // the worker has a copy
 		err := d.hear(v)
 		if err == nil {
 			err = d.let(ctx, c, v.from)
 		}
+		if d.hall.leave(v, err) {
+			return // it waits for the next main
+		}
+		v.turnAway() // the worker has a copy
 		d.waiting.leave(v.place)
 		d.note(v.from, err)
 	}()
@@ -109,7 +120,7 @@ func (d *door) admit(c *net.TCPConn) {
 // seat gives a visitor a place in the hall, counted with its source's. A proxy
 // that the operator named stands for many, until its header names one of them.
 func (d *door) seat(v *visitor) (ok bool) {
-	b := d.hall()
+	b := d.room()
 	if v.proxied && !v.from.proxy.IsValid() && len(d.srv.settings().ProxyTrusted) > 0 {
 		b.share = b.limit
 	}
@@ -142,9 +153,9 @@ func (d *door) hear(v *visitor) (err error) {
 	return nil
 }
 
-// hall is how many connections may wait: each takes a descriptor, of which
+// room is how many connections may wait: each takes a descriptor, of which
 // capacity.go counts one for every worker.
-func (d *door) hall() bound { return fair(min(maxWaiting, max(d.most, 16))) }
+func (d *door) room() bound { return fair(min(maxWaiting, max(d.most, 16))) }
 
 // note logs why a connection got no worker. Who connects and says nothing pays
 // for it like everybody else; who closes at once is a health probe.

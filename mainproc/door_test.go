@@ -155,7 +155,7 @@ func TestAdmit(t *testing.T) {
 		s := ghost()
 		first, c := connected(t)
 		s.door.admit(first)
-		share := s.door.hall().share
+		share := s.door.room().share
 		for range share {
 			conn, _ := connected(t)
 			s.door.admit(conn)

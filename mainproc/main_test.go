@@ -39,6 +39,8 @@ func TestMain(m *testing.M) {
 		case roleWorker.arg:
 			fakeWorker()
 			quit(0)
+		case roleTrial.arg:
+			os.Exit(Trial(os.Args[2:], testOptions("", false)))
 		case orphanArg:
 			time.Sleep(2 * time.Second)
 			quit(0)
@@ -82,8 +84,16 @@ const orphanArg = "__orphan"
 // testServer is main, and like process 1 of a container the parent of orphans.
 func testServer(name string, background bool) int {
 	must(unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
+	if err := Run(testOptions(name, background)); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		return 1
+	}
+	return 0
+}
+
+func testOptions(name string, background bool) Options {
 	level := new(slog.LevelVar)
-	err := Run(Options{
+	return Options{
 		ConfigName: name,
 		ReadConfig: func() ([]byte, error) { return os.ReadFile(name) },
 		Parse:      parseTestConfig,
@@ -92,10 +102,5 @@ func testServer(name string, background bool) int {
 		Version:    "test",
 		Logger:     slog.New(rolelog.NewTextHandler(os.Stderr, level)),
 		Level:      level,
-	})
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "error:", err)
-		return 1
 	}
-	return 0
 }

@@ -6,6 +6,7 @@ const (
 	msgListeningTCP  = "listening (TCP) on %s..."
 	msgListeningUDP  = "listening (UDP) on %s..."
 	msgInitialized   = "initialized rocserv %s"
+	msgUpgraded      = "upgraded to rocserv %s"
 	msgTooMany       = "reached maximum client limit"
 	msgBanned        = "rejected connection from banned IP"
 	msgHealthProbe   = "TCP health probe"

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"sync"
 	"time"
 
 	"rocserv/internal/config"
@@ -14,6 +16,8 @@ type ports struct {
 	tcp   []*net.TCPListener
 	udp   []*net.UDPConn
 	demux *demux // nil: no DTLS
+
+	accepting sync.WaitGroup // of tcp
 }
 
 // openPorts binds everything, so that a mistake shows before anything else is
@@ -55,7 +59,7 @@ func (p *ports) open(g *config.Global) error {
 // serve starts to let clients in.
 func (p *ports) serve(s *server) {
 	for _, l := range p.tcp {
-		go s.door.accept(l)
+		p.accepting.Go(func() { s.door.accept(l) })
 	}
 	if len(p.udp) == 0 {
 		return
@@ -69,6 +73,42 @@ func (p *ports) serve(s *server) {
 	for _, c := range p.udp {
 		go p.demux.serve(c)
 	}
+}
+
+// pause reads nothing any more. Who comes waits in the kernel.
+func (p *ports) pause() {
+	past := time.Now().Add(-time.Second)
+	for _, l := range p.tcp {
+		l.SetDeadline(past)
+	}
+	for _, c := range p.udp {
+		c.SetReadDeadline(past)
+	}
+	p.accepting.Wait()
+}
+
+// inheritPorts takes over what the main before has opened.
+func inheritPorts(v portsState) (*ports, error) {
+	p := new(ports)
+	for _, fd := range v.TCP {
+		f := os.NewFile(uintptr(fd), "listener")
+		l, err := net.FileListener(f)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%w: listener: %w", errState, err)
+		}
+		p.tcp = append(p.tcp, l.(*net.TCPListener))
+	}
+	for _, fd := range v.UDP {
+		f := os.NewFile(uintptr(fd), "socket")
+		c, err := net.FilePacketConn(f)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("%w: UDP socket: %w", errState, err)
+		}
+		p.udp = append(p.udp, c.(*net.UDPConn))
+	}
+	return p, nil
 }
 
 // closeTCP lets nobody in any more; close ends the datagrams too.

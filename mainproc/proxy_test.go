@@ -211,7 +211,7 @@ func TestProxiedShares(t *testing.T) {
 	s := ghost()
 	s.settings().ListenProxyProto = true
 	s.settings().ProxyTrusted = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-	b := s.door.hall()
+	b := s.door.room()
 	var pending []*net.TCPConn
 	for range b.share + 2 {
 		conn, c := connected(t)

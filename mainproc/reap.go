@@ -19,6 +19,9 @@ func (p *procs) reap() {
 func (p *procs) reapOne() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.held {
+		return false
+	}
 	var status syscall.WaitStatus
 	pid, err := syscall.Wait4(-1, &status, syscall.WNOHANG, nil)
 	if err == syscall.EINTR {
@@ -35,7 +38,13 @@ func (p *procs) reapOne() bool {
 	delete(p.alive, pid)
 	c.status, c.reaped = status, true
 	close(c.done)
-	time.AfterFunc(exitGrace, func() { c.channel.Close() })
+	time.AfterFunc(exitGrace, func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if !p.keep {
+			c.channel.Close()
+		}
+	})
 	return true
 }
 

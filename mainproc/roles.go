@@ -6,6 +6,7 @@ type role struct {
 	name string   // in the log; argv[0] is rocserv-<name>
 	arg  string   // argv[1], which cmd dispatches on
 	env  []string // the whole environment
+	exe  string   // the program; empty: procs.exe
 	fds  []string // what is at 3 and 4, for the reader
 	// vital: its end is the server's end. The end of another is the end of
 	// one client, and the pool starts the next one.

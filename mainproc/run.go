@@ -28,8 +28,12 @@ func Run(opts Options) error {
 		panic("mainproc: internal error: Run is not on the leader thread")
 	}
 	closeOnExec()
+	st, err := inheritedState()
+	if err != nil {
+		return err
+	}
 	up := func() {}
-	if !opts.Foreground {
+	if !opts.Foreground && st == nil {
 		if up = background(); up == nil {
 			return detach(opts.SelfExe)
 		}
@@ -44,9 +48,14 @@ func Run(opts Options) error {
 	children := make(chan os.Signal, 1)
 	signal.Notify(children, syscall.SIGCHLD)
 
-	s, text, err := newServer(opts, confined, signals)
+	s, text, err := newServer(opts, confined, signals, st)
 	if err != nil {
 		return err
+	}
+	if st != nil {
+		if err := s.takeOver(st); err != nil {
+			return err
+		}
 	}
 	result := make(chan error, 1)
 	go s.reapOn(children)
@@ -99,13 +108,8 @@ func (s *server) live(text []byte, signals <-chan os.Signal, up func()) error {
 		}
 		defer removePIDFile(name)
 	}
-	m, err := s.startSecMod()
-	if err != nil {
-		return err
-	}
-	s.sec.enter(m, func() {})
 	defer s.sec.close(s.procs)
-	if err := s.load(text, signals); err != nil {
+	if err := s.begin(text, signals); err != nil {
 		if errors.Is(err, errStopped) {
 			return nil
 		}
@@ -114,11 +118,42 @@ func (s *server) live(text []byte, signals <-chan os.Signal, up func()) error {
 	s.pool.renew() // there are none: this starts the first
 	s.ports.serve(s)
 	go s.watchHost()
-	s.log.Info(fmt.Sprintf(msgInitialized, s.opts.Version))
+	s.letIn()
 	up()
-	err = s.work(signals)
+	err := s.work(signals)
 	s.stop(signals, err == nil)
 	return err
+}
+
+// begin brings sec-mod and the configuration into effect: one of before (text is
+// nil), for which sec-mod may also come later, or the one just read.
+func (s *server) begin(text []byte, signals <-chan os.Signal) error {
+	if text == nil {
+		if err := s.succeed(); err != nil {
+			s.log.Error("sec-mod cannot be started yet; tunnels stay up, logins fail", "err", err)
+		}
+		s.console.adapt(s.settings())
+		return nil
+	}
+	m, err := s.startSecMod()
+	if err != nil {
+		return err
+	}
+	s.sec.enter(m, func() {})
+	return s.load(text, signals)
+}
+
+// letIn says that clients are let in, and lets those in that waited for it.
+func (s *server) letIn() {
+	if s.console.upgrades == 0 {
+		s.log.Info(fmt.Sprintf(msgInitialized, s.opts.Version))
+		return
+	}
+	s.log.Info(fmt.Sprintf(msgUpgraded, s.opts.Version), "tunnels", s.workers.clients(), "upgrades", s.console.upgrades)
+	for _, v := range s.visitors {
+		s.door.receive(v.conn, v.from, v.proxied)
+	}
+	s.visitors = nil
 }
 
 func (s *server) pidFile() string {
@@ -157,6 +192,14 @@ func (s *server) work(signals <-chan os.Signal) error {
 	}()
 	defer close(reloads)
 	fatal := make(chan error, 1)
+	go func() { // returns only if there is no way back
+		for order := range s.upgrades {
+			if err := s.upgrade(order); err != nil {
+				fatal <- err
+				return
+			}
+		}
+	}()
 	go func() {
 		if err := s.replaceSecMod(); err != nil {
 			fatal <- err

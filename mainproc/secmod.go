@@ -51,17 +51,21 @@ type question struct {
 }
 
 // startSecMod starts the process and its channel.
-func (s *server) startSecMod() (*secmod, error) {
+func (s *server) startSecMod() (*secmod, error) { return s.startSecModOf(roleSecMod, s.fromSecMod) }
+
+// startSecModOf is startSecMod with the role in another program, perhaps, and
+// who hears what it says unasked.
+func (s *server) startSecModOf(r *role, notify func(*ipc.Record) error) (*secmod, error) {
 	conn, far, err := ipc.Pair()
 	if err != nil {
 		return nil, err
 	}
-	c, err := s.procs.spawn(roleSecMod, s.confinement().Args(), conn, far)
+	c, err := s.procs.spawn(r, s.confinement().Args(), conn, far)
 	if err != nil {
 		conn.Close()
 		return nil, err
 	}
-	m := newSecMod(conn, s.log, s.fromSecMod)
+	m := newSecMod(conn, s.log, notify)
 	m.child = c
 	go m.out.run()
 	go m.read()

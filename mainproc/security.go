@@ -125,20 +125,21 @@ func (s *security) close(p *procs) {
 func (s *server) replaceSecMod() error {
 	var t trouble
 	for {
-		m := s.sec.current()
-		select {
-		case <-m.gone:
-		case <-s.sec.closed:
-			return nil
-		}
-		err := m.failure()
-		if err == nil {
-			return nil // by our wish
-		}
-		s.sec.lost()
-		s.mourn(m)
-		if s.settings().ExitOnSecModDeath {
-			return err
+		if m := s.sec.current(); m != nil { // else one is yet to start
+			select {
+			case <-m.gone:
+			case <-s.sec.closed:
+				return nil
+			}
+			err := m.failure()
+			if err == nil {
+				return nil // by our wish
+			}
+			s.sec.lost()
+			s.mourn(m)
+			if s.settings().ExitOnSecModDeath {
+				return err
+			}
 		}
 		for done := false; !done; {
 			delay := t.failed(time.Now())

@@ -37,6 +37,7 @@ type sender struct {
 	// write deadline. Set before run.
 	patience time.Duration
 	stop     chan struct{}
+	done     chan struct{} // closed when run has returned
 
 	mu     sync.Mutex // of closed, and held to put into queue
 	closed bool
@@ -44,7 +45,7 @@ type sender struct {
 }
 
 func newSender(conn *ipc.Conn, length int, fail func(error)) *sender {
-	return &sender{conn: conn, fail: fail, stop: make(chan struct{}), queue: make(chan outgoing, length)}
+	return &sender{conn: conn, fail: fail, stop: make(chan struct{}), done: make(chan struct{}), queue: make(chan outgoing, length)}
 }
 
 // post queues a record and says whether it could. It takes over o's
@@ -63,8 +64,9 @@ func (s *sender) post(o outgoing) bool {
 	return false
 }
 
-// run sends until close.
+// run sends until close, or until all is sent after finish.
 func (s *sender) run() {
+	defer close(s.done)
 	failed := false
 	for {
 		select { // close comes before what is queued
@@ -75,7 +77,10 @@ func (s *sender) run() {
 		}
 		select {
 		case <-s.stop:
-		case o := <-s.queue:
+		case o, more := <-s.queue:
+			if !more {
+				return
+			}
 			var err error
 			if !failed {
 				err = s.send(o)
@@ -97,6 +102,16 @@ func (s *sender) send(o outgoing) error {
 		if !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(began) >= s.patience {
 			return err
 		}
+	}
+}
+
+// finish takes no more and has run send what is queued.
+func (s *sender) finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.closed = true
+		close(s.queue)
 	}
 }
 

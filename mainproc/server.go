@@ -50,13 +50,21 @@ type server struct {
 	number   uint64     // of the last generation tried; owned by who holds loading
 	confined sandbox.Report
 	ended    chan struct{} // closed when the server is over
+	upgrades chan *program // to become, which have been tried
+	visitors []visitor     // of the main before, until they are let in
 
 	confinedLog confinedLog
 }
 
-// newServer reads the configuration and opens the ports.
-func newServer(opts Options, confined sandbox.Report, signals chan<- os.Signal) (*server, []byte, error) {
-	cfg, text, err := readConfig(opts)
+// newServer reads the configuration and opens the ports, or takes both over from
+// the main before (st). text is the configuration's if it is yet to be loaded.
+func newServer(opts Options, confined sandbox.Report, signals chan<- os.Signal, st *inherited) (_ *server, text []byte, err error) {
+	var cfg *config.Config
+	if st != nil {
+		cfg, err = st.Config.parse(opts)
+	} else {
+		cfg, text, err = readConfig(opts)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
@@ -64,13 +72,15 @@ func newServer(opts Options, confined sandbox.Report, signals chan<- os.Signal) 
 		clear(text)
 		return nil, nil, err
 	}
-	s := &server{opts: opts, log: opts.Logger, confined: confined, ended: make(chan struct{})}
+	s := &server{opts: opts, log: opts.Logger, confined: confined, ended: make(chan struct{}), upgrades: make(chan *program, 1)}
 	s.sec, s.records, s.closings = newSecurity(), newRecords(), newClosings()
 	s.setLevel(&cfg.Global)
 	s.logOwnConfinement()
 	s.gen.Store(&generation{cfg: cfg})
-	for _, w := range append(warnings(cfg), notes(&cfg.Global, os.Getuid())...) {
-		s.log.Warn(w)
+	if st == nil {
+		for _, w := range append(warnings(cfg), notes(&cfg.Global, os.Getuid())...) {
+			s.log.Warn(w)
+		}
 	}
 	if s.procs, err = newProcs(opts.SelfExe, s.log); err != nil {
 		return nil, nil, err
@@ -87,7 +97,12 @@ func newServer(opts Options, confined sandbox.Report, signals chan<- os.Signal) 
 		log:      s.log,
 		now:      time.Now,
 	}
-	if s.ports, err = openPorts(&cfg.Global, s.log); err != nil {
+	if st != nil {
+		s.ports, err = inheritPorts(st.Ports)
+	} else {
+		s.ports, err = openPorts(&cfg.Global, s.log)
+	}
+	if err != nil {
 		return nil, nil, err
 	}
 	return s, text, nil

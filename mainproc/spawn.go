@@ -1,6 +1,7 @@
 package mainproc
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -26,10 +27,13 @@ type procs struct {
 	exe      string
 	null     *os.File
 	requests chan spawnRequest
+	execs    chan execRequest
 	stopped  chan struct{} // closed when serve returns
 
 	mu    sync.Mutex // held over fork and wait4, so that a pid is always what it seems
 	alive map[int]*child
+	keep  bool // what belongs to a child is not closed any more, even if it is gone
+	held  bool // nothing is reaped any more
 }
 
 // child is a started process. Its pid means something only inside procs.
@@ -39,7 +43,9 @@ type child struct {
 	tag  atomic.Pointer[string] // short id, for the log
 	done chan struct{}          // closed when it was reaped
 
-	channel io.Closer // our end of its channel
+	channel io.Closer     // our end of its channel
+	logs    *os.File      // our end of its standard error
+	logged  chan struct{} // closed when nobody reads logs any more
 
 	status syscall.WaitStatus // valid once done is closed
 
@@ -52,6 +58,7 @@ type spawnRequest struct {
 	role    *role
 	args    []string // after the role's
 	channel io.Closer
+	logs    *os.File
 	files   []uintptr
 	reply   chan spawned
 }
@@ -75,6 +82,7 @@ func newProcs(exe string, log *slog.Logger) (*procs, error) {
 	return &procs{
 		log: log, exe: exe, null: null,
 		requests: make(chan spawnRequest),
+		execs:    make(chan execRequest),
 		stopped:  make(chan struct{}),
 		alive:    make(map[int]*child),
 	}, nil
@@ -103,6 +111,8 @@ func (p *procs) serve(result <-chan error) error {
 		case req := <-p.requests:
 			c, err := p.fork(req)
 			req.reply <- spawned{c, err}
+		case req := <-p.execs:
+			req.reply <- req.exec()
 		case err := <-result:
 			return err
 		}
@@ -113,7 +123,8 @@ func (p *procs) serve(result <-chan error) error {
 func (p *procs) fork(req spawnRequest) (*child, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pid, err := syscall.ForkExec(p.exe, append([]string{"rocserv-" + req.role.name, req.role.arg}, req.args...), &syscall.ProcAttr{
+	exe := cmp.Or(req.role.exe, p.exe)
+	pid, err := syscall.ForkExec(exe, append([]string{"rocserv-" + req.role.name, req.role.arg}, req.args...), &syscall.ProcAttr{
 		Env:   req.role.env,
 		Files: req.files,
 		// Children have process groups of their own: a signal to main's, from a
@@ -123,7 +134,7 @@ func (p *procs) fork(req spawnRequest) (*child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mainproc: start of %s: %w", req.role.name, err)
 	}
-	c := &child{role: req.role, pid: pid, channel: req.channel, done: make(chan struct{})}
+	c := &child{role: req.role, pid: pid, channel: req.channel, logs: req.logs, logged: make(chan struct{}), done: make(chan struct{})}
 	p.alive[pid] = c
 	return c, nil
 }
@@ -147,7 +158,7 @@ func (p *procs) spawn(r *role, args []string, channel io.Closer, fds ...int) (*c
 	for _, fd := range fds {
 		files = append(files, uintptr(fd))
 	}
-	req := spawnRequest{r, args, channel, files, make(chan spawned, 1)}
+	req := spawnRequest{r, args, channel, logs, files, make(chan spawned, 1)}
 	var s spawned
 	select {
 	case p.requests <- req:
@@ -159,11 +170,21 @@ func (p *procs) spawn(r *role, args []string, channel io.Closer, fds ...int) (*c
 		logs.Close()
 		return nil, s.err
 	}
-	go func() {
-		defer logs.Close()
-		newChildLog(p.log, s.child).copy(logs)
-	}()
+	p.copyLog(s.child)
 	return s.child, nil
+}
+
+// copyLog logs what the child writes, until it is gone or handed over.
+func (p *procs) copyLog(c *child) {
+	go func() {
+		newChildLog(p.log, c).copy(c.logs)
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		close(c.logged)
+		if !p.keep {
+			c.logs.Close()
+		}
+	}()
 }
 
 // logPipe makes the pipe for a child's standard error. Only the near end is

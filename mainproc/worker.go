@@ -96,6 +96,7 @@ type worker struct {
 	out   *sender // the channel
 	ready chan *ipc.WorkerReady
 	gone  chan struct{} // closed when process and session bookkeeping are over
+	quiet chan struct{} // closed when nobody reads the channel any more
 
 	mu    sync.Mutex
 	state state
@@ -103,6 +104,7 @@ type worker struct {
 	secFD int         // sec-mod's end of the worker's channel to it, until assign; then -1
 	slot  *slot       // of srv.door.logins, until the tunnel is up
 	timer *time.Timer // to SIGKILL: auth-timeout, then the grace of leaving or of retiring
+	until time.Time   // when timer fires
 	end   ending
 	// One for each RETIRE without an answer, closed when that comes.
 	retiring []chan struct{}
@@ -139,8 +141,10 @@ var (
 
 // startWorker starts a worker process and returns it once it is confined and
 // ready for a connection.
-func (s *server) startWorker() (*worker, error) {
-	w, err := s.forkWorker()
+func (s *server) startWorker() (*worker, error) { return s.startWorkerOf(roleWorker) }
+
+func (s *server) startWorkerOf(r *role) (*worker, error) {
+	w, err := s.forkWorker(r)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +163,7 @@ func (s *server) startWorker() (*worker, error) {
 	}
 }
 
-func (s *server) forkWorker() (*worker, error) {
+func (s *server) forkWorker(r *role) (*worker, error) {
 	conn, far, err := ipc.Pair()
 	if err != nil {
 		return nil, err
@@ -170,7 +174,7 @@ func (s *server) forkWorker() (*worker, error) {
 		unix.Close(far)
 		return nil, fmt.Errorf("mainproc: socketpair: %w", err)
 	}
-	c, err := s.procs.spawn(roleWorker, s.confinement().Args(), conn, far, sec[1])
+	c, err := s.procs.spawn(r, s.confinement().Args(), conn, far, sec[1])
 	if err != nil {
 		conn.Close()
 		unix.Close(sec[0])
@@ -180,6 +184,7 @@ func (s *server) forkWorker() (*worker, error) {
 		srv: s, child: c, state: starting, secFD: sec[0],
 		ready:   make(chan *ipc.WorkerReady, 1),
 		gone:    make(chan struct{}),
+		quiet:   make(chan struct{}),
 		conduct: conduct{rate.NewLimiter(messageRate, messageBurst), make(map[ipc.Type]bool)},
 	}
 	w.out = newSender(conn, workerQueue, w.unsent)
@@ -305,11 +310,17 @@ func (w *worker) name(who identity, sl *slot, authTimeout time.Duration) (secFD 
 	w.who, w.slot = who, sl
 	secFD, w.secFD = w.secFD, -1
 	if authTimeout > 0 {
-		w.timer = time.AfterFunc(authTimeout+authGrace, w.loginTooLong)
+		w.boundLogin(authTimeout + authGrace)
 	}
 	tag := "conn-" + strconv.FormatUint(who.conn, 10)
 	w.child.tag.Store(&tag)
 	return secFD, true
+}
+
+// boundLogin sets how long the login may take. w.mu is held.
+func (w *worker) boundLogin(d time.Duration) {
+	w.until = time.Now().Add(d)
+	w.timer = time.AfterFunc(d, w.loginTooLong)
 }
 
 func (w *worker) loginTooLong() {
@@ -362,6 +373,7 @@ func (w *worker) killAfter(d time.Duration) {
 	if w.timer != nil {
 		w.timer.Stop()
 	}
+	w.until = time.Now().Add(d)
 	w.timer = time.AfterFunc(d, func() { w.srv.procs.kill(w.child) })
 }
 
@@ -380,6 +392,10 @@ func (w *worker) punish(cause error) {
 // tables.
 func (w *worker) run() {
 	err := w.receive()
+	close(w.quiet)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return // handed over
+	}
 	if !errors.Is(err, io.EOF) {
 		w.srv.workers.violations.Add(1)
 		w.punish(err)
@@ -411,7 +427,7 @@ func (w *worker) receive() (err error) {
 	for {
 		rec, err := w.out.conn.Recv()
 		if err != nil {
-			if errors.Is(err, ipc.ErrViolation) {
+			if errors.Is(err, ipc.ErrViolation) || errors.Is(err, os.ErrDeadlineExceeded) {
 				return err
 			}
 			return io.EOF // closed, reset: the process is on its way out

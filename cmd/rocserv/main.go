@@ -10,6 +10,7 @@ import (
 
 	"rocserv/internal/passwd"
 	"rocserv/internal/quickstart"
+	"rocserv/mainproc"
 	"rocserv/secmod"
 	"rocserv/worker"
 )
@@ -22,6 +23,7 @@ const (
 	roleWorker     = "__worker"
 	roleSecMod     = "__secmod"
 	roleQuickstart = "__quickstart"
+	roleTrial      = "__trial"
 )
 
 func init() { runtime.LockOSThread() }
@@ -33,6 +35,8 @@ func main() {
 			os.Exit(worker.Main(os.Args[2:]))
 		case roleSecMod:
 			os.Exit(secmod.Main(os.Args[2:]))
+		case roleTrial:
+			os.Exit(mainproc.Trial(os.Args[2:], mainOptions(mainproc.Options{Debug: -1})))
 		case roleQuickstart:
 			os.Exit(makeState(os.Args[2:]))
 		}

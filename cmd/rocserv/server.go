@@ -50,13 +50,18 @@ func runServer(c *cli.Context) error {
 	})
 }
 
-// serve makes this process main.
-func serve(o mainproc.Options) error {
+// mainOptions adds what is the same for every main.
+func mainOptions(o mainproc.Options) mainproc.Options {
 	o.Level = new(slog.LevelVar)
 	o.Logger = slog.New(rolelog.NewTextHandler(os.Stderr, o.Level))
 	o.Version = version
 	o.Parse = func(name string, b []byte) (*config.Config, error) { return config.Parse(name, b, config.Main) }
-	if err := mainproc.Run(o); err != nil {
+	return o
+}
+
+// serve makes this process main.
+func serve(o mainproc.Options) error {
+	if err := mainproc.Run(mainOptions(o)); err != nil {
 		return cli.Exit(describe(err), 1)
 	}
 	return nil

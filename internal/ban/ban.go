@@ -144,6 +144,47 @@ func (t *Table) List(now time.Time) []Entry {
 	return all
 }
 
+// Saved is what a table holds about one source, to be kept elsewhere.
+type Saved struct {
+	Source  netip.Prefix
+	Score   int
+	Banned  bool
+	First   time.Time // start of the window the score is counted in
+	Expires time.Time // of the ban
+}
+
+// Save returns all that counts, in the order in which it would be forgotten.
+func (t *Table) Save(now time.Time) (all []Saved) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, l := range []*list.List{&t.quiet, &t.banned} {
+		for e := l.Front(); e != nil; e = e.Next() {
+			if s := e.Value.(*source); !t.over(s, now) {
+				all = append(all, Saved{s.key, s.score, s.banned, s.first, s.expires})
+			}
+		}
+	}
+	return all
+}
+
+// Restore enters what Save returned. What the table knows itself stays, and what
+// is no source, or of no time at all, is left out.
+func (t *Table) Restore(all []Saved) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, v := range all {
+		if !v.Source.IsValid() || v.Source != Source(v.Source.Addr()) || t.sources[v.Source] != nil || len(t.sources) >= t.max {
+			continue
+		}
+		s := &source{key: v.Source, score: max(0, min(v.Score, maxScore)), first: v.First, expires: v.Expires, banned: v.Banned}
+		if s.banned {
+			t.sources[s.key] = t.banned.PushBack(s)
+		} else {
+			t.sources[s.key] = t.quiet.PushBack(s)
+		}
+	}
+}
+
 func (t *Table) exempt(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
 	return slices.ContainsFunc(t.policy.Exempt, func(p netip.Prefix) bool { return p.Contains(addr) })

@@ -1,6 +1,7 @@
 package ban
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -227,5 +228,29 @@ func BenchmarkConnect(b *testing.B) {
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
 		table.Connect(addrs[i%len(addrs)], 1, start)
+	}
+}
+
+// What is saved and restored is banned as long, and counted as much.
+func TestSaveAndRestore(t *testing.T) {
+	p := Policy{MaxScore: 10, BanTime: time.Hour, ResetTime: time.Minute}
+	now := time.Now()
+	bad, worse := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	a := New(p)
+	a.Add(bad, 5, now)
+	a.Add(worse, 10, now)
+	b := New(p)
+	b.Restore(append(a.Save(now), Saved{}, Saved{Source: netip.MustParsePrefix("192.0.2.0/24"), Banned: true}))
+	if x, y := fmt.Sprint(a.List(now)), fmt.Sprint(b.List(now)); x != y {
+		t.Errorf("%s became %s", x, y)
+	}
+	if !b.Banned(worse, now.Add(time.Hour-1)) || b.Banned(worse, now.Add(time.Hour)) {
+		t.Error("the ban has another end")
+	}
+	if !b.Add(bad, 5, now) {
+		t.Error("the points are not what they were")
+	}
+	if left := b.Save(now.Add(2 * time.Hour)); len(left) != 0 {
+		t.Errorf("saved what is over: %v", left)
 	}
 }

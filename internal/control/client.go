@@ -22,7 +22,8 @@ const (
 // Client is a connection to a server. Its methods may be called by one
 // goroutine at a time; Close by any.
 type Client struct {
-	Name string // of the socket
+	Name     string        // of the socket
+	Patience time.Duration // for an answer
 
 	conn net.Conn
 	in   *bufio.Reader
@@ -49,7 +50,7 @@ func Dial(places ...string) (*Client, error) {
 	for _, name := range places {
 		c, err := net.DialTimeout("unix", name, dialTimeout)
 		if err == nil {
-			return &Client{Name: name, conn: c, in: bufio.NewReaderSize(c, 64<<10)}, nil
+			return &Client{Name: name, Patience: callTimeout, conn: c, in: bufio.NewReaderSize(c, 64<<10)}, nil
 		}
 		if failed == nil || errors.Is(failed, fs.ErrNotExist) && !errors.Is(err, fs.ErrNotExist) {
 			failed = &DialError{name, plain(err)}
@@ -83,7 +84,7 @@ func (c *Client) Call(cmd string, args, result any) error {
 	if err := c.send(cmd, args); err != nil {
 		return err
 	}
-	c.conn.SetReadDeadline(time.Now().Add(callTimeout))
+	c.conn.SetReadDeadline(time.Now().Add(c.Patience))
 	r, err := c.receive()
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ const (
 	CmdTerminate  = "terminate"  // Target → Ended
 	CmdReload     = "reload"     // →
 	CmdStop       = "stop"       // →
+	CmdUpgrade    = "upgrade"    // → Upgrade
 )
 
 // Target names sessions: by exactly one of its fields, or, where a command
@@ -50,6 +51,13 @@ type EventsArgs struct {
 	Types []string `json:"types,omitempty"` // none: all
 }
 
+// Upgrade says what main is about to become: Status.Upgrades grows when it is.
+type Upgrade struct {
+	Program  string `json:"program"`
+	Version  string `json:"version"`
+	Upgrades int    `json:"upgrades"` // so far
+}
+
 // Ended says what disconnect and terminate did.
 type Ended struct {
 	Sessions []string `json:"sessions"`       // ids
@@ -63,6 +71,7 @@ type Status struct {
 	SecModPID      int       `json:"secmod_pid"`
 	Started        time.Time `json:"started"`
 	Generation     uint64    `json:"generation"` // of the configuration
+	Upgrades       int       `json:"upgrades"`   // how often the program was replaced since
 	Draining       bool      `json:"draining,omitempty"`
 	ActiveSessions int       `json:"active_sessions"` // with a tunnel
 	AwaySessions   int       `json:"away_sessions"`   // whose client may come back

@@ -54,6 +54,8 @@ type Server struct {
 	conns    map[*conn]bool
 	listener *Socket
 	closed   bool
+
+	busy sync.WaitGroup // requests that are being answered
 }
 
 // NewServer makes a server of the commands, which are the table of all that
@@ -76,7 +78,7 @@ func (s *Server) Serve(l *Socket) {
 	}
 	for {
 		c, err := l.AcceptUnix()
-		if errors.Is(err, net.ErrClosed) {
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
 			return
 		}
 		if err != nil { // no descriptor left
@@ -159,6 +161,35 @@ func (s *Server) Close() {
 	}
 }
 
+// Release ends the server and every connection once the requests that it has
+// begun are answered, for which they have that long, and returns its socket,
+// which goes on listening.
+func (s *Server) Release(patience time.Duration) *Socket {
+	s.mu.Lock()
+	s.closed = true
+	l := s.listener
+	s.mu.Unlock()
+	if l != nil {
+		l.SetDeadline(time.Now().Add(-time.Second)) // Serve returns
+	}
+	answered := make(chan struct{})
+	go func() {
+		s.busy.Wait()
+		close(answered)
+	}()
+	select {
+	case <-answered:
+	case <-time.After(patience):
+	}
+	s.cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		c.uc.Close()
+	}
+	return l
+}
+
 // conn is one connection.
 type conn struct {
 	srv    *Server
@@ -181,7 +212,18 @@ func (c *conn) serve() {
 		if err != nil {
 			return
 		}
-		if !c.execute(line) {
+		c.srv.mu.Lock()
+		closed := c.srv.closed
+		if !closed {
+			c.srv.busy.Add(1)
+		}
+		c.srv.mu.Unlock()
+		if closed {
+			return
+		}
+		more := c.execute(line)
+		c.srv.busy.Done()
+		if !more {
 			return
 		}
 	}

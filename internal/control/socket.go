@@ -98,6 +98,28 @@ func listen(name string, own bool) (*Socket, error) {
 	return &Socket{l, name, st}, nil
 }
 
+// Inherit takes over a socket that listens already, by its descriptor and name.
+func Inherit(fd int, name string) (*Socket, error) {
+	f := os.NewFile(uintptr(fd), name)
+	defer f.Close()
+	l, err := net.FileListener(f)
+	if err != nil {
+		return nil, fmt.Errorf("control: socket taken over: %w", err)
+	}
+	u, ok := l.(*net.UnixListener)
+	if !ok {
+		l.Close()
+		return nil, fmt.Errorf("control: descriptor %d is no Unix socket", fd)
+	}
+	u.SetUnlinkOnClose(false)
+	st, err := os.Lstat(name)
+	if err != nil { // nobody can reach it
+		l.Close()
+		return nil, fmt.Errorf("control: socket taken over: %w", err)
+	}
+	return &Socket{u, name, st}, nil
+}
+
 // ownDirectory makes a directory that only we can enter. In a place where all
 // can write, what is there already may be a trap.
 func ownDirectory(dir string) error {

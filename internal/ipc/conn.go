@@ -90,6 +90,13 @@ func Pair() (near *Conn, far int, err error) {
 // Close closes the channel; a parked Recv or Send returns net.ErrClosed.
 func (c *Conn) Close() error { return c.uc.Close() }
 
+// Interrupt makes Recv fail with os.ErrDeadlineExceeded, now and from now on.
+// What has not been received stays for who reads the descriptor next.
+func (c *Conn) Interrupt() { c.uc.SetReadDeadline(time.Now().Add(-time.Second)) }
+
+// SyscallConn gives access to the descriptor.
+func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.rc, nil }
+
 // Send sends one record with the descriptors its type declares, which stay the
 // caller's. It fails with os.ErrDeadlineExceeded if the peer does not read.
 func (c *Conn) Send(t Type, id uint32, m proto.Message, fds ...int) error {

@@ -1,9 +1,11 @@
 package occtl
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"rocserv/internal/control"
 )
@@ -28,6 +30,7 @@ func table() []command {
 		{words: "terminate session", arg: "[SID]", help: "Invalidate the specified session", run: (*session).terminateSession, names: (*session).sids},
 		{words: "unban ip", arg: "[IP]", help: "Unban the specified IP", run: (*session).unban, names: (*session).banned},
 		{words: "reload", help: "Reloads the server configuration", run: (*session).reload},
+		{words: "upgrade", help: "Replaces the server's program, with all tunnels up", run: (*session).upgrade},
 		{words: "show status", help: "Prints the status and statistics of the server", run: (*session).showStatus},
 		{words: "show users", help: "Prints the connected users", run: (*session).showUsers},
 		{words: "show ip bans", help: "Prints the banned IP addresses", run: func(s *session, _ string) int { return s.showBans(false) }},
@@ -95,6 +98,32 @@ func (s *session) reload(string) int {
 }
 
 func (s *session) stop(string) int { return s.order(control.CmdStop, "Server scheduled to stop") }
+
+// How long a server that agreed to be replaced may take.
+const (
+	upgradeTime = 90 * time.Second
+	upgradePoll = 100 * time.Millisecond
+)
+
+// upgrade has the server's program replaced and waits until the new one answers.
+func (s *session) upgrade(string) int {
+	var to control.Upgrade
+	if err := s.callWithin(upgradeTime, control.CmdUpgrade, nil, &to); err != nil {
+		return s.fail(err)
+	}
+	var last error
+	for deadline := time.Now().Add(upgradeTime); time.Now().Before(deadline); time.Sleep(upgradePoll) {
+		var st control.Status
+		if last = s.call(control.CmdStatus, nil, &st); last == nil && st.Upgrades > to.Upgrades {
+			fmt.Fprintf(s.Out, "Server upgraded to %s\n", clean(st.Version))
+			return statusOK
+		}
+	}
+	if last == nil {
+		last = errors.New("the program was not replaced; see the server's log")
+	}
+	return s.fail(last)
+}
 
 func (s *session) order(cmd, done string) int {
 	if err := s.call(cmd, nil, nil); err != nil {

@@ -121,12 +121,18 @@ func (s *session) fail(err error) int {
 
 // call asks the server once. A connection is made for each question, so that a
 // prompt that is open for days holds none and survives the server's restart.
-func (s *session) call(cmd string, args, result any) error {
+func (s *session) call(cmd string, args, result any) error { return s.callWithin(0, cmd, args, result) }
+
+// callWithin is call for what takes longer than usual.
+func (s *session) callWithin(patience time.Duration, cmd string, args, result any) error {
 	c, err := control.Dial(s.places...)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	if patience > 0 {
+		c.Patience = patience
+	}
 	return c.Call(cmd, args, result)
 }
 

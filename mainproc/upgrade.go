@@ -1,0 +1,407 @@
+package mainproc
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"rocserv/internal/config"
+	"rocserv/internal/control"
+	"rocserv/internal/ipc"
+)
+
+// Another program can take this one's place without an end of any tunnel:
+//
+//	tryProgram   a process of it reads our state and our configuration, its
+//	             sec-mod loads the configuration and opens the sessions' records,
+//	             and its worker becomes ready. Otherwise it is refused, and
+//	             nothing has changed
+//	standStill   nobody is let in, no channel is read; sec-mod ends
+//	become       the leader executes it: same pid, same children, same sockets
+//	takeOver     it goes on from the state (server.resume); a sec-mod of its own
+//	             gets the records, as after a sec-mod's death
+//
+// Logins under way begin anew, as after a sec-mod's death. What is forgotten is
+// what protects for seconds: which DTLS hellos were seen, whose datagrams follow.
+
+const (
+	trialTime   = 30 * time.Second
+	answerTime  = 10 * time.Second // for a worker's request that is being carried out
+	readyWord   = "ready"
+	procFD      = "/proc/self/fd/"
+	deletedMark = " (deleted)" // what the kernel adds to the name of a program whose file is gone
+)
+
+// roleTrial is a program's look at the state it shall go on from.
+var roleTrial = &role{
+	name: "trial",
+	arg:  "__trial",
+	fds:  []string{"where it says that it is ready", "state", "configuration"},
+}
+
+// program is a file to execute, by a descriptor: what is tried is what is run.
+type program struct {
+	file *os.File
+	path string
+}
+
+func (p *program) name() string { return procFD + strconv.Itoa(int(p.file.Fd())) }
+
+// ownProgram opens the file that this program was started from, which may be
+// another one now.
+func ownProgram() (*program, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("mainproc: this program's file: %w", err)
+	}
+	return openProgram(filepath.Clean(strings.TrimSuffix(path, deletedMark)))
+}
+
+func openProgram(path string) (*program, error) {
+	low, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0) // it may be executable and not readable
+	if err != nil {
+		return nil, fmt.Errorf("mainproc: %s: %w", path, err)
+	}
+	defer unix.Close(low)
+	const beyond = 64 // where a child's own descriptors do not get in its way
+	fd, err := unix.FcntlInt(uintptr(low), unix.F_DUPFD_CLOEXEC, beyond)
+	if err != nil {
+		return nil, fmt.Errorf("mainproc: %s: %w", path, err)
+	}
+	p := &program{os.NewFile(uintptr(fd), path), path}
+	if _, err := os.Stat(p.name()); err != nil {
+		p.file.Close()
+		return nil, fmt.Errorf("mainproc: /proc is needed to replace the program: %w", err)
+	}
+	return p, nil
+}
+
+// upgrade is the operator's order. It answers when the program has shown that it
+// can take over; that it does is the next thing.
+func (c *console) upgrade(ctx context.Context, _ nothing) (any, error) {
+	s := c.srv
+	s.loading.Lock()
+	defer s.loading.Unlock()
+	p, err := ownProgram()
+	if err != nil {
+		return nil, control.Errorf(control.Unavailable, "%v", err)
+	}
+	version, err := s.tryProgram(p)
+	if err != nil {
+		p.file.Close()
+		s.log.Error("program not replaced, this one goes on", "program", p.path, "err", err)
+		return nil, control.Errorf(control.Failed, "%s is refused: %v", p.path, err)
+	}
+	select {
+	case s.upgrades <- p:
+	default:
+		p.file.Close()
+		return nil, control.Errorf(control.Busy, "the program is being replaced already")
+	}
+	return control.Upgrade{Program: p.path, Version: version, Upgrades: c.upgrades}, nil
+}
+
+// tryProgram finds out whether a program can take over from this one.
+func (s *server) tryProgram(p *program) (version string, err error) {
+	if version, err = s.tryState(p); err != nil {
+		return "", err
+	}
+	if err := s.trySecMod(p); err != nil {
+		return "", err
+	}
+	return version, s.tryWorker(p)
+}
+
+// as is a role played by another program.
+func (r *role) as(p *program) *role {
+	other := *r
+	other.exe = p.name()
+	return &other
+}
+
+// tryState has a process of it read the state.
+func (s *server) tryState(p *program) (version string, err error) {
+	st := s.save(false)
+	st.consistent(s.log)
+	state, err := st.seal()
+	if err != nil {
+		return "", err
+	}
+	defer state.Close()
+	stateFD, err := dupFile(state)
+	if err != nil {
+		return "", err
+	}
+	text, err := s.gen.Load().configText()
+	if err != nil {
+		unix.Close(stateFD)
+		return "", err
+	}
+	near, far, err := logPipe()
+	if err != nil {
+		closeAll([]int{stateFD, text})
+		return "", err
+	}
+	c, err := s.procs.spawn(roleTrial.as(p), []string{s.opts.ConfigName}, near, far, stateFD, text)
+	if err != nil {
+		near.Close()
+		return "", err
+	}
+	near.SetReadDeadline(time.Now().Add(trialTime))
+	line, err := bufio.NewReader(near).ReadString('\n')
+	s.procs.kill(c)
+	<-c.done
+	if word, version, ok := strings.Cut(strings.TrimSpace(line), " "); ok && word == readyWord {
+		return version, nil
+	}
+	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
+		return "", fmt.Errorf("mainproc: it does not become ready within %v", trialTime)
+	}
+	return "", fmt.Errorf("mainproc: it ended before it was ready (status %d)%s", c.status.ExitStatus(), clause(line))
+}
+
+// clause is what a program said last, if anything.
+func clause(line string) string {
+	if line = strings.TrimSpace(line); line == "" {
+		return ""
+	}
+	return fmt.Sprintf(": %.200q", line)
+}
+
+// trySecMod has a sec-mod of it load the configuration and the records.
+func (s *server) trySecMod(p *program) error {
+	gen := s.gen.Load()
+	m, err := s.startSecModOf(roleSecMod.as(p), func(*ipc.Record) error { return nil })
+	if err != nil {
+		return err
+	}
+	defer m.close(s.procs)
+	fd, err := gen.configText()
+	if err != nil {
+		return err
+	}
+	_, err = loadConfig(m, &ipc.SecmConfig{
+		Generation: gen.number, Name: s.opts.ConfigName, Keyring: s.records.lastKeyring(), Known: gen.chains(),
+	}, fd)
+	if err == nil {
+		err = s.restore(m)
+	}
+	return err
+}
+
+// tryWorker waits until a worker of it is ready.
+func (s *server) tryWorker(p *program) error {
+	w, err := s.startWorkerOf(roleWorker.as(p))
+	if err != nil {
+		return err
+	}
+	w.leave(ipc.Reason_REASON_SERVER, false, leaveGrace)
+	return nil
+}
+
+// upgrade makes this process one of that program. It returns only if that is
+// impossible: then nothing is left to go on with.
+func (s *server) upgrade(p *program) error {
+	s.loading.Lock() // and never unlocked: neither a reload nor a sec-mod comes any more
+	s.log.Info("replacing the program", "program", p.path)
+	st := s.standStill()
+	state, err := st.seal()
+	if err != nil {
+		return err
+	}
+	req := execRequest{fds: append(st.descriptors(), int(state.Fd())), reply: make(chan error, 1)}
+	req.env = append(os.Environ(), stateEnv+"="+strconv.Itoa(int(state.Fd())))
+	// If it cannot be executed although it was a moment ago, the old one goes on.
+	req.programs = []string{p.name(), "/proc/self/exe"}
+	s.procs.execs <- req
+	return <-req.reply
+}
+
+// standStill stops all that happens in this process, in an order in which
+// nobody waits for what has stopped already, and returns what it knows.
+func (s *server) standStill() *inherited {
+	sock := s.console.release()
+	s.ports.pause()
+	visitors := s.door.hall.close()
+	s.pool.close()
+	s.procs.keepOpen()
+	// First those that may be about to take a session over from others.
+	var others []*worker
+	var before []*worker
+	for _, w := range s.workers.list(false) {
+		switch w.current() {
+		case starting, pooled:
+			w.leave(ipc.Reason_REASON_SERVER, false, leaveGrace)
+			others = append(others, w)
+		case login, opening:
+			before = append(before, w)
+		default:
+			others = append(others, w)
+		}
+	}
+	s.hush(before)
+	s.hush(others)
+	if m := s.sec.current(); m != nil {
+		m.close(s.procs)
+		<-m.gone
+		<-m.child.done
+	}
+	all := s.workers.list(false)
+	for _, w := range all {
+		w.out.finish()
+	}
+	for _, w := range all {
+		<-w.out.done // it has ipc's deadline
+		w.child.logs.SetReadDeadline(time.Now().Add(-time.Second))
+		<-w.child.logged
+	}
+	s.procs.hold(all)
+	st := s.save(true)
+	if sock != nil {
+		st.Ports.Control, st.Ports.ControlName = descriptor(sock), sock.Name
+	}
+	for _, v := range visitors {
+		st.Ports.Visitors = append(st.Ports.Visitors, visitorState{descriptor(v.conn), v.from.save(), v.from.proxy.IsValid()})
+	}
+	return st
+}
+
+// hush waits until nobody reads these workers' channels. What one of them has
+// asked is answered first.
+func (s *server) hush(ws []*worker) {
+	for _, w := range ws {
+		w.out.conn.Interrupt()
+	}
+	deadline := time.After(answerTime)
+	for _, w := range ws {
+		select {
+		case <-w.quiet:
+		case <-deadline:
+			w.punish(errNoAnswer)
+			<-w.quiet
+		}
+	}
+}
+
+// keepOpen has everything of children stay open.
+func (p *procs) keepOpen() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.keep = true
+}
+
+// hold reaps nothing any more. Those of the workers that were reaped and are
+// being buried are so first.
+func (p *procs) hold(ws []*worker) {
+	p.mu.Lock()
+	p.held = true
+	p.mu.Unlock()
+	for _, w := range ws {
+		select {
+		case <-w.child.done:
+			select {
+			case <-w.gone:
+			case <-time.After(exitGrace): // not to be buried here: its channel was left alone
+			}
+		default:
+		}
+	}
+}
+
+// execRequest asks the leader to become another program.
+type execRequest struct {
+	programs []string // the first that can be executed
+	env      []string
+	fds      []int // which stay open
+	reply    chan error
+}
+
+// exec returns only if no program could be executed. A child dies with the
+// thread that forked it: so this must be the leader, which exec keeps.
+func (r execRequest) exec() error {
+	for _, fd := range r.fds {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+			return fmt.Errorf("mainproc: descriptor %d: %w", fd, err)
+		}
+	}
+	// Until the program notices signals itself these would end it.
+	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR2)
+	var errs []error
+	for _, name := range r.programs {
+		errs = append(errs, fmt.Errorf("mainproc: %s: %w", name, syscall.Exec(name, os.Args, r.env)))
+	}
+	return errors.Join(errs...)
+}
+
+// parse reads the configuration of the main before.
+func (v configState) parse(opts Options) (cfg *config.Config, err error) {
+	text, err := ipc.ReadSealed(v.Text)
+	if err != nil {
+		return nil, fmt.Errorf("%w: configuration: %w", errState, err)
+	}
+	defer clear(text)
+	return opts.Parse(opts.ConfigName, text)
+}
+
+// takeOver goes on where the main before stopped.
+func (s *server) takeOver(st *inherited) error {
+	gen, err := s.inheritGeneration(st.Config)
+	if err != nil {
+		return err
+	}
+	s.gen.Store(gen)
+	until, err := s.resume(st, func(v workerState) (*child, *ipc.Conn, error) { return s.procs.inherit(roleWorker, v) })
+	if err != nil {
+		return err
+	}
+	if st.Ports.Control >= 0 {
+		if s.console.inherited, err = control.Inherit(st.Ports.Control, st.Ports.ControlName); err != nil {
+			s.log.Warn("the control socket is opened anew", "err", err)
+		}
+	}
+	for _, v := range st.Ports.Visitors {
+		if c, err := inheritConn(v.Conn); err == nil {
+			s.visitors = append(s.visitors, visitor{conn: c, from: v.From.origin()})
+		}
+	}
+	for w, t := range until {
+		w.proceed(t)
+	}
+	return nil
+}
+
+func (s *server) inheritGeneration(v configState) (*generation, error) {
+	keys := new(ipc.SecmConfigRep)
+	if err := decodeState(v.Keys, keys); err != nil {
+		return nil, err
+	}
+	cfg := s.gen.Load().cfg
+	return newGeneration(v.Generation, cfg, keys, v.Text, s.logLevel(&cfg.Global))
+}
+
+func inheritConn(fd int) (*net.TCPConn, error) {
+	f := os.NewFile(uintptr(fd), "connection")
+	defer f.Close()
+	c, err := net.FileConn(f)
+	if err != nil {
+		return nil, err
+	}
+	t, ok := c.(*net.TCPConn)
+	if !ok {
+		c.Close()
+		return nil, errState
+	}
+	t.SetReadDeadline(time.Time{})
+	return t, nil
+}
