@@ -26,7 +26,7 @@
 //	detail.go ledger.go         what there is to show of a tunnel, and of those that ended
 //	upgrade.go trial.go         another program in our place: tried, executed
 //	state.go handover.go hall.go  what it goes on from
-//	hostinfo.go capacity.go     what the host is and allows
+//	hostinfo.go                 what the host is
 //	confine.go                  what main and its children cannot do
 //
 // A TCP connection's way: accept (door.accept) refuses banned sources before
@@ -104,7 +104,7 @@
 // Strangers are bounded in what they hold: connections without a byte, workers
 // before login, sockets per session and per source, bans, remembered peers,
 // log lines; with a share per source prefix where one could take it all. The
-// number of workers is what the machine can bear (capacity.go).
+// number of workers is what the machine can bear (internal/capacity).
 //
 // Children get no environment but what roles.go says.
 //

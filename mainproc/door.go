@@ -154,7 +154,7 @@ func (d *door) hear(v *visitor) (err error) {
 }
 
 // room is how many connections may wait: each takes a descriptor, of which
-// capacity.go counts one for every worker.
+// internal/capacity counts one for every worker.
 func (d *door) room() bound { return fair(min(maxWaiting, max(d.most, 16))) }
 
 // note logs why a connection got no worker. Who connects and says nothing pays

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"rocserv/internal/ban"
+	"rocserv/internal/capacity"
 	"rocserv/internal/config"
 	"rocserv/internal/control"
 	"rocserv/internal/ipc"
@@ -113,7 +114,7 @@ func (s *server) settings() *config.Global { return &s.gen.Load().cfg.Global }
 
 // measure finds out how many workers the machine allows, and says so.
 func (s *server) measure(g *config.Global) int {
-	n, by := readCapacity(os.DirFS("/"), os.Getuid()).workers()
+	n, by := capacity.Read(os.DirFS("/"), os.Getuid()).Workers()
 	switch {
 	case g.MaxClients > n:
 		s.log.Warn("max-clients is more than this machine allows", "max-clients", g.MaxClients, "workers", n, "limit", by)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"rocserv/internal/doctor"
 	"rocserv/internal/passwd"
 	"rocserv/internal/quickstart"
 	"rocserv/mainproc"
@@ -66,12 +67,12 @@ func app() *cli.App {
 	return &cli.App{
 		Name:            "rocserv",
 		Usage:           "a rootless OpenConnect/AnyConnect VPN server",
-		UsageText:       "rocserv quickstart\n   rocserv -f -c FILE [-d N] [-p PIDFILE]\n   rocserv -t -c FILE\n   rocserv passwd [-c FILE] USER\n   rocserv ctl [COMMAND...]",
+		UsageText:       "rocserv quickstart\n   rocserv -f -c FILE [-d N] [-p PIDFILE]\n   rocserv -t -c FILE\n   rocserv passwd [-c FILE] USER\n   rocserv doctor [-c FILE] [--json]\n   rocserv ctl [COMMAND...]",
 		Version:         version,
 		HideHelpCommand: true,
 		Flags:           serverFlags(),
 		Action:          runServer,
-		Commands:        []*cli.Command{quickstart.Command(runQuickstart), passwd.Command(), controlCommand()},
+		Commands:        []*cli.Command{quickstart.Command(runQuickstart), passwd.Command(), doctor.Command(), controlCommand()},
 		// cli would exit by itself for its ExitCoder; main does, once.
 		ExitErrHandler: func(*cli.Context, error) {},
 	}

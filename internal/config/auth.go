@@ -249,3 +249,17 @@ func methodNames(list []Method) string {
 	}
 	return strings.Join(names, "+")
 }
+
+// MethodName is a way to log in that the file knows.
+type MethodName struct {
+	Name  string
+	Ready bool // in effect; else it is accepted and does nothing
+}
+
+// MethodNames are all of them.
+func MethodNames() (list []MethodName) {
+	for _, m := range methods {
+		list = append(list, MethodName{m.name, m.ready != nil})
+	}
+	return list
+}

@@ -1,4 +1,4 @@
-package mainproc
+package capacity
 
 import (
 	"bytes"
@@ -22,48 +22,65 @@ const (
 	bytesReserved    = 128 << 20
 )
 
-// capacity is what the machine allows, math.MaxUint64 where it says nothing.
-type capacity struct {
-	tasks  uint64 // threads we may still start
-	files  uint64 // descriptors of one process
-	memory uint64 // bytes
+// Capacity is what the machine allows, math.MaxUint64 where it says nothing.
+type Capacity struct {
+	Tasks  uint64 // threads we may still start
+	Files  uint64 // descriptors of one process
+	Memory uint64 // bytes
 
-	tasksBy, memoryBy string // which limit it is
+	TasksBy, MemoryBy string // which limit it is
 }
 
-// workers is how many workers can run, and which limit says so.
-func (c capacity) workers() (n int, by string) {
-	n, by = math.MaxInt32, "no limit"
+// Limit is one of the limits, and what it comes to.
+type Limit struct {
+	Kind    string // threads, files, memory
+	Name    string // which it is
+	Have    uint64 // math.MaxUint64: no limit
+	Workers int
+}
+
+// Limits are all limits, each with the number of workers that fit in it.
+func (c Capacity) Limits() []Limit {
+	var all []Limit
 	for _, l := range []struct {
+		kind, name           string
 		have, reserved, each uint64
-		name                 string
 	}{
-		{c.tasks, threadsReserved, threadsPerWorker, c.tasksBy},
-		{c.files, filesReserved, filesPerWorker, "hard limit of open files (RLIMIT_NOFILE)"},
-		{c.memory, bytesReserved, bytesPerWorker, c.memoryBy},
+		{"threads", c.TasksBy, c.Tasks, threadsReserved, threadsPerWorker},
+		{"files", "hard limit of open files (RLIMIT_NOFILE)", c.Files, filesReserved, filesPerWorker},
+		{"memory", c.MemoryBy, c.Memory, bytesReserved, bytesPerWorker},
 	} {
 		room := uint64(0)
 		if l.have > l.reserved {
 			room = (l.have - l.reserved) / l.each
 		}
-		if room < uint64(n) {
-			n, by = int(room), fmt.Sprintf("%s, %d", l.name, l.have)
+		all = append(all, Limit{l.kind, l.name, l.have, int(min(room, math.MaxInt32))})
+	}
+	return all
+}
+
+// Workers is how many workers can run, and which limit says so.
+func (c Capacity) Workers() (n int, by string) {
+	n, by = math.MaxInt32, "no limit"
+	for _, l := range c.Limits() {
+		if l.Workers < n {
+			n, by = l.Workers, fmt.Sprintf("%s, %d", l.Name, l.Have)
 		}
 	}
 	return max(n, 1), by
 }
 
-// readCapacity reads the limits; root is the file system.
-func readCapacity(root fs.FS, uid int) capacity {
-	c := capacity{tasks: math.MaxUint64, files: math.MaxUint64, memory: math.MaxUint64}
+// Read reads the limits; root is the file system.
+func Read(root fs.FS, uid int) Capacity {
+	c := Capacity{Tasks: math.MaxUint64, Files: math.MaxUint64, Memory: math.MaxUint64}
 	tasks := func(name string, limit, used uint64) {
-		if free := limit - min(limit, used); limit != math.MaxUint64 && free < c.tasks {
-			c.tasks, c.tasksBy = free, name
+		if free := limit - min(limit, used); limit != math.MaxUint64 && free < c.Tasks {
+			c.Tasks, c.TasksBy = free, name
 		}
 	}
 	memory := func(name string, limit uint64) {
-		if limit < c.memory {
-			c.memory, c.memoryBy = limit, name
+		if limit < c.Memory {
+			c.Memory, c.MemoryBy = limit, name
 		}
 	}
 	tasks("kernel.threads-max", number(root, "proc/sys/kernel/threads-max"), 0)
@@ -79,7 +96,7 @@ func readCapacity(root fs.FS, uid int) capacity {
 		tasks("limit of processes (RLIMIT_NPROC)", l.Cur, 0)
 	}
 	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) == nil {
-		c.files = l.Max
+		c.Files = l.Max
 	}
 	return c
 }
