@@ -10,6 +10,7 @@
 //	run.go                      start, signals, stop
 //	roles.go spawn.go reap.go   the processes: one table, one place that forks, reaps, kills
 //	logs.go                     what children write to standard error
+//	service.go                  what a service manager passes, and is told
 //	listen.go ports.go          the ports, and errors that help
 //	door.go proxy.go slots.go   connections, until each has a worker
 //	turns.go                    more slowly while sec-mod is behind

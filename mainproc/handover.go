@@ -289,7 +289,7 @@ func (s *server) save(still bool) *inherited {
 	for _, c := range s.ports.udp {
 		st.Ports.UDP = append(st.Ports.UDP, descriptor(c))
 	}
-	st.Ports.Control = -1
+	st.Ports.Control, st.Ports.Shared = -1, s.ports.shared
 	st.Sessions, st.Kept = s.sessions.save()
 	for _, w := range s.workers.list(false) {
 		v := w.save(still)

@@ -113,20 +113,26 @@ func listenUDP(a netip.AddrPort) (*net.UDPConn, error) {
 		return nil, err
 	}
 	lc := net.ListenConfig{Control: onSocket(func(fd int) error {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
-			return err
-		}
-		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20)
-		if a.Addr().Is4() {
-			return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
-		}
-		return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
+		return prepareUDP(fd, a.Addr().Is4())
 	})}
 	c, err := lc.ListenPacket(context.Background(), network("udp", a), a.String())
 	if err != nil {
 		return nil, explainBind("UDP", a, err)
 	}
 	return c.(*net.UDPConn), nil
+}
+
+// prepareUDP has a socket share its port with those of clients, and say to which
+// address a datagram came.
+func prepareUDP(fd int, v4 bool) error {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
+		return err
+	}
+	unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1<<20)
+	if v4 {
+		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_PKTINFO, 1)
+	}
+	return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVPKTINFO, 1)
 }
 
 // freeUDP makes sure that nobody has the address. A second server of the same

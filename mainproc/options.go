@@ -18,6 +18,8 @@ type Options struct {
 	Version    string                 // for the log
 	Logger     *slog.Logger           // everything goes there, the children's lines too
 	Level      *slog.LevelVar         // of Logger; set to the log-level in effect. May be nil
+
+	passed passed // found by Run
 }
 
 // ParseFunc parses and checks a configuration; name is for messages.

@@ -18,15 +18,26 @@ type ports struct {
 	demux *demux // nil: no DTLS
 
 	accepting sync.WaitGroup // of tcp
+	// shared: a socket of udp is another uid's, and those of clients must be let in beside it.
+	shared   bool
+	warnings []string
 }
 
 // openPorts binds everything, so that a mistake shows before anything else is
 // started. Connections wait in the kernel until serve.
-func openPorts(g *config.Global, log *slog.Logger) (*ports, error) {
+// Where a service manager has passed sockets, no other ones of their kind are opened.
+func openPorts(g *config.Global, from passed, log *slog.Logger) (*ports, error) {
 	p := new(ports)
-	if err := p.open(g); err != nil {
+	err := p.adopt(from)
+	if err == nil {
+		err = p.open(g)
+	}
+	if err != nil {
 		p.close()
 		return nil, err
+	}
+	for _, w := range p.warnings {
+		log.Warn(w)
 	}
 	for _, l := range p.tcp {
 		log.Info(fmt.Sprintf(msgListeningTCP, l.Addr()))
@@ -38,18 +49,24 @@ func openPorts(g *config.Global, log *slog.Logger) (*ports, error) {
 }
 
 func (p *ports) open(g *config.Global) error {
-	addrs, optional, err := bindAddrs(g.Listen, g.TCPPort)
-	if err != nil {
-		return err
+	if len(p.tcp) == 0 {
+		addrs, optional, err := bindAddrs(g.Listen, g.TCPPort)
+		if err != nil {
+			return err
+		}
+		if p.tcp, err = listenAll(addrs, optional, listenTCP); err != nil {
+			return err
+		}
 	}
-	if p.tcp, err = listenAll(addrs, optional, listenTCP); err != nil || g.UDPPort == 0 {
-		return err
+	if g.UDPPort == 0 || len(p.udp) > 0 {
+		return nil
 	}
 	hosts := g.UDPListen
 	if len(hosts) == 0 {
 		hosts = g.Listen
 	}
-	if addrs, optional, err = bindAddrs(hosts, g.UDPPort); err != nil {
+	addrs, optional, err := bindAddrs(hosts, g.UDPPort)
+	if err != nil {
 		return err
 	}
 	p.udp, err = listenAll(addrs, optional, listenUDP)
@@ -70,6 +87,9 @@ func (p *ports) serve(s *server) {
 		}
 		return nil
 	}, time.Now)
+	if p.shared {
+		p.demux.connect = connectShared
+	}
 	for _, c := range p.udp {
 		go p.demux.serve(c)
 	}
@@ -108,6 +128,7 @@ func inheritPorts(v portsState) (*ports, error) {
 		}
 		p.udp = append(p.udp, c.(*net.UDPConn))
 	}
+	p.shared = v.Shared
 	return p, nil
 }
 

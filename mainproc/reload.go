@@ -66,6 +66,8 @@ func (s *server) adopt(cfg *config.Config, text []byte) error {
 func (s *server) reload() error {
 	s.loading.Lock()
 	defer s.loading.Unlock()
+	s.notify.reloading()
+	defer s.notify.say(sdReady)
 	before := s.gen.Load()
 	cfg, text, err := readConfig(s.opts)
 	if err == nil {

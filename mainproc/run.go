@@ -27,6 +27,10 @@ func Run(opts Options) error {
 	if unix.Gettid() != unix.Getpid() {
 		panic("mainproc: internal error: Run is not on the leader thread")
 	}
+	var err error
+	if opts.passed, err = passedSockets(os.Getpid()); err != nil {
+		return err
+	}
 	closeOnExec()
 	st, err := inheritedState()
 	if err != nil {
@@ -35,6 +39,9 @@ func Run(opts Options) error {
 	up := func() {}
 	if !opts.Foreground && st == nil {
 		if up = background(); up == nil {
+			if len(opts.passed.fds) > 0 {
+				return errors.New("mainproc: sockets of a service manager (LISTEN_FDS) are for a server that stays in the foreground: -f")
+			}
 			return detach(opts.SelfExe)
 		}
 	}
@@ -119,6 +126,8 @@ func (s *server) live(text []byte, signals <-chan os.Signal, up func()) error {
 	s.ports.serve(s)
 	go s.watchHost()
 	s.letIn()
+	go s.watchdog()
+	s.notify.say(sdReady, "STATUS=rocserv "+s.opts.Version)
 	up()
 	err := s.work(signals)
 	s.stop(signals, err == nil)
@@ -235,6 +244,7 @@ func (s *server) work(signals <-chan os.Signal) error {
 // back and there may be time for them to end by themselves; else they are to
 // try again. A second signal shortens each wait.
 func (s *server) stop(again <-chan os.Signal, byWish bool) {
+	s.notify.say(sdStopping)
 	hurry := make(chan struct{})
 	go func() {
 		for {

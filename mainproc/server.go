@@ -51,6 +51,7 @@ type server struct {
 	number   uint64     // of the last generation tried; owned by who holds loading
 	confined sandbox.Report
 	ended    chan struct{} // closed when the server is over
+	notify   *notifier
 	upgrades chan *program // to become, which have been tried
 	visitors []visitor     // of the main before, until they are let in
 
@@ -74,6 +75,7 @@ func newServer(opts Options, confined sandbox.Report, signals chan<- os.Signal, 
 		return nil, nil, err
 	}
 	s := &server{opts: opts, log: opts.Logger, confined: confined, ended: make(chan struct{}), upgrades: make(chan *program, 1)}
+	s.notify = newNotifier(os.Getpid(), s.log)
 	s.sec, s.records, s.closings = newSecurity(), newRecords(), newClosings()
 	s.setLevel(&cfg.Global)
 	s.logOwnConfinement()
@@ -101,7 +103,7 @@ func newServer(opts Options, confined sandbox.Report, signals chan<- os.Signal, 
 	if st != nil {
 		s.ports, err = inheritPorts(st.Ports)
 	} else {
-		s.ports, err = openPorts(&cfg.Global, s.log)
+		s.ports, err = openPorts(&cfg.Global, opts.passed, s.log)
 	}
 	if err != nil {
 		return nil, nil, err

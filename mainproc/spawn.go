@@ -28,6 +28,7 @@ type procs struct {
 	null     *os.File
 	requests chan spawnRequest
 	execs    chan execRequest
+	beats    chan struct{} // nothing is to be done: the leader shows that it is there
 	stopped  chan struct{} // closed when serve returns
 
 	mu    sync.Mutex // held over fork and wait4, so that a pid is always what it seems
@@ -83,6 +84,7 @@ func newProcs(exe string, log *slog.Logger) (*procs, error) {
 		log: log, exe: exe, null: null,
 		requests: make(chan spawnRequest),
 		execs:    make(chan execRequest),
+		beats:    make(chan struct{}),
 		stopped:  make(chan struct{}),
 		alive:    make(map[int]*child),
 	}, nil
@@ -111,6 +113,7 @@ func (p *procs) serve(result <-chan error) error {
 		case req := <-p.requests:
 			c, err := p.fork(req)
 			req.reply <- spawned{c, err}
+		case <-p.beats:
 		case req := <-p.execs:
 			req.reply <- req.exec()
 		case err := <-result:

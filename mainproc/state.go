@@ -57,6 +57,7 @@ type configState struct {
 
 type portsState struct {
 	TCP, UDP    []int
+	Shared      bool
 	Control     int
 	ControlName string
 	Visitors    []visitorState

@@ -177,13 +177,22 @@ func (e endpoint) sockaddr() (unix.Sockaddr, int) {
 // (measured: one in some thousand sockets, under a flood): whoever reads the
 // socket must look at the source.
 func connectUDP(local, peer endpoint, got func(from endpoint, data []byte)) (fd int, err error) {
+	return connectBeside(unix.SO_REUSEPORT, local, peer, got)
+}
+
+// connectShared is connectUDP where main's socket is another uid's.
+func connectShared(local, peer endpoint, got func(from endpoint, data []byte)) (fd int, err error) {
+	return connectBeside(unix.SO_REUSEADDR, local, peer, got)
+}
+
+func connectBeside(option int, local, peer endpoint, got func(from endpoint, data []byte)) (fd int, err error) {
 	la, family := local.sockaddr()
 	pa, _ := peer.sockaddr()
 	fd, err = unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return -1, fmt.Errorf("mainproc: socket: %w", err)
 	}
-	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, option, 1)
 	if err == nil && family == unix.AF_INET6 {
 		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
 	}

@@ -215,6 +215,7 @@ func (s *server) tryWorker(p *program) error {
 func (s *server) upgrade(p *program) error {
 	s.loading.Lock() // and never unlocked: neither a reload nor a sec-mod comes any more
 	s.log.Info("replacing the program", "program", p.path)
+	s.notify.reloading()
 	st := s.standStill()
 	state, err := st.seal()
 	if err != nil {
