@@ -20,9 +20,10 @@ const (
 	closeRetry    = time.Second
 )
 
-// answerCookie opens the session that a client's cookie names, in six steps:
+// answerCookie opens the session that a client's cookie names, in seven steps:
 // hash the SID and forget it; ask sec-mod; take the session over (attach);
-// have the workers before retire (keepers.go); open the tunnel (grant); answer.
+// have the workers before retire (keepers.go); ask connect-script (hooks.go);
+// open the tunnel (grant); answer.
 // Only this worker's goroutine waits.
 func (w *worker) answerCookie(rec *ipc.Record) error {
 	req := new(ipc.AuthCookieReq)
@@ -44,6 +45,9 @@ func (w *worker) answerCookie(rec *ipc.Record) error {
 		w.session = o.session
 		w.describe(req, &o)
 		w.makeRoom(&o)
+	}
+	if o.err == nil {
+		o.err = w.askConnectScript(o.session)
 	}
 	if o.err == nil {
 		o.err = w.openTunnel(&o)
@@ -206,6 +210,7 @@ func (w *worker) openTunnel(o *opened) error {
 	w.tell(ipc.AuthCookieRepT, rep, fds...)
 	w.granted = true
 	s.console.connected(w, o.session)
+	w.tellHostUpdate(o.session)
 	return nil
 }
 
@@ -238,6 +243,8 @@ func (w *worker) refuse(cause error) {
 	var u unavailable
 	switch {
 	case errors.Is(cause, errRefused):
+	case errors.Is(cause, errByScript):
+		w.log().Info("failed authentication attempt for user", "user", w.session.user, "err", cause)
 	case errors.Is(cause, errTooManyOfUser):
 		w.log().Info("the user has too many sessions")
 	case errors.Is(cause, errSecModGone):
@@ -300,6 +307,7 @@ func (s *server) closeSession(w *worker, end ending) {
 	last, _ := w.counted()
 	up, down := last.BytesUp, last.BytesDown
 	s.console.disconnected(w, sess, reason)
+	w.tellDisconnectScript(sess, reason, up, down)
 	s.sessions.account(sess, traffic{up, down})
 	w.log().Info(msgDisconnected, "user", sess.user, "reason", reasonText(reason), "up", up, "down", down)
 }

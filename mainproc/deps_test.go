@@ -14,7 +14,7 @@ func TestDeps(t *testing.T) {
 	}
 	banned := []string{"crypto/tls", "net/http", "encoding/xml", "github.com/pion/", "gvisor.dev/", "rocserv/worker", "rocserv/secmod", "rocserv/netstack", "rocserv/nat", "rocserv/egress"}
 	ours := map[string]bool{ // architecture, "who may import whom"
-		"rocserv/mainproc": true, "rocserv/internal/ipc": true, "rocserv/internal/config": true, "rocserv/internal/lease": true,
+		"rocserv/mainproc": true, "rocserv/mainproc/scripts": true, "rocserv/internal/ipc": true, "rocserv/internal/config": true, "rocserv/internal/lease": true,
 		"rocserv/internal/ban": true, "rocserv/internal/session": true, "rocserv/internal/control": true, "rocserv/internal/sandbox": true,
 		"rocserv/internal/wire/dtlshello": true, "rocserv/internal/wire/proxyproto": true, "rocserv/internal/rolelog": true,
 	}

@@ -21,9 +21,13 @@ type detail struct {
 	hostname     string // the client's word, or the configuration's
 	userAgent    string
 	mobile       bool
+	device       device
 	connected    time.Time
 	config       *ipc.SessionConfig
 }
+
+// device is what kind of client it is, in its own words.
+type device struct{ kind, platform string }
 
 // look is a worker's counters at a moment.
 type look struct {
@@ -42,7 +46,7 @@ type counting struct {
 func (w *worker) describe(req *ipc.AuthCookieReq, o *opened) {
 	d := &detail{
 		group: o.reply.Group, vhost: o.reply.Vhost, hostname: req.Hostname, userAgent: req.UserAgent, mobile: req.Mobile,
-		connected: time.Now(), config: new(ipc.SessionConfig),
+		device: device{req.DeviceType, req.DevicePlatform}, connected: time.Now(), config: new(ipc.SessionConfig),
 	}
 	if err := ipc.ReadSealedMessage(o.shown, d.config); err != nil {
 		w.log().Warn("the session's configuration cannot be shown", "err", err)

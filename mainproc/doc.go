@@ -18,6 +18,7 @@
 //	worker.go dispatch.go       one worker: its life, and what it may say
 //	cookie.go sessions.go       AUTH_COOKIE_REQ, and the table of sessions
 //	keepers.go                  workers that keep flows of a session
+//	hooks.go                    the operator's scripts
 //	demux.go hellos.go          datagrams, until their peer has a socket of its own:
 //	udpsock.go                  whose they are, whether they may, the socket
 //	secmod.go sender.go         the channel to sec-mod; the one writer of a channel
@@ -46,8 +47,8 @@
 // answer makes the worker the newest of its session (sessions.attach), with
 // the lease the session has or a new one. Older workers of the session retire
 // (RETIRE, RETIRED): they stop reading and stay for their flows, or are killed
-// after two seconds; then the session is granted under a new App-ID and the
-// worker answered (AUTH_COOKIE_REP). When a worker has no client any more,
+// after two seconds; connect-script may refuse; then the session is granted
+// under a new App-ID and the worker answered (AUTH_COOKIE_REP). When a worker has no client any more,
 // sec-mod is told (SECM_SESSION_CLOSE), once; the session and its lease stay
 // until sec-mod says that the cookie is void (SECM_CLI_STATS, SECM_ENDED), and
 // so long a worker may wait for its client's return (DETACHED).
@@ -107,7 +108,8 @@
 // log lines; with a share per source prefix where one could take it all. The
 // number of workers is what the machine can bear (internal/capacity).
 //
-// Children get no environment but what roles.go says.
+// Children get no environment but what roles.go says; scripts that of main and
+// what package scripts adds.
 //
 // # Standards
 //

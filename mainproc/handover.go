@@ -44,6 +44,7 @@ type workerState struct {
 	Asked    bool
 	Parted   bool
 	Granted  bool
+	Hooked   bool
 	Seen     []ipc.Type
 }
 
@@ -59,6 +60,7 @@ func (v originState) origin() origin { return origin{v.Peer, v.Local, v.Proxy, v
 type aboutState struct {
 	Group, Vhost, Hostname, UserAgent string
 	Mobile                            bool
+	DeviceKind, DevicePlatform        string
 	Connected                         time.Time
 	Config                            []byte // ipc.SessionConfig
 }
@@ -69,7 +71,7 @@ func (w *worker) save(still bool) workerState {
 	c := w.child
 	v := workerState{PID: c.pid, Channel: descriptor(w.out.conn), Logs: descriptor(c.logs)}
 	if still {
-		v.Parted, v.Granted = w.parted, w.granted
+		v.Parted, v.Granted, v.Hooked = w.parted, w.granted, w.hooked
 		v.Reaped, v.Status, v.Killed = c.reaped, uint32(c.status), c.killed
 		v.Seen = slices.Collect(maps.Keys(w.conduct.seen))
 	}
@@ -77,7 +79,7 @@ func (w *worker) save(still bool) workerState {
 		v.Tag = *tag
 	}
 	if d := w.about.Load(); d != nil {
-		v.About = &aboutState{d.group, d.vhost, d.hostname, d.userAgent, d.mobile, d.connected, encode(d.config)}
+		v.About = &aboutState{d.group, d.vhost, d.hostname, d.userAgent, d.mobile, d.device.kind, d.device.platform, d.connected, encode(d.config)}
 	}
 	if l := w.counting.last.Load(); l != nil {
 		v.Look, v.LookAt = encode(l.stats), l.at
@@ -109,7 +111,7 @@ func (s *server) inherit(v workerState, c *child, conn *ipc.Conn) (*worker, erro
 		gone:   make(chan struct{}),
 		quiet:  make(chan struct{}),
 		who:    identity{v.Conn, v.Who.Peer, v.Who.Local, v.Start},
-		parted: v.Parted, granted: v.Granted,
+		parted: v.Parted, granted: v.Granted, hooked: v.Hooked,
 		conduct: conduct{rate.NewLimiter(messageRate, messageBurst), make(map[ipc.Type]bool)},
 	}
 	for _, t := range v.Seen {
@@ -145,7 +147,7 @@ func (w *worker) learnAgain(v workerState) error {
 		w.counting.last.Store(&look{m, v.LookAt})
 	}
 	if a := v.About; a != nil {
-		d := &detail{a.Group, a.Vhost, a.Hostname, a.UserAgent, a.Mobile, a.Connected, new(ipc.SessionConfig)}
+		d := &detail{a.Group, a.Vhost, a.Hostname, a.UserAgent, a.Mobile, device{a.DeviceKind, a.DevicePlatform}, a.Connected, new(ipc.SessionConfig)}
 		errs = append(errs, proto.Unmarshal(a.Config, d.config))
 		w.about.Store(d)
 	}

@@ -83,6 +83,9 @@ func (l *childLog) flush() {
 		l.line = nil
 	}
 	level, text, prefixed := rolelog.Split(line)
+	if l.child.role == roleScript { // speaks no language of ours
+		level, text, prefixed = slog.LevelInfo, line, true
+	}
 	if text == "" || !l.log.Enabled(context.Background(), level) {
 		return
 	}

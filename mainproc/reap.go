@@ -48,7 +48,8 @@ func (p *procs) reapOne() bool {
 	return true
 }
 
-// kill ends a child at once. One that has ended already is left alone.
+// kill ends a child at once, and what it has started in its process group. One
+// that has ended already is left alone.
 func (p *procs) kill(c *child) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -56,7 +57,7 @@ func (p *procs) kill(c *child) {
 		return
 	}
 	c.killed = true
-	unix.Kill(c.pid, unix.SIGKILL)
+	unix.Kill(-c.pid, unix.SIGKILL)
 }
 
 // killAll ends every child.
@@ -65,7 +66,7 @@ func (p *procs) killAll() {
 	defer p.mu.Unlock()
 	for pid, c := range p.alive {
 		c.killed = true
-		unix.Kill(pid, unix.SIGKILL)
+		unix.Kill(-pid, unix.SIGKILL)
 	}
 }
 

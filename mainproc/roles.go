@@ -1,7 +1,8 @@
 package mainproc
 
 // role is a row of the table of processes that main starts. Descriptors 0 and
-// 1 are /dev/null, 2 is a pipe to main's log, in every role.
+// 1 are /dev/null, 2 is a pipe to main's log, in every role but a script's,
+// whose output is the log.
 type role struct {
 	name string   // in the log; argv[0] is rocserv-<name>
 	arg  string   // argv[1], which cmd dispatches on
@@ -29,4 +30,6 @@ var (
 		env:  []string{"GOMAXPROCS=1", "GOGC=50"},
 		fds:  []string{"channel to main", "channel to sec-mod"},
 	}
+	// Programs of the operator: hooks.go. Program and environment are theirs.
+	roleScript = &role{name: "script"}
 )

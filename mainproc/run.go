@@ -50,6 +50,7 @@ func Run(opts Options) error {
 		return err
 	}
 	ownGroup()
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // ignored, as it is now, it would be so in scripts too
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGUSR2)
 	children := make(chan os.Signal, 1)
@@ -268,6 +269,14 @@ func (s *server) stop(again <-chan os.Signal, byWish bool) {
 	for _, w := range s.workers.list(false) {
 		w.leave(ipc.Reason_REASON_SERVER, byWish, stopGrace)
 	}
+	s.waitForWorkers(hurry)
+	if !s.hooks.order.Wait(scriptsGrace, hurry) {
+		s.log.Warn("killing scripts that did not end")
+	}
+}
+
+// waitForWorkers waits until those that were told to leave are gone.
+func (s *server) waitForWorkers(hurry <-chan struct{}) {
 	if s.workers.wait(false, stopGrace, hurry) {
 		return
 	}

@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"rocserv/internal/ban"
 	"rocserv/internal/capacity"
 	"rocserv/internal/config"
@@ -47,6 +49,7 @@ type server struct {
 	gen      atomic.Pointer[generation]
 	host     atomic.Pointer[ipc.HostInfo]
 	console  *console
+	hooks    *hooks
 	loading  sync.Mutex // held while a configuration or a sec-mod comes into effect
 	number   uint64     // of the last generation tried; owned by who holds loading
 	confined sandbox.Report
@@ -89,6 +92,7 @@ func newServer(opts Options, confined sandbox.Report, signals chan<- os.Signal, 
 		return nil, nil, err
 	}
 	s.console = newConsole(s, signals)
+	s.hooks = newHooks(os.Environ())
 	s.workers, s.sessions, s.bans = newRegistry(), newSessions(), ban.New(banPolicy(&cfg.Global))
 	s.setHost(readHostInfo())
 	s.door = newDoor(s, s.measure(&cfg.Global))
@@ -242,11 +246,14 @@ func notes(g *config.Global, uid int) (list []string) {
 	if g.RunAsUser != "" && !isUser(g.RunAsUser, uid) {
 		list = append(list, fmt.Sprintf("note: run-as-user = %s has no effect: the server keeps the uid it was started with, %d", g.RunAsUser, uid))
 	}
-	for name, value := range map[string]string{
+	for name, file := range map[string]string{
 		"connect-script": g.ConnectScript, "disconnect-script": g.DisconnectScript, "host-update-script": g.HostUpdateScript,
 	} {
-		if value != "" {
-			list = append(list, "warning: "+name+" is not run by this version")
+		if file == "" {
+			continue
+		}
+		if err := unix.Access(file, unix.X_OK); err != nil {
+			list = append(list, fmt.Sprintf("warning: %s = %s cannot be executed by uid %d: %v", name, file, uid, err))
 		}
 	}
 	slices.Sort(list)

@@ -44,7 +44,7 @@ type child struct {
 	tag  atomic.Pointer[string] // short id, for the log
 	done chan struct{}          // closed when it was reaped
 
-	channel io.Closer     // our end of its channel
+	channel io.Closer     // our end of its channel, of a script that of its output
 	logs    *os.File      // our end of its standard error
 	logged  chan struct{} // closed when nobody reads logs any more
 
@@ -57,7 +57,9 @@ type child struct {
 
 type spawnRequest struct {
 	role    *role
-	args    []string // after the role's
+	exe     string
+	argv    []string
+	env     []string // the whole environment
 	channel io.Closer
 	logs    *os.File
 	files   []uintptr
@@ -126,9 +128,8 @@ func (p *procs) serve(result <-chan error) error {
 func (p *procs) fork(req spawnRequest) (*child, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	exe := cmp.Or(req.role.exe, p.exe)
-	pid, err := syscall.ForkExec(exe, append([]string{"rocserv-" + req.role.name, req.role.arg}, req.args...), &syscall.ProcAttr{
-		Env:   req.role.env,
+	pid, err := syscall.ForkExec(req.exe, req.argv, &syscall.ProcAttr{
+		Env:   req.env,
 		Files: req.files,
 		// Children have process groups of their own: a signal to main's, from a
 		// terminal or "kill -- -PID", is main's to act on, in order.
@@ -161,7 +162,26 @@ func (p *procs) spawn(r *role, args []string, channel io.Closer, fds ...int) (*c
 	for _, fd := range fds {
 		files = append(files, uintptr(fd))
 	}
-	req := spawnRequest{r, args, channel, logs, files, make(chan spawned, 1)}
+	argv := append([]string{"rocserv-" + r.name, r.arg}, args...)
+	return p.launch(spawnRequest{role: r, exe: cmp.Or(r.exe, p.exe), argv: argv, env: r.env, channel: channel, logs: logs, files: files})
+}
+
+// script starts an operator's program, without arguments and input. What it
+// prints goes to the log, and nowhere a while after it has ended: what it
+// leaves running holds nothing of ours.
+func (p *procs) script(path string, env []string) (*child, error) {
+	logs, out, err := logPipe()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(out)
+	files := []uintptr{p.null.Fd(), uintptr(out), uintptr(out)}
+	return p.launch(spawnRequest{role: roleScript, exe: path, argv: []string{path}, env: env, channel: logs, logs: logs, files: files})
+}
+
+// launch has the leader fork, and logs what comes from the child.
+func (p *procs) launch(req spawnRequest) (*child, error) {
+	req.reply = make(chan spawned, 1)
 	var s spawned
 	select {
 	case p.requests <- req:
@@ -170,7 +190,7 @@ func (p *procs) spawn(r *role, args []string, channel io.Closer, fds ...int) (*c
 		s.err = errStopped
 	}
 	if s.err != nil {
-		logs.Close()
+		req.logs.Close()
 		return nil, s.err
 	}
 	p.copyLog(s.child)

@@ -27,7 +27,7 @@ import (
 //	             sec-mod loads the configuration and opens the sessions' records,
 //	             and its worker becomes ready. Otherwise it is refused, and
 //	             nothing has changed
-//	standStill   nobody is let in, no channel is read; sec-mod ends
+//	standStill   nobody is let in, no channel is read, scripts and sec-mod end
 //	become       the leader executes it: same pid, same children, same sockets
 //	takeOver     it goes on from the state (server.resume); a sec-mod of its own
 //	             gets the records, as after a sec-mod's death
@@ -253,6 +253,7 @@ func (s *server) standStill() *inherited {
 	}
 	s.hush(before)
 	s.hush(others)
+	s.hooks.order.Wait(scriptsGrace, nil)
 	if m := s.sec.current(); m != nil {
 		m.close(s.procs)
 		<-m.gone

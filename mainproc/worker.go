@@ -116,6 +116,7 @@ type worker struct {
 	session *session // from attach to the end
 	parted  bool     // its part in the session is over as far as sec-mod goes; read elsewhere under sessions.mu
 	granted bool     // the session's tunnel was this worker's
+	hooked  bool     // connect-script has let the client in
 	conduct conduct
 }
 
@@ -457,12 +458,12 @@ func (w *worker) bury() {
 	w.out.close()
 	w.out.conn.Close()
 	s.door.logins.leave(sl)
-	s.workers.remove(w)
 	w.logEnd(end)
 	if w.session != nil {
 		s.closeSession(w, end)
 		s.sessions.detach(w, w.session)
 	}
+	s.workers.remove(w) // the last: who waits for it finds the disconnect-script begun
 	if !assigned {
 		s.pool.lost(w)
 	}

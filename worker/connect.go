@@ -21,6 +21,7 @@ func (c *client) open(connect *wire.Connect) (*session, error) {
 		Sid: connect.SID, Hostname: connect.Hostname, UserAgent: connect.UserAgent,
 		WantIpv4: connect.IPv4, WantIpv6: connect.IPv6, Mobile: connect.Mobile,
 		CertificateSha256: c.secure.certificate.hash(),
+		DeviceType:        connect.Device.Type, DevicePlatform: connect.Device.ID,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("asking for the tunnel: %w", err)

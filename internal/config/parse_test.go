@@ -211,8 +211,8 @@ func TestRefused(t *testing.T) {
 		"restrict-user-to-routes = true": false,
 		"deny-roaming = yes":             false,
 		"camouflage = true":              true, "camouflage = false": false,
-		"connect-script = /x": true, "connect-script =": false,
-		"listen-netns = x": true, "isolate-workers = true": false, "iroute = 1.2.3.0/24": false,
+		"connect-script = /x": false,
+		"listen-netns = x":    true, "isolate-workers = true": false, "iroute = 1.2.3.0/24": false,
 	} {
 		got := problems(t, least+line+"\n")
 		if (len(got) == 1 && strings.Contains(got[0], "is not supported yet")) != refused || !refused && got != nil {

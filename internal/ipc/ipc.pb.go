@@ -1185,6 +1185,8 @@ type AuthCookieReq struct {
 	WantIpv6          bool                   `protobuf:"varint,5,opt,name=want_ipv6,json=wantIpv6,proto3" json:"want_ipv6,omitempty"`
 	Mobile            bool                   `protobuf:"varint,6,opt,name=mobile,proto3" json:"mobile,omitempty"`
 	CertificateSha256 []byte                 `protobuf:"bytes,7,opt,name=certificate_sha256,json=certificateSha256,proto3" json:"certificate_sha256,omitempty"` // of the client certificate of the TLS connection; empty: none
+	DeviceType        string                 `protobuf:"bytes,8,opt,name=device_type,json=deviceType,proto3" json:"device_type,omitempty"`                      // X-AnyConnect-Identifier-DeviceType
+	DevicePlatform    string                 `protobuf:"bytes,9,opt,name=device_platform,json=devicePlatform,proto3" json:"device_platform,omitempty"`          // X-AnyConnect-Identifier-Platform
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -1266,6 +1268,20 @@ func (x *AuthCookieReq) GetCertificateSha256() []byte {
 		return x.CertificateSha256
 	}
 	return nil
+}
+
+func (x *AuthCookieReq) GetDeviceType() string {
+	if x != nil {
+		return x.DeviceType
+	}
+	return ""
+}
+
+func (x *AuthCookieReq) GetDevicePlatform() string {
+	if x != nil {
+		return x.DevicePlatform
+	}
+	return ""
 }
 
 // AUTH_COOKIE_REP. Descriptors with COOKIE_OK: a sealed memfd with a SessionConfig,
@@ -5404,7 +5420,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\x11certificate_alone\x18\a \x01(\bR\x10certificateAlone\"I\n" +
 	"\vWorkerReady\x12 \n" +
 	"\vconfinement\x18\x01 \x01(\tR\vconfinement\x12\x18\n" +
-	"\amissing\x18\x02 \x03(\tR\amissing\"\xdd\x01\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"\xa7\x02\n" +
 	"\rAuthCookieReq\x12\x10\n" +
 	"\x03sid\x18\x01 \x01(\fR\x03sid\x12\x1a\n" +
 	"\bhostname\x18\x02 \x01(\tR\bhostname\x12\x1d\n" +
@@ -5413,7 +5429,10 @@ const file_ipc_proto_rawDesc = "" +
 	"\twant_ipv4\x18\x04 \x01(\bR\bwantIpv4\x12\x1b\n" +
 	"\twant_ipv6\x18\x05 \x01(\bR\bwantIpv6\x12\x16\n" +
 	"\x06mobile\x18\x06 \x01(\bR\x06mobile\x12-\n" +
-	"\x12certificate_sha256\x18\a \x01(\fR\x11certificateSha256\"\xea\x02\n" +
+	"\x12certificate_sha256\x18\a \x01(\fR\x11certificateSha256\x12\x1f\n" +
+	"\vdevice_type\x18\b \x01(\tR\n" +
+	"deviceType\x12'\n" +
+	"\x0fdevice_platform\x18\t \x01(\tR\x0edevicePlatform\"\xea\x02\n" +
 	"\rAuthCookieRep\x121\n" +
 	"\x06result\x18\x01 \x01(\x0e2\x19.rocserv.ipc.CookieResultR\x06result\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x15\n" +
