@@ -15,7 +15,7 @@ func FuzzReceived(f *testing.F) {
 	f.Fuzz(func(t *testing.T, script []byte) {
 		script = script[:min(len(script), 2000)]
 		r := newRig(t, 1)
-		r.down.loss = 1 // the real client hears nothing
+		r.down.Loss = 1 // the real client hears nothing
 		c := r.dial(1<<20, true)
 		for len(script) >= 4 {
 			step, at := script[0], binary.BigEndian.Uint16(script[1:])

@@ -3,6 +3,8 @@ package recovery
 import (
 	"testing"
 	"time"
+
+	"rocserv/test/relay"
 )
 
 // TestLossless: over a channel that loses nothing the window is the client's, and
@@ -10,23 +12,23 @@ import (
 func TestLossless(t *testing.T) {
 	r := newRig(t, 1)
 	r.p.SetLossless(true)
-	r.both(way{rate: 100 * mbit, queue: time.Hour, delay: 10 * time.Millisecond})
+	r.both(relay.Path{Rate: 100 * mbit, Queue: time.Hour, Delay: 10 * time.Millisecond})
 	c := r.dial(8<<20, true)
 	r.w.run(600 * time.Millisecond)
 	if waiting := int64(c.nxt - c.una); waiting < 2<<20 {
 		t.Errorf("%d bytes under way: the window is narrowed", waiting)
 	}
-	r.down.loss = .05
+	r.down.Loss = .05
 	r.w.run(r.w.now + 200*time.Millisecond)
-	r.down.loss = 0
+	r.down.Loss = 0
 	r.w.run(4 * time.Second)
 	if c.una != c.nxt || !c.sentFIN {
 		t.Errorf("at %d of %d bytes", c.una-c.iss, c.nxt-c.iss)
 	}
-	r.down.loss = 1 // and the end of another
+	r.down.Loss = 1 // and the end of another
 	d := r.dial(1000, true)
 	r.w.run(r.w.now + 50*time.Millisecond)
-	r.down.loss = 0
+	r.down.Loss = 0
 	r.w.run(r.w.now + 5*time.Second)
 	if d.una != d.nxt || !d.sentFIN {
 		t.Errorf("at %d of %d bytes, %+v", d.una-d.iss, d.nxt-d.iss, r.p.stats)

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"rocserv/test/relay"
 )
 
 // check proves that the books are right.
@@ -47,6 +49,9 @@ func (p *Path) check(t testing.TB) {
 // paths are tried.
 func TestRandomPaths(t *testing.T) {
 	paths := 150
+	if testing.Short() {
+		paths = 20
+	}
 	if n, err := strconv.Atoi(os.Getenv("ROCSERV_PATHS")); err == nil {
 		paths = n
 	}
@@ -69,16 +74,16 @@ func randomPath(t *testing.T, seed uint64) {
 	}
 	upTo := func(d time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(d))) }
 	for _, y := range []*way{r.down, r.up} {
-		*y = way{
-			w: r.w, rate: (0.2 + some(1, 1)*some(.7, 100)) * mbit, queue: 5*time.Millisecond + upTo(200*time.Millisecond),
-			delay: upTo(150 * time.Millisecond), jitter: time.Duration(some(.3, 2e7)),
-			loss: some(.7, .08), burst: time.Duration(some(.3, 5e7)),
-			late: some(.4, .05), by: upTo(50 * time.Millisecond), twice: some(.3, .05),
+		y.Path = relay.Path{
+			Rate: (0.2 + some(1, 1)*some(.7, 100)) * mbit, Queue: 5*time.Millisecond + upTo(200*time.Millisecond),
+			Delay: upTo(150 * time.Millisecond), Jitter: time.Duration(some(.3, 2e7)),
+			Loss: some(.7, .08), Burst: time.Duration(some(.3, 5e7)),
+			Late: some(.4, .05), By: upTo(50 * time.Millisecond), Twice: some(.3, .05),
 		}
-		if y.burst > 0 {
-			y.loss /= 10
+		if y.Burst > 0 {
+			y.Loss /= 10
 		}
-		y.queue += time.Duration(30 * 1500 / y.rate * 1e9) // thirty packets
+		y.Queue += time.Duration(30 * 1500 / y.Rate * 1e9) // thirty packets
 	}
 	var conns []*conn
 	var total int64
@@ -92,7 +97,7 @@ func randomPath(t *testing.T, seed uint64) {
 	}
 	// What is lost is repaired within a few round trips: the time allowed is
 	// generous, but a path that stalls does not meet it.
-	end := r.w.now + 120*time.Second + time.Duration(float64(total)/r.down.rate*1e9)*20
+	end := r.w.now + 120*time.Second + time.Duration(float64(total)/r.down.Rate*1e9)*20
 	for done := false; !done && r.w.now < end; {
 		r.w.run(r.w.now + 500*time.Millisecond)
 		r.p.check(t)
@@ -103,7 +108,7 @@ func randomPath(t *testing.T, seed uint64) {
 	}
 	for i, c := range conns {
 		if c.una != c.nxt || !c.sentFIN || c.rcv != c.nxt {
-			t.Errorf("flow %d: at %d of %d bytes, path %+v %+v, stats %+v", i, c.rcv-c.iss, c.nxt-c.iss, *r.down, *r.up, r.p.stats)
+			t.Errorf("flow %d: at %d of %d bytes, path %+v %+v, stats %+v", i, c.rcv-c.iss, c.nxt-c.iss, r.down.Path, r.up.Path, r.p.stats)
 		}
 		r.p.Forget(c.name)
 	}

@@ -4,15 +4,14 @@ import (
 	"fmt"
 	"testing"
 	"time"
+
+	"rocserv/test/relay"
 )
 
 const mbit = 1e6 / 8
 
 // both makes both directions of a path equal.
-func (r *rig) both(y way) {
-	y.w = r.w
-	*r.down, *r.up = y, y
-}
+func (r *rig) both(p relay.Path) { r.down.Path, r.up.Path = p, p }
 
 // rates are what a download has of a path of 200 Mbit/s with a queue of 100 ms:
 // at least so many Mbit/s of payload in the second half of ten seconds. A
@@ -30,13 +29,16 @@ var rates = []struct {
 }
 
 func TestRates(t *testing.T) {
-	for _, x := range rates {
+	for i, x := range rates {
+		if testing.Short() && i%4 != 2 {
+			continue
+		}
 		t.Run(fmt.Sprintf("%d ms, loss %v, late %v", x.rtt, x.loss, x.late), func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t, 1)
-			r.both(way{
-				rate: 200 * mbit, queue: 100 * time.Millisecond, delay: x.rtt * time.Millisecond / 2,
-				loss: x.loss, late: x.late, by: 3 * time.Millisecond,
+			r.both(relay.Path{
+				Rate: 200 * mbit, Queue: 100 * time.Millisecond, Delay: x.rtt * time.Millisecond / 2,
+				Loss: x.loss, Late: x.late, By: 3 * time.Millisecond,
 			})
 			c := r.dial(-1, false)
 			r.w.run(5 * time.Second)
@@ -44,8 +46,8 @@ func TestRates(t *testing.T) {
 			r.w.run(10 * time.Second)
 			got := float64(c.read-half) / mbit / 5
 			s := r.p.Stats()
-			wait := r.down.waited / time.Duration(max(r.down.passed, 1))
-			t.Logf("%.1f Mbit/s, window %d KB, queue %v; lost %d, dropped %d; found %d, spurious %d", got, s.Window/1000, wait, r.down.lost, r.down.dropped, s.Lost, s.Spurious)
+			wait := r.down.Wait()
+			t.Logf("%.1f Mbit/s, window %d KB, queue %v; lost %d, dropped %d; found %d, spurious %d", got, s.Window/1000, wait, r.down.Lost, r.down.Dropped, s.Lost, s.Spurious)
 			if got < x.least {
 				t.Errorf("%.1f Mbit/s, at least %.0f expected", got, x.least)
 			}
@@ -64,7 +66,7 @@ func TestRates(t *testing.T) {
 // different times.
 func TestShares(t *testing.T) {
 	r := newRig(t, 3)
-	r.both(way{rate: 100 * mbit, queue: 100 * time.Millisecond, delay: 20 * time.Millisecond, loss: .003})
+	r.both(relay.Path{Rate: 100 * mbit, Queue: 100 * time.Millisecond, Delay: 20 * time.Millisecond, Loss: .003})
 	var conns []*conn
 	for range 4 {
 		conns = append(conns, r.dial(-1, false))
@@ -93,18 +95,18 @@ func TestShares(t *testing.T) {
 // seconds, and the queue is not filled for longer.
 func TestChanges(t *testing.T) {
 	r := newRig(t, 4)
-	r.both(way{rate: 20 * mbit, queue: 200 * time.Millisecond, delay: 20 * time.Millisecond})
+	r.both(relay.Path{Rate: 20 * mbit, Queue: 200 * time.Millisecond, Delay: 20 * time.Millisecond})
 	c := r.dial(-1, false)
 	for _, x := range []struct {
 		rate  float64
 		delay time.Duration
 	}{{20, 20}, {100, 20}, {5, 20}, {50, 20}, {50, 80}, {50, 10}} {
-		r.down.rate, r.down.delay, r.up.delay = x.rate*mbit, x.delay*time.Millisecond, x.delay*time.Millisecond
+		r.down.Rate, r.down.Delay, r.up.Delay = x.rate*mbit, x.delay*time.Millisecond, x.delay*time.Millisecond
 		r.w.run(r.w.now + 13*time.Second) // a change to a longer way shows when the old round-trip time is ten seconds old
-		read, waited, passed := c.read, r.down.waited, r.down.passed
+		read, counts := c.read, r.down.Counts
 		r.w.run(r.w.now + 5*time.Second)
 		got := float64(c.read-read) / mbit / 5
-		wait := (r.down.waited - waited) / time.Duration(r.down.passed-passed)
+		wait := r.down.Since(counts).Wait()
 		t.Logf("%v Mbit/s, %v ms: %.1f Mbit/s, queue %v", x.rate, 2*x.delay, got, wait)
 		if got < .8*x.rate {
 			t.Errorf("%.1f of %v Mbit/s", got, x.rate)
@@ -119,12 +121,12 @@ func TestChanges(t *testing.T) {
 func TestSpell(t *testing.T) {
 	for _, spell := range []time.Duration{300 * time.Millisecond, 2 * time.Second, 20 * time.Second} {
 		r := newRig(t, 5)
-		r.both(way{rate: 50 * mbit, queue: 100 * time.Millisecond, delay: 20 * time.Millisecond})
+		r.both(relay.Path{Rate: 50 * mbit, Queue: 100 * time.Millisecond, Delay: 20 * time.Millisecond})
 		c := r.dial(-1, false)
 		r.w.run(3 * time.Second)
-		r.down.loss, r.up.loss = 1, 1
+		r.down.Loss, r.up.Loss = 1, 1
 		r.w.run(r.w.now + spell)
-		r.down.loss, r.up.loss = 0, 0
+		r.down.Loss, r.up.Loss = 0, 0
 		read := c.read
 		r.w.run(r.w.now + spell + 3*time.Second)
 		got := float64(c.read-read) / mbit / (spell + 3*time.Second).Seconds()

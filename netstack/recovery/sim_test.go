@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"rocserv/test/relay"
 )
 
 // world is virtual time: things happen in order, in no time.
@@ -63,58 +65,18 @@ func (w *world) run(t time.Duration) {
 	w.now = t
 }
 
-// way is one direction of a path: a rate with a queue, a delay, and accidents.
+// way is one direction of a path in virtual time.
 type way struct {
-	w       *world
-	rate    float64       // bytes per second; 0: any
-	queue   time.Duration // longest wait; more is dropped
-	delay   time.Duration
-	jitter  time.Duration
-	loss    float64
-	burst   time.Duration // for how long all are lost after one that is
-	late    float64       // part of the packets that comes late
-	by      time.Duration
-	twice   float64
-	free    time.Duration
-	deaf    time.Duration // until then
-	lost    int
-	dropped int
-	waited  time.Duration // sum
-	passed  int
+	relay.Line
+	w *world
 }
 
+func newWay(w *world) *way { return &way{relay.Line{Rand: w.rng}, w} }
+
 func (y *way) send(n int, arrive func()) {
-	w := y.w
-	wait := max(y.free-w.now, 0)
-	if y.rate > 0 {
-		if wait > y.queue {
-			y.dropped++
-			return
-		}
-		y.free = w.now + wait + time.Duration(float64(n)/y.rate*1e9)
-		y.waited += wait
-		wait = y.free - w.now
-	}
-	y.passed++
-	if w.now < y.deaf {
-		y.lost++
-		return
-	}
-	if w.rng.Float64() < y.loss {
-		y.deaf = w.now + y.burst
-		y.lost++
-		return
-	}
-	d := wait + y.delay
-	if y.jitter > 0 {
-		d += time.Duration(w.rng.Int64N(int64(y.jitter)))
-	}
-	if w.rng.Float64() < y.late {
-		d += y.by
-	}
-	w.at(w.now+d, arrive)
-	if w.rng.Float64() < y.twice {
-		w.at(w.now+d+time.Millisecond, arrive)
+	at, count := y.Send(y.w.now, n)
+	for _, t := range at[:count] {
+		y.w.at(t, arrive)
 	}
 }
 
@@ -133,7 +95,7 @@ type rig struct {
 
 func newRig(t testing.TB, seed uint64) *rig {
 	w := &world{rng: rand.New(rand.NewPCG(seed, 1))}
-	r := &rig{t: t, w: w, down: &way{w: w}, up: &way{w: w}}
+	r := &rig{t: t, w: w, down: newWay(w), up: newWay(w)}
 	r.p = New(Config{
 		Now:       func() time.Duration { return w.now },
 		AfterFunc: w.after,
@@ -190,11 +152,10 @@ type conn struct {
 	ackTimer func()
 	window   uint32
 	read     uint64 // bytes in order
-	sack     bool
 }
 
 func (r *rig) dial(n int64, fin bool) *conn {
-	c := &conn{r: r, todo: n, fin: fin, iss: r.w.rng.Uint32(), cwnd: 10, window: 6 << 20, sack: true}
+	c := &conn{r: r, todo: n, fin: fin, iss: r.w.rng.Uint32(), cwnd: 10, window: 6 << 20}
 	c.name.Addrs[0], c.name.Ports[0], c.name.Ports[1] = 10, byte(len(r.conns)>>8), byte(len(r.conns))
 	r.conns = append(r.conns, c)
 	r.p.Open(c.name, 7, true)

@@ -13,9 +13,11 @@ import (
 
 // Clients of a contender's lab.
 const (
-	viaDTLS = iota // an openconnect with DTLS
-	viaTLS         // an openconnect without
-	byLoad         // the load client's namespace
+	viaDTLS    = iota // an openconnect with DTLS
+	viaTLS            // an openconnect without
+	viaPath           // one with DTLS, by a bad path
+	viaPathTLS        // one without, by it
+	byLoad            // the load client's namespace
 	clients
 )
 
@@ -36,6 +38,7 @@ type contender struct {
 	state   *lab.State
 	srv     *lab.Server
 	open    [byLoad]*lab.Client
+	paths   [byLoad]*badPath
 	moved   time.Time // when bytes for the memory row were last moved
 }
 
@@ -93,7 +96,14 @@ func (c *contender) client(via int) (*lab.Client, error) {
 		From: c.lab.Cli[via], To: lab.ServerAt(lab.Srv4), Pin: c.state.Pin,
 		User: lab.User, Input: []string{lab.Password},
 	}
-	if via == viaTLS {
+	if via == viaPath || via == viaPathTLS {
+		if err := c.openPath(via); err != nil {
+			return nil, err
+		}
+		d.To = lab.ServerAt(pathSrv(via))
+	}
+	withTLS := via == viaTLS || via == viaPathTLS
+	if withTLS {
 		d.Args = []string{"--no-dtls"}
 	}
 	o, err := c.lab.Connect(d)
@@ -101,7 +111,7 @@ func (c *contender) client(via int) (*lab.Client, error) {
 		return nil, err
 	}
 	c.open[via] = o
-	if via == viaTLS {
+	if withTLS {
 		err = o.WaitUp()
 	} else {
 		err = o.WaitDTLS()
@@ -128,6 +138,11 @@ func (c *contender) close() error {
 		return nil
 	}
 	c.disconnect()
+	for _, p := range c.paths {
+		if p != nil {
+			p.close()
+		}
+	}
 	var err error
 	if c.srv != nil && c.srv.Running() {
 		if _, e := c.srv.End(syscall.SIGTERM, 20*time.Second); e != nil {

@@ -27,6 +27,7 @@ const (
 	megabytes     figure = "memory"
 	gigabytes     figure = "total"
 	perCore       figure = "per-core"
+	queueDelay    figure = "queue"
 )
 
 // figures says what a figure is and in which unit.
@@ -45,6 +46,7 @@ var figures = map[figure]struct{ title, unit string }{
 	megabytes:     {"private memory", "MB"},
 	gigabytes:     {"memory in all", "GB"},
 	perCore:       {"8 ÷ CPU per GB", "Gbit/s"},
+	queueDelay:    {"wait in the bottleneck's queue", "ms"},
 }
 
 // sample is one measurement.
@@ -105,7 +107,7 @@ type row struct {
 }
 
 // rows are all of them, in the order of a round. Goals are those of the project.
-var rows = []row{
+var rows = append([]row{
 	{name: "memory-idle", title: "worker with an idle tunnel", quick: true, once: true, measure: idleMemory,
 		goals: []goal{atMost(megabytes, 1.3, 1.0)}},
 	{name: "memory-used", title: "worker after 100 MB, idle again", once: true, prepare: moveForMemory, measure: usedMemory,
@@ -151,7 +153,7 @@ var rows = []row{
 		goals: []goal{atMost(cpuPerTrip, 1.0, 0.6)}, also: []figure{loss, perSecondRate, p50}},
 	{name: "load-1000", title: "1000 idle clients with DTLS", once: true, measure: thousand,
 		goals: []goal{itself(gigabytes, false, 2.5, 2)}, also: []figure{megabytes, perSecondRate}},
-}
+}, pathRows()...)
 
 // ceilingRow is a row of the load client.
 func ceilingRow(name, title string, dtls bool, mode client.Mode) row {
