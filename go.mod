@@ -13,6 +13,7 @@ require (
 	github.com/pion/dtls/v3 v3.1.15
 	github.com/refraction-networking/utls v1.8.2
 	github.com/urfave/cli/v2 v2.27.7
+	go.etcd.io/bbolt v1.5.0
 	golang.org/x/crypto v0.58.0
 	golang.org/x/net v0.62.0
 	golang.org/x/sys v0.49.0

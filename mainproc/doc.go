@@ -23,6 +23,7 @@
 //	udpsock.go                  whose they are, whether they may, the socket
 //	secmod.go sender.go         the channel to sec-mod; the one writer of a channel
 //	security.go records.go      sec-mod's death: another one, and what it is given
+//	store.go                    what outlives main, in a file
 //	generation.go reload.go     the configuration
 //	console.go show.go          the control socket: what operators ask and order
 //	detail.go ledger.go         what there is to show of a tunnel, and of those that ended

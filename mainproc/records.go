@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rocserv/internal/ipc"
@@ -16,6 +17,7 @@ const maxRecord = 4 << 10
 // can neither read one nor make one (doc/decisions/0006).
 type records struct {
 	mu      sync.Mutex
+	rev     atomic.Uint64 // grows with every change
 	keyring []byte
 	all     map[string]record // by safe id
 }
@@ -30,6 +32,7 @@ func newRecords() *records { return &records{all: make(map[string]record)} }
 func (r *records) setKeyring(b []byte) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.rev.Add(1)
 	r.keyring = b
 }
 
@@ -54,6 +57,7 @@ func (r *records) keep(m *ipc.SecmRecord) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.rev.Add(1)
 	r.all[m.SafeId] = rec
 	return nil
 }
@@ -61,9 +65,17 @@ func (r *records) keep(m *ipc.SecmRecord) error {
 func (r *records) forget(safeIDs ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.rev.Add(1)
 	for _, id := range safeIDs {
 		delete(r.all, id)
 	}
+}
+
+func (r *records) forgetAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rev.Add(1)
+	clear(r.all)
 }
 
 // sweep forgets what is expired: of cookies that nobody used sec-mod says no
@@ -71,6 +83,8 @@ func (r *records) forget(safeIDs ...string) {
 func (r *records) sweep(now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	before := len(r.all)
+	defer func() { r.rev.Add(uint64(before - len(r.all))) }()
 	maps.DeleteFunc(r.all, func(_ string, rec record) bool { return !rec.expires.IsZero() && now.After(rec.expires) })
 }
 

@@ -40,7 +40,7 @@ func (s *server) adopt(cfg *config.Config, text []byte) error {
 		unix.Close(fd)
 		return fmt.Errorf("mainproc: descriptor: %w", err)
 	}
-	q := &ipc.SecmConfig{Generation: s.number, Name: s.opts.ConfigName}
+	q := &ipc.SecmConfig{Generation: s.number, Name: s.opts.ConfigName, Keyring: s.records.lastKeyring()}
 	keys, err := loadConfig(s.sec, q, fd)
 	if err != nil {
 		unix.Close(copied)
@@ -104,6 +104,7 @@ func fixed(a, b *config.Global) (names []string) {
 		{"udp-port", a.UDPPort == b.UDPPort},
 		{"pid-file", a.PIDFile == b.PIDFile},
 		{"occtl-socket-file", a.ControlFile == b.ControlFile},
+		{"session-store", a.SessionStore == b.SessionStore},
 		{"run-as-user", a.RunAsUser == b.RunAsUser},
 	} {
 		if !f.same {

@@ -116,6 +116,10 @@ func (s *server) live(text []byte, signals <-chan os.Signal, up func()) error {
 		}
 		defer removePIDFile(name)
 	}
+	if s.store != nil {
+		go s.keepStore()
+		defer s.closeStore()
+	}
 	defer s.sec.close(s.procs)
 	if err := s.begin(text, signals); err != nil {
 		if errors.Is(err, errStopped) {
@@ -150,7 +154,11 @@ func (s *server) begin(text []byte, signals <-chan os.Signal) error {
 		return err
 	}
 	s.sec.enter(m, func() {})
-	return s.load(text, signals)
+	if err := s.load(text, signals); err != nil {
+		return err
+	}
+	s.recall()
+	return nil
 }
 
 // letIn says that clients are let in, and lets those in that waited for it.
@@ -242,8 +250,8 @@ func (s *server) work(signals <-chan os.Signal) error {
 }
 
 // stop ends the server in good order. By wish, clients are told not to come
-// back and there may be time for them to end by themselves; else they are to
-// try again. A second signal shortens each wait.
+// back and there may be time for them to end by themselves; else, or if their
+// cookies outlive the server, they are to try again. A second signal shortens each wait.
 func (s *server) stop(again <-chan os.Signal, byWish bool) {
 	s.notify.say(sdStopping)
 	hurry := make(chan struct{})
@@ -266,8 +274,12 @@ func (s *server) stop(again <-chan os.Signal, byWish bool) {
 		s.log.Info(msgDraining, "for", drain)
 		s.workers.wait(true, drain, hurry)
 	}
+	reason := ipc.Reason_REASON_SERVER
+	if s.store != nil {
+		reason, byWish = ipc.Reason_REASON_CONNECTION_LOST, false
+	}
 	for _, w := range s.workers.list(false) {
-		w.leave(ipc.Reason_REASON_SERVER, byWish, stopGrace)
+		w.leave(reason, byWish, stopGrace)
 	}
 	s.waitForWorkers(hurry)
 	if !s.hooks.order.Wait(scriptsGrace, hurry) {

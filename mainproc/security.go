@@ -231,21 +231,26 @@ func (s *server) agree(gen *generation, keys *ipc.SecmConfigRep) error {
 }
 
 // restore gives a sec-mod the sessions of the one before.
-func (s *server) restore(m *secmod) error {
+func (s *server) restore(m asker) error {
+	refused, err := s.restoreSessions(m)
+	if refused > 0 {
+		s.log.Error("sessions lost with sec-mod; their tunnels stay up", "count", refused)
+	}
+	return err
+}
+
+func (s *server) restoreSessions(m asker) (refused uint32, err error) {
 	all := s.records.held(s.openConns())
 	fd, err := ipc.SealMessage("records", all)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	rep := new(ipc.SecmRestoreRep)
 	err = m.ask(outgoing{typ: ipc.SecmRestoreT, msg: new(ipc.Nothing), fds: []int{fd}}, ipc.SecmRestoreRepT, rep, loadTimeout)
 	if err != nil {
-		return fmt.Errorf("mainproc: sec-mod and the sessions: %w", err)
+		return 0, fmt.Errorf("mainproc: sec-mod and the sessions: %w", err)
 	}
-	if rep.Refused > 0 {
-		s.log.Error("sessions lost with sec-mod; their tunnels stay up", "count", rep.Refused)
-	}
-	return nil
+	return rep.Refused, nil
 }
 
 // openConns returns, for each session, the connections that sec-mod is to know

@@ -55,6 +55,8 @@ type server struct {
 	confined sandbox.Report
 	ended    chan struct{} // closed when the server is over
 	notify   *notifier
+	store    *store        // nil: none
+	memory   image         // of the store, until it is in effect
 	upgrades chan *program // to become, which have been tried
 	visitors []visitor     // of the main before, until they are let in
 
@@ -103,6 +105,10 @@ func newServer(opts Options, confined sandbox.Report, signals chan<- os.Signal, 
 		parallel: max(runtime.NumCPU(), 2),
 		log:      s.log,
 		now:      time.Now,
+	}
+	s.openStore()
+	if st == nil {
+		s.remember()
 	}
 	if st != nil {
 		s.ports, err = inheritPorts(st.Ports)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"rocserv/internal/ipc"
@@ -62,9 +63,10 @@ type sessions struct {
 	bySafeID map[string]*session
 	byApp    map[appID]*worker // the newest worker of an answered session
 	leases   *lease.Table
-	devices  map[int]bool // numbers in use
-	live     int          // sessions with a newest worker
-	kept     []*worker    // workers of sessions that are not their newest, the oldest first
+	devices  map[int]bool  // numbers in use
+	live     int           // sessions with a newest worker
+	rev      atomic.Uint64 // grows with every change of what outlives main
+	kept     []*worker     // workers of sessions that are not their newest, the oldest first
 }
 
 func newSessions() *sessions {
@@ -126,6 +128,7 @@ func (t *sessions) attach(c claim) (won, error) {
 	t.forgetApp(s)
 	s.stopDeadline()
 	s.cookieLife = time.Duration(c.reply.CookieTimeoutS) * time.Second
+	t.rev.Add(1)
 	s.newest, s.since, s.ended = c.worker, c.now, false
 	s.generation++
 	return won{s, s.generation, slices.Clone(s.older), kicked}, nil
@@ -250,6 +253,7 @@ func (t *sessions) remove(s *session) {
 	if s.newest != nil || len(s.older) > 0 || t.bySID[s.key] != s {
 		return
 	}
+	t.rev.Add(1)
 	delete(t.bySID, s.key)
 	delete(t.bySafeID, s.safeID)
 	t.leases.Free(s.safeID)

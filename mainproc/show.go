@@ -76,6 +76,7 @@ func (t *sessions) held(s *session, w *worker) held {
 func (t *sessions) account(s *session, n traffic) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.rev.Add(1)
 	s.shown.past.up += n.up
 	s.shown.past.down += n.down
 }

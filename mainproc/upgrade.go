@@ -268,6 +268,7 @@ func (s *server) standStill() *inherited {
 		w.child.logs.SetReadDeadline(time.Now().Add(-time.Second))
 		<-w.child.logged
 	}
+	s.closeStore()
 	s.procs.hold(all)
 	st := s.save(true)
 	if sock != nil {
