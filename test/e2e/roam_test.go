@@ -23,6 +23,10 @@ func TestRoam(t *testing.T) {
 	c := r.connect(with(cookie, cli))
 	before := r.addresses(c)
 
+	talk, err := lab.StartTalk(cli, lab.Tgt6) // as of a remote shell, and a UDP exchange
+	r.must(err)
+	t.Cleanup(talk.Close)
+	r.must(talk.Exchange())
 	r.must(hello4.run(r, c))
 	workers := r.workers() // the pool is full again
 
@@ -58,8 +62,12 @@ func TestRoam(t *testing.T) {
 		}
 		r.must(hello4.run(r, c)) // what is new takes the short way
 		r.must(hello6.run(r, c))
+		if keepersBuilt || server.Kind == lab.Ocserv {
+			r.must(talk.Exchange())
+		}
 	}
 	r.goesOn(func() error { return <-arrived })
+	talk.Close()
 	r.workersLeave(workers)
 }
 

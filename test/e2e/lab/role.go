@@ -19,6 +19,7 @@ const (
 	roleHold   = "hold"
 	roleTrace  = "trace"
 	roleSay    = "say"
+	roleTalk   = "talk"
 
 	roleCrowd   = "crowd"
 	roleVolley  = "volley"
@@ -52,6 +53,8 @@ func run(role string) error {
 		return answer(inject)
 	case roleSay:
 		return answer(say)
+	case roleTalk:
+		return talk(os.Stdin, os.Stdout)
 	case roleTrace:
 		return answer(trace)
 	case roleHold:
