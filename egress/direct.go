@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,6 +37,8 @@ type Direct struct {
 
 // shared is what the Directs of one client have together.
 type shared struct {
+	nat64 atomic.Pointer[netip.Prefix] // nil: IPv4 leaves as it is
+
 	mu     sync.Mutex // protects the rest
 	poll   *poller    // started with the first packet socket
 	closed bool
@@ -73,7 +76,13 @@ func (d *Direct) DialTCP(ctx context.Context, _, dst netip.AddrPort) (Stream, er
 	if err := d.policy.Check(TCP, dst); err != nil {
 		return nil, err
 	}
-	s, err := d.DialConfigured(ctx, dst)
+	t := d.translator(dst.Addr().Unmap().Is6())
+	dst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
+	if denied := t.judge(d.policy.rules.Load(), dst); denied != 0 {
+		return nil, denied
+	}
+	s, err := d.DialConfigured(ctx, t.out(dst))
+	err = t.dialError(err)
 	if rep := (*ReportError)(nil); errors.As(err, &rep) {
 		d.policy.rules.Load().hide(&rep.Report)
 	}
@@ -95,7 +104,7 @@ func (d *Direct) OpenConfigured(peer netip.AddrPort, r Receiver, failed func(err
 
 // OpenUDP implements Network.
 func (d *Direct) OpenUDP(v6 bool, r Receiver) (PacketSocket, error) {
-	return d.open(socketSpec{family: family(v6), proto: UDP, policy: d.policy}, r)
+	return d.open(d.packetSpec(UDP, v6), r)
 }
 
 // OpenPing implements Network. Where net.ipv4.ping_group_range forbids ping
@@ -105,12 +114,12 @@ func (d *Direct) OpenPing(v6 bool, r Receiver) (PacketSocket, error) {
 	if v6 {
 		proto = ICMPv6
 	}
-	return d.open(socketSpec{family: family(v6), proto: proto, policy: d.policy}, r)
+	return d.open(d.packetSpec(proto, v6), r)
 }
 
 // Adopt implements Carrier.
 func (d *Direct) Adopt(p Proto, v6 bool, fd int, r Receiver) (PacketSocket, error) {
-	s, err := d.adopt(socketSpec{family: family(v6), proto: p, policy: d.policy}, fd, r)
+	s, err := d.adopt(d.packetSpec(p, v6), fd, r)
 	if err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("egress: adopted socket: %w", err)

@@ -123,5 +123,5 @@
 // RFC 1035, RFC 2181 section 9, RFC 6891 (EDNS), RFC 9715, RFC 5452, RFC 7766;
 // RFC 6890 and the RFCs named in ranges.go (special addresses); RFC 4291, RFC
 // 6052, RFC 8215, RFC 3056, RFC 4380 (embedded addresses); RFC 4787; RFC 792,
-// RFC 4443, RFC 1191 (reports).
+// RFC 4443, RFC 1191 (reports); RFC 6052, RFC 7050, RFC 7915 section 5.2 (nat64.go).
 package egress

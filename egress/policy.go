@@ -11,6 +11,7 @@ import (
 	"github.com/gaissmai/bart"
 
 	"rocserv/egress/match"
+	"rocserv/internal/nat64"
 )
 
 // PolicyConfig is what the operator and the host say about destinations.
@@ -54,6 +55,7 @@ type Host struct {
 	OwnNets   []netip.Prefix   // of all interfaces, for their directed broadcast addresses; may be unknown
 	Listeners []netip.AddrPort // where the server itself is reached, if not by an own address
 	Denied    []netip.Prefix   // further addresses of the hard tier (cluster API)
+	NAT64     []netip.Prefix   // translation prefixes that the network was found to have
 }
 
 // Policy judges destinations. It is safe for concurrent use; Check works on an
@@ -87,7 +89,7 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 		}
 	}
 	for _, p := range cfg.NAT64 {
-		if !p.IsValid() || !p.Addr().Is6() || !slices.Contains(rfc6052Lengths[:], p.Bits()) {
+		if !nat64.Valid(p) {
 			return nil, fmt.Errorf("egress: %v is no NAT64 prefix (RFC 6052 section 2.2)", p)
 		}
 	}
@@ -196,6 +198,11 @@ func (p *Policy) newRules() *rules {
 		r.insertPrefix(p, 0)
 	}
 	r.nat64 = slices.Clone(cfg.NAT64)
+	for _, p := range cfg.Host.NAT64 {
+		if nat64.Usable(p) && !slices.Contains(r.nat64, p) {
+			r.nat64 = append(r.nat64, p)
+		}
+	}
 	slices.SortFunc(r.nat64, func(a, b netip.Prefix) int { return b.Bits() - a.Bits() })
 	return r
 }

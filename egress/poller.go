@@ -195,7 +195,9 @@ func (p *poller) serve(s *socket) {
 		s.left = true
 		p.leftover = append(p.leftover, s)
 	}
-	s.r.Receive(p.in.messages(n))
+	if msgs := s.received(p.in.messages(n)); len(msgs) > 0 {
+		s.r.Receive(msgs)
+	}
 	p.in.reset(n)
 }
 

@@ -214,7 +214,7 @@ func (s *socket) drain() (empty bool) {
 		if !ok {
 			return true
 		}
-		if rep.Dst.IsValid() {
+		if rep.Dst.IsValid() && s.spec.translator.report(&rep) {
 			s.spec.policy.rules.Load().hide(&rep)
 			s.r.Report(&rep)
 		}
@@ -230,7 +230,7 @@ func (s *socket) nextReport(q *errorQueue) (rep Report, ok bool) {
 	}
 	rep, local, ok := q.next(s.fd)
 	if local > 0 {
-		s.mtu = local
+		s.mtu = s.spec.translator.localMTU(local)
 	}
 	return rep, ok
 }

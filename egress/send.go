@@ -87,7 +87,10 @@ func (s *socket) judge(dst netip.AddrPort) error {
 	if s.judgedBy == now && s.judged == dst {
 		return nil
 	}
-	if d := now.check(s.spec.proto, dst); d != 0 {
+	if d := now.check(s.spec.policyProto(), dst); d != 0 {
+		return d
+	}
+	if d := s.spec.translator.judge(now, dst); d != 0 {
 		return d
 	}
 	s.judged, s.judgedBy = dst, now
@@ -172,9 +175,12 @@ func (b *sendBatch) set(i int, s *socket, run []Message) error {
 	h.Iov = &b.iovs[b.used]
 	h.SetIovlen(len(run))
 	for j := range run {
-		iov := &b.iovs[b.used+j]
-		iov.Base = unsafe.SliceData(run[j].Payload)
-		iov.SetLen(len(run[j].Payload))
+		iov, payload := &b.iovs[b.used+j], run[j].Payload
+		if s.spec.proto == ICMPv6 && s.spec.translator.on() {
+			payload = s.spec.translator.request(payload)
+		}
+		iov.Base = unsafe.SliceData(payload)
+		iov.SetLen(len(payload))
 	}
 	ctl := 0
 	if run[0].TTL != 0 {
@@ -201,10 +207,10 @@ func (s *socket) destination(to netip.AddrPort) (netip.AddrPort, error) {
 	if err := s.judge(to); err != nil {
 		return to, err
 	}
-	if to.Addr().Is4() != (s.spec.family == unix.AF_INET) {
+	if to.Addr().Is4() != (s.spec.clientFamily() == unix.AF_INET) {
 		return to, unix.EAFNOSUPPORT
 	}
-	return to, nil
+	return s.spec.translator.out(to), nil
 }
 
 // release lets go of the payloads.

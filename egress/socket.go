@@ -11,11 +11,12 @@ import (
 
 // socketSpec says what packet socket to make.
 type socketSpec struct {
-	family  int
-	proto   Proto
-	policy  *Policy        // judges what is sent; nil: the socket is no client's
-	connect netip.AddrPort // of a socket with one peer
-	failed  func(error)    // told, on the poller's goroutine, of an error that waited on the socket
+	family     int
+	proto      Proto
+	translator                // of IPv4 to a NAT64; zero: none
+	policy     *Policy        // judges what is sent; nil: the socket is no client's
+	connect    netip.AddrPort // of a socket with one peer
+	failed     func(error)    // told, on the poller's goroutine, of an error that waited on the socket
 }
 
 // socket is a UDP or ping socket. Idle it is this struct, a descriptor and an

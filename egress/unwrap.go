@@ -1,6 +1,10 @@
 package egress
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"rocserv/internal/nat64"
+)
 
 // IPv6 addresses that stand for IPv4 ones. A packet to such an address ends,
 // somewhere on its way, at the IPv4 address inside; so that one is judged too.
@@ -12,9 +16,6 @@ var (
 	teredoPrefix     = netip.MustParsePrefix("2001::/32")      // RFC 4380 section 2.6
 )
 
-// rfc6052Lengths are the lengths a translation prefix can have.
-var rfc6052Lengths = [...]int{32, 40, 48, 56, 64, 96}
-
 // maxReadings is how many IPv4 addresses one IPv6 address can stand for.
 const maxReadings = 4
 
@@ -24,7 +25,7 @@ func (r *rules) embedded(a netip.Addr, buf *[maxReadings]netip.Addr) []netip.Add
 	b := a.As16()
 	for _, p := range r.nat64 {
 		if p.Contains(a) {
-			return append(buf[:0], rfc6052(b, p.Bits()))
+			return append(buf[:0], nat64.Extract(a, p.Bits()))
 		}
 	}
 	switch {
@@ -32,11 +33,11 @@ func (r *rules) embedded(a netip.Addr, buf *[maxReadings]netip.Addr) []netip.Add
 		if a == netip.IPv6Unspecified() || a == netip.IPv6Loopback() {
 			return nil // not of this kind, though the prefix is the same
 		}
-		return append(buf[:0], rfc6052(b, 96))
+		return append(buf[:0], nat64.Extract(a, 96))
 	case nat64Prefix.Contains(a):
-		return append(buf[:0], rfc6052(b, 96))
+		return append(buf[:0], nat64.Extract(a, 96))
 	case nat64LocalPrefix.Contains(a):
-		return localNAT64(b, buf)
+		return localNAT64(a, buf)
 	case sixToFourPrefix.Contains(a):
 		return append(buf[:0], netip.AddrFrom4([4]byte(b[2:6])))
 	case teredoPrefix.Contains(a):
@@ -53,10 +54,10 @@ func (r *rules) embedded(a netip.Addr, buf *[maxReadings]netip.Addr) []netip.Add
 // it can be meant: a network may translate by the /48 itself or by any longer
 // prefix within (RFC 8215 section 5), and does not tell us. A reading in
 // 0.0.0.0/8 is the filling of another one, unless all are.
-func localNAT64(b [16]byte, buf *[maxReadings]netip.Addr) []netip.Addr {
+func localNAT64(a netip.Addr, buf *[maxReadings]netip.Addr) []netip.Addr {
 	out := buf[:0]
 	for _, bits := range [...]int{48, 56, 64, 96} {
-		if v4 := rfc6052(b, bits); v4.As4()[0] != 0 {
+		if v4 := nat64.Extract(a, bits); v4.As4()[0] != 0 {
 			out = append(out, v4)
 		}
 	}
@@ -64,19 +65,4 @@ func localNAT64(b [16]byte, buf *[maxReadings]netip.Addr) []netip.Addr {
 		out = append(out, netip.IPv4Unspecified())
 	}
 	return out
-}
-
-// rfc6052 takes the IPv4 address out of a translated one (RFC 6052 section
-// 2.2). It follows the prefix and leaves out byte 8.
-func rfc6052(b [16]byte, bits int) netip.Addr {
-	var v4 [4]byte
-	at := bits / 8
-	for i := range v4 {
-		if at == 8 {
-			at++
-		}
-		v4[i] = b[at]
-		at++
-	}
-	return netip.AddrFrom4(v4)
 }

@@ -29,7 +29,7 @@
 //	detail.go ledger.go         what there is to show of a tunnel, and of those that ended
 //	upgrade.go trial.go         another program in our place: tried, executed
 //	state.go handover.go hall.go  what it goes on from
-//	hostinfo.go                 what the host is
+//	hostinfo.go nat64.go        what the host is
 //	confine.go                  what main and its children cannot do
 //
 // A TCP connection's way: accept (door.accept) refuses banned sources before

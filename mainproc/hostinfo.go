@@ -128,7 +128,7 @@ func offered(h *ipc.HostInfo) (v4, v6 bool) {
 	if !h.Ipv4Out && !h.Ipv6Out {
 		return true, true
 	}
-	return h.Ipv4Out, h.Ipv6Out
+	return h.Ipv4Out || len(h.Nat64) > 0, h.Ipv6Out
 }
 
 // watchHost reads the host's state again and again.
@@ -140,7 +140,7 @@ func (s *server) watchHost() {
 		case <-s.ended:
 			return
 		case <-t.C:
-			s.setHost(readHostInfo())
+			s.setHost(s.readHost())
 		}
 	}
 }

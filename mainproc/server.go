@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math"
+	"net"
 	"net/netip"
 	"os"
 	"os/user"
@@ -61,6 +62,7 @@ type server struct {
 	visitors []visitor     // of the main before, until they are let in
 
 	confinedLog confinedLog
+	translation nat64Finder // readHost's
 }
 
 // newServer reads the configuration and opens the ports, or takes both over from
@@ -81,6 +83,7 @@ func newServer(opts Options, confined sandbox.Report, signals chan<- os.Signal, 
 	}
 	s := &server{opts: opts, log: opts.Logger, confined: confined, ended: make(chan struct{}), upgrades: make(chan *program, 1)}
 	s.notify = newNotifier(os.Getpid(), s.log)
+	s.translation.lookup = net.DefaultResolver.LookupNetIP
 	s.sec, s.records, s.closings = newSecurity(), newRecords(), newClosings()
 	s.setLevel(&cfg.Global)
 	s.logOwnConfinement()
@@ -96,7 +99,7 @@ func newServer(opts Options, confined sandbox.Report, signals chan<- os.Signal, 
 	s.console = newConsole(s, signals)
 	s.hooks = newHooks(os.Environ())
 	s.workers, s.sessions, s.bans = newRegistry(), newSessions(), ban.New(banPolicy(&cfg.Global))
-	s.setHost(readHostInfo())
+	s.setHost(s.readHost())
 	s.door = newDoor(s, s.measure(&cfg.Global))
 	s.pool = &pool[*worker]{
 		start:    s.startWorker,

@@ -94,7 +94,7 @@ func timeoutsOf(cfg *ipc.SessionConfig, mobile bool, login time.Time) timeouts {
 }
 
 func hostOf(m *ipc.HostInfo) egress.Host {
-	h := egress.Host{OwnNets: ipc.Prefixes(m.OwnNets), Denied: ipc.Prefixes(m.Denied)}
+	h := egress.Host{OwnNets: ipc.Prefixes(m.OwnNets), Denied: ipc.Prefixes(m.Denied), NAT64: ipc.Prefixes(m.Nat64)}
 	for _, n := range h.OwnNets {
 		h.OwnAddrs = append(h.OwnAddrs, n.Addr())
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"rocserv/egress"
@@ -41,6 +42,7 @@ type OpenOutside func(OutsideConfig) (Outside, error)
 // hostOutside is the host's own sockets, and by them whatever ways the user has.
 func hostOutside(c OutsideConfig) (Outside, error) {
 	direct := egress.NewDirect(c.Policy, egress.DirectConfig{RecvTTL: true})
+	direct.SetNAT64(nat64Of(c.Host))
 	resolver := egress.NewResolver(direct, egress.ResolverConfig{
 		Upstreams:  ipc.AddrPorts(c.Host.Resolvers),
 		AAAAFilter: !c.Host.Ipv6Out,
@@ -51,6 +53,7 @@ func hostOutside(c OutsideConfig) (Outside, error) {
 		Net:      direct,
 		Resolver: resolver,
 		SetHost: func(m *ipc.HostInfo) {
+			direct.SetNAT64(nat64Of(m))
 			resolver.SetUpstreams(ipc.AddrPorts(m.Resolvers))
 			resolver.SetAAAAFilter(!m.Ipv6Out)
 		},
@@ -71,6 +74,14 @@ func hostOutside(c OutsideConfig) (Outside, error) {
 	closeHost := o.Close
 	o.Net, o.Close = ways, func() { ways.Close(); closeHost() }
 	return o, nil
+}
+
+// nat64Of is by which NAT64 IPv4 leaves; zero: by none.
+func nat64Of(h *ipc.HostInfo) netip.Prefix {
+	if found := ipc.Prefixes(h.Nat64); len(found) > 0 && !h.Ipv4Out {
+		return found[0]
+	}
+	return netip.Prefix{}
 }
 
 // waysOf makes the user's ways.

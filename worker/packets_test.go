@@ -105,6 +105,7 @@ func oddPackets() map[string][]byte {
 		"header longer than the packet":         ipOf(web, packet.UDP, udp, func(h []byte) { h[0] = 0x4f; h[3] = 28 }),
 		"length of more than there is":          ipOf(web, packet.UDP, udp, func(h []byte) { h[3] = 200 }),
 		"source is not the lease":               sum(other),
+		"SYN to the lease itself":               ipOf(clientIP, packet.TCP, syn, nil),
 		"wrong checksum of the IPv4 header":     flipped(ipOf(web, packet.UDP, udp, nil), 10),
 		"wrong checksum of UDP":                 flipped(ipOf(web, packet.UDP, udp, nil), 27),
 		"UDP length of more than there is":      ipOf(web, packet.UDP, []byte{0x13, 0x88, 0, 9, 0, 99, 0, 0, 'x'}, nil),

@@ -92,7 +92,7 @@ type dtlsLane struct {
 type counters struct {
 	bytesUp, bytesDown atomic.Uint64 // of inner packets
 	spoofed            atomic.Uint64 // source is not the lease
-	malformed          atomic.Uint64 // no IP packet
+	malformed          atomic.Uint64 // no IP packet, or one to the lease itself
 	unknown            atomic.Uint64 // packet types we do not know
 	dtls               atomic.Uint64 // DTLS channels that were used
 }
@@ -193,6 +193,10 @@ func (t *tunnel) up(pkt []byte) {
 	}
 	if h.Src != t.lease.ipv4 && h.Src != t.lease.ipv6 {
 		t.counters.spoofed.Add(1)
+		return
+	}
+	if h.Dst == h.Src { // a host says that to itself
+		t.counters.malformed.Add(1)
 		return
 	}
 	if h.Proto != packet.ICMP && h.Proto != packet.ICMPv6 {

@@ -453,6 +453,7 @@ type HostInfo struct {
 	Ipv4Out       bool                   `protobuf:"varint,3,opt,name=ipv4_out,json=ipv4Out,proto3" json:"ipv4_out,omitempty"` // the host has a way out for this family
 	Ipv6Out       bool                   `protobuf:"varint,4,opt,name=ipv6_out,json=ipv6Out,proto3" json:"ipv6_out,omitempty"`
 	Denied        [][]byte               `protobuf:"bytes,5,rep,name=denied,proto3" json:"denied,omitempty"` // Prefix: further addresses of the hard tier (cluster API, ...)
+	Nat64         [][]byte               `protobuf:"bytes,6,rep,name=nat64,proto3" json:"nat64,omitempty"`   // Prefix: of the network's NAT64, if IPv4 has no other way out
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -518,6 +519,13 @@ func (x *HostInfo) GetIpv6Out() bool {
 func (x *HostInfo) GetDenied() [][]byte {
 	if x != nil {
 		return x.Denied
+	}
+	return nil
+}
+
+func (x *HostInfo) GetNat64() [][]byte {
+	if x != nil {
+		return x.Nat64
 	}
 	return nil
 }
@@ -5354,13 +5362,14 @@ const file_ipc_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x02 \x01(\x04R\n" +
 	"generation\x12)\n" +
-	"\x04host\x18\x03 \x01(\v2\x15.rocserv.ipc.HostInfoR\x04host\"\x91\x01\n" +
+	"\x04host\x18\x03 \x01(\v2\x15.rocserv.ipc.HostInfoR\x04host\"\xa7\x01\n" +
 	"\bHostInfo\x12\x19\n" +
 	"\bown_nets\x18\x01 \x03(\fR\aownNets\x12\x1c\n" +
 	"\tresolvers\x18\x02 \x03(\fR\tresolvers\x12\x19\n" +
 	"\bipv4_out\x18\x03 \x01(\bR\aipv4Out\x12\x19\n" +
 	"\bipv6_out\x18\x04 \x01(\bR\aipv6Out\x12\x16\n" +
-	"\x06denied\x18\x05 \x03(\fR\x06denied\"\xbf\x01\n" +
+	"\x06denied\x18\x05 \x03(\fR\x06denied\x12\x14\n" +
+	"\x05nat64\x18\x06 \x03(\fR\x05nat64\"\xbf\x01\n" +
 	"\fWorkerConfig\x12*\n" +
 	"\x06vhosts\x18\x01 \x03(\v2\x12.rocserv.ipc.VhostR\x06vhosts\x12$\n" +
 	"\x0eauth_timeout_s\x18\x02 \x01(\rR\fauthTimeoutS\x12\x1b\n" +

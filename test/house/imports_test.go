@@ -17,11 +17,11 @@ const module = "rocserv"
 // directly. A package without a row imports nothing of ours.
 var mayImport = map[string][]string{
 	"cmd":                 {"mainproc", "worker", "secmod", "internal/config", "internal/control", "internal/quickstart", "internal/passwd", "internal/getopt", "internal/doctor", "internal/rolelog", "internal/occtl", "internal/getopt"},
-	"mainproc":            {"internal/capacity", "mainproc/scripts", "internal/ipc", "internal/config", "internal/lease", "internal/ban", "internal/session", "internal/control", "internal/sandbox", "internal/rolelog", "internal/wire/dtlshello", "internal/wire/proxyproto"},
+	"mainproc":            {"internal/capacity", "mainproc/scripts", "internal/ipc", "internal/config", "internal/lease", "internal/ban", "internal/session", "internal/control", "internal/sandbox", "internal/rolelog", "internal/wire/dtlshello", "internal/wire/proxyproto", "internal/nat64"},
 	"worker":              {"internal/wire", "internal/dtlsrecord", "internal/packet", "internal/pipe", "internal/ipc", "internal/rolelog", "secmod/secclient", "netstack", "nat", "egress", "internal/sandbox", "worker"},
 	"secmod":              {"internal/ipc", "internal/config", "internal/session", "internal/sandbox", "internal/rolelog", "internal/ocpasswd", "internal/oath", "secmod/keys"},
 	"netstack":            {"internal/packet", "nat", "egress", "netstack"},
-	"egress":              {"internal/packet", "egress"},
+	"egress":              {"internal/packet", "internal/nat64", "egress"},
 	"secmod/keys":         {},
 	"secmod/secclient":    {"internal/ipc"},
 	"internal/doctor":     {"internal/capacity", "internal/config", "internal/sandbox"},

@@ -24,6 +24,7 @@ const (
 	Metadata4          = "169.254.169.254"           // in tgt, and srv has a route there
 	Pool4, Pool6       = "10.66.0.0/24", "fd66::/64" // of addresses for clients
 	Gateway4, Gateway6 = "10.66.0.1", "fd66::1"
+	Far64, Behind64    = "203.0.113.7", "64:ff9b::203.0.113.7" // the same host, by a NAT64
 )
 
 //go:embed janitor.sh

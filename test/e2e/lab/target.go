@@ -31,6 +31,10 @@ const (
 	NameTgt  = "tgt.test."  // A and AAAA
 	NameBig  = "big.test."  // TXT, longer than a datagram
 	NameNone = "none.test." // does not exist
+
+	// NameNAT64 is where a network tells of its NAT64, RFC 7050: AAAA, made with
+	// the well-known prefix.
+	NameNAT64 = "ipv4only.arpa."
 )
 
 const bigRecords = 20
@@ -203,6 +207,8 @@ func records(q dns.Question) ([]dns.RR, int) {
 		return []dns.RR{&dns.A{Hdr: head, A: net.ParseIP(Tgt4)}}, dns.RcodeSuccess
 	case name == NameTgt && q.Qtype == dns.TypeAAAA:
 		return []dns.RR{&dns.AAAA{Hdr: head, AAAA: net.ParseIP(Tgt6)}}, dns.RcodeSuccess
+	case name == NameNAT64 && q.Qtype == dns.TypeAAAA:
+		return []dns.RR{&dns.AAAA{Hdr: head, AAAA: net.ParseIP("64:ff9b::192.0.0.170")}}, dns.RcodeSuccess
 	case name == NameBehind && q.Qtype == dns.TypeA:
 		return []dns.RR{&dns.A{Hdr: head, A: net.ParseIP(Behind4)}}, dns.RcodeSuccess
 	case name == NameBehind && q.Qtype == dns.TypeAAAA:
