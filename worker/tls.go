@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,6 +20,11 @@ const handshakeTimeout = 30 * time.Second
 // exporterLabel is that of the DTLS channel's key (openconnect gnutls-dtls.c,
 // ocserv common.h); there is no context, and the key has 32 bytes.
 const exporterLabel = "EXPORTER-openconnect-psk"
+
+// alpn is answered to who offers it. Who offers only others is not refused (RFC
+// 7301 section 3.2 would have it): no VPN client sends the extension, and curl
+// for HTTP/1.0 sends another.
+const alpn = "http/1.1"
 
 // secured is a connection after its TLS handshake.
 type secured struct {
@@ -54,7 +60,11 @@ var errProbe = errors.New("connection closed without a byte")
 func (c *client) handshake() error {
 	base := &tls.Config{GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		c.secure.vhost = c.vhostFor(hello.ServerName)
-		return c.tlsConfig(c.secure.vhost)
+		cfg, err := c.tlsConfig(c.secure.vhost)
+		if err == nil && slices.Contains(hello.SupportedProtos, alpn) {
+			cfg.NextProtos = []string{alpn}
+		}
+		return cfg, err
 	}}
 	c.secure.conn = tls.Server(c.raw, base)
 	c.raw.SetDeadline(time.Now().Add(handshakeTimeout))
@@ -120,7 +130,6 @@ func (c *client) tlsConfig(v *ipc.Vhost) (*tls.Config, error) {
 			c.secure.certSHA1 = sha1.Sum(cert.Certificate[0])
 			return cert, nil
 		},
-		NextProtos: []string{"http/1.1"},
 		MinVersion: tls.VersionTLS12,
 		MaxVersion: tls.VersionTLS13,
 		// One packet is one record: crypto/tls would cut the first ones to
