@@ -66,3 +66,34 @@ func (r *rig) within(limit time.Duration, try func() error) {
 		}
 	}
 }
+
+// A translator on the way gives the client's datagrams another port, and leaves
+// its TCP connection alone: DTLS comes back by a handshake from there, flows go
+// on meanwhile and afterwards.
+func TestUDPRebound(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, 1, "dpd = 3", "switch-to-tcp-timeout = 6")
+	c := r.connect(lab.Dial{})
+	talk, err := lab.StartTalk(c.From, lab.Tgt4)
+	r.must(err)
+	t.Cleanup(talk.Close)
+	r.must(talk.Exchange())
+	mark := c.Mark()
+	const rules = "table ip rebind { chain c { type nat hook postrouting priority 100; udp dport %d masquerade to :40000-40100; }; }"
+	_, err = c.From.RunFor(20*time.Second, fmt.Sprintf(rules, lab.Port), "nft", "-f", "-")
+	r.must(err)
+	r.must(talk.Exchange())
+	if _, err := c.ExpectAfter(mark, lineDTLS, 70*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if server.Kind == lab.Rocserv {
+		if _, err := r.srv.Expect(`DTLS channel is up.*:40[01]`, 30*time.Second); err != nil {
+			t.Error(err)
+		}
+	}
+	r.must(talk.Exchange())
+	r.must(hello4.run(r, c))
+	if c.Has(`(?i)reconnect`) {
+		t.Error("the TLS connection did not stay up")
+	}
+}
