@@ -37,7 +37,7 @@ func (p *Path) Received(addrs []byte, tcp []byte, payload int) bool {
 		return true // of what was never sent: the stack has an answer to that
 	case before(ack, f.una):
 		// It was overtaken. The stack must not believe its window.
-		binary.BigEndian.PutUint16(tcp[14:], uint16((f.edge-f.ackTold)>>f.shift))
+		binary.BigEndian.PutUint16(tcp[14:], uint16((f.told.edge-f.told.ack)>>f.shift))
 		return !empty
 	}
 	now := p.now()
@@ -47,7 +47,7 @@ func (p *Path) Received(addrs []byte, tcp []byte, payload int) bool {
 	var a arrival
 	if len(f.sent) > 0 {
 		p.acknowledge(f, ack, sacks, now, &a)
-		a.backlog = now-p.waited <= p.model.minRTT
+		a.backlog = now-p.waited <= p.model.trip.least
 		p.model.arrive(now, a)
 		p.findLost(f, now)
 		if f.lost > 0 {
@@ -174,7 +174,7 @@ func (p *Path) arrived(f *flow, r *record, fresh uint64, newest int, now int64, 
 		if a.rtt == 0 || rtt < a.rtt {
 			a.rtt = max(rtt, 1)
 		}
-	} else if r.resent>>newest&1 != 0 && now-sent < p.model.minRTT {
+	} else if r.resent>>newest&1 != 0 && now-sent < p.model.trip.least {
 		return // it is the first one that has arrived (RFC 8985 section 6.2 step 2)
 	}
 	if sent > a.sentAt {
@@ -231,67 +231,4 @@ func (p *Path) cut(f *flow, r *record, ack uint32) {
 	r.got >>= k
 	r.lost >>= k
 	r.resent >>= k
-}
-
-// backlogged says whether the flow has filled the window it was given.
-func (p *Path) backlogged(f *flow) bool {
-	return f.edged && f.edge-f.nxt < 2*f.mss || f.lost > 0
-}
-
-// offer writes the window into the header that the stack is to believe, and
-// says whether it differs from what it was told before.
-func (p *Path) offer(f *flow, tcp []byte, ack uint32, pace int64) bool {
-	field := binary.BigEndian.Uint16(tcp[14:])
-	edge := ack + uint32(field)<<f.shift
-	if !p.lossless {
-		may := uint32(p.may(f, pace))
-		may -= may % f.mss
-		if field != 0 && before(f.nxt+may, edge) {
-			edge = f.nxt + may
-			field = uint16(max(edge-ack, 1<<f.shift) >> f.shift)
-			edge = ack + uint32(field)<<f.shift
-			binary.BigEndian.PutUint16(tcp[14:], field)
-		}
-	}
-	changed := !f.edged || f.edge != edge || f.ackTold != ack
-	f.edge, f.ackTold, f.edged = edge, ack, true
-	return changed
-}
-
-// pace is how many bytes may leave because so many have arrived: twice as many,
-// as in slow start (RFC 5681 section 3.1), or what the way is known to carry in
-// the time since the last were let go. Else what a repaired hole releases would
-// leave in one burst.
-func (p *Path) pace(f *flow, now, arrived int64) int64 {
-	since := min(now-f.pacedAt, minQueue)
-	f.pacedAt = now
-	return max(2*arrived, int64(cruiseGain*p.model.rate()*float64(since)))
-}
-
-// may is how many bytes of new data the flow may send, with pace more than it was
-// allowed before.
-func (p *Path) may(f *flow, pace int64) int64 {
-	unused := int64(0)
-	if f.edged && before(f.nxt, f.edge) {
-		unused = int64(f.edge - f.nxt)
-	}
-	burst := max(pace, 2*segments, int64(p.model.rate()*float64(minQueue)))
-	most := max(min(unused+pace, burst), segments-f.pipe)
-	return max(min(p.share(f)-f.pipe-f.lost, most), 0)
-}
-
-// share is how much a flow may have in flight: its part of the window, or what
-// the others leave of it.
-func (p *Path) share(f *flow) int64 {
-	w := p.model.window
-	n := int64(max(p.active, 1))
-	if !f.busy {
-		n = int64(p.active + 1)
-	}
-	s := max(w/n, w-(p.model.pipe-f.pipe))
-	s = max(s, segments)
-	if f.limit != 0 {
-		s = min(s, f.limit)
-	}
-	return s
 }

@@ -21,23 +21,38 @@ type flow struct {
 	mss      uint32    // bytes of the longest packet yet
 	pipe     int64     // bytes in flight
 	lost     int64     // bytes to be sent again
-	edge     uint32    // right edge of the window the stack was told
-	ackTold  uint32    // with this acknowledgement
-	pacedAt  int64     // when it was let send last, ns
-	edged    bool      // both mean something
-	ack      uint32    // what the stack acknowledged last
-	window   uint16    // what it offered last, the field
 	limit    int64     // bytes that may be in flight after a timeout; 0: no limit but the path's
 
+	told  told
+	reply reply
 	rack
-	srtt, rttvar int64 // ns; 0: not known
-	deadline     int64 // when to look after it, ns
-	reoAt        int64 // when a packet is late enough to be lost, ns; 0: none is late
-	backoff      uint8 // timeouts in a row
-	probed       bool  // a tail loss probe is under way
+	timing
 
 	busy, due  bool
 	next, prev *flow // in Path.busy
+}
+
+// told is what the stack was told last.
+type told struct {
+	ok   bool
+	ack  uint32
+	edge uint32 // right edge of the window
+	at   int64  // when, ns
+}
+
+// reply is what the stack's own segments said last: what is sent again says it too.
+type reply struct {
+	ack    uint32
+	window uint16 // the field
+}
+
+// timing is when a flow needs looking after.
+type timing struct {
+	srtt, rttvar int64 // ns; 0: not known
+	deadline     int64 // ns
+	reoAt        int64 // when a packet is late enough to be lost, ns; 0: none is late
+	backoff      uint8 // timeouts in a row
+	probed       bool  // a tail loss probe is under way
 }
 
 // rack is the newest packet that is known to have arrived, newest by when it was

@@ -53,7 +53,7 @@ func (p *Path) duplicate(f *flow) {
 
 // reorder is how much later than others a packet may arrive, ns.
 func (p *Path) reorder(f *flow) int64 {
-	w := int64(f.reoMult) * p.model.minRTT / 4
+	w := int64(f.reoMult) * p.model.trip.least / 4
 	if f.srtt != 0 {
 		w = min(w, f.srtt)
 	}
@@ -125,7 +125,7 @@ func (p *Path) lose(f *flow, r *record, mask uint64) {
 	f.pipe -= n
 	p.model.pipe -= n
 	f.lost += n
-	p.model.missing += n
+	p.model.losses.missing += n
 	p.stats.Lost += uint64(bits.OnesCount64(mask))
 }
 
@@ -199,7 +199,7 @@ func (p *Path) probe(f *flow) {
 	r := f.sent[len(f.sent)-1]
 	if m := uint64(1) << (r.n - 1) & r.flying(); m != 0 {
 		p.lose(f, r, m)
-		p.model.missing -= r.bytes(m) // nobody says it is
+		p.model.losses.missing -= r.bytes(m) // nobody says it is
 		p.stats.Lost--
 		p.enqueue(f)
 	}

@@ -50,20 +50,33 @@ type model struct {
 	limitedTo int64 // samples up to this many delivered bytes are short of data; 0: none
 
 	phase    phase
+	phaseEnd int64 // of probing: ns
 	round    int64
 	roundEnd int64 // the round ends when what is sent after this many delivered bytes arrives
 
-	rates   [rateRounds]float64 // best of each of the last rounds, by round modulo
-	full    float64             // rate when it grew last
+	best   best
+	trip   trip
+	losses losses
+}
+
+// best is the best rate of each of the last rounds.
+type best struct {
+	rates   [rateRounds]float64 // by round modulo
+	full    float64             // when it grew last
 	stalled int                 // rounds since
+}
 
-	minRTT   int64 // ns; 0: not known
-	minAt    int64 // when it was seen
-	roundRTT int64 // least of this round; 0: none
-	queued   int   // samples in a row that show a queue
-	crowded  int   // rounds in a row with a queue that is not ours
-	phaseEnd int64 // of probing: ns
+// trip is what is known of the round-trip time, in ns.
+type trip struct {
+	least   int64 // 0: not known
+	at      int64 // when it was seen
+	round   int64 // least of this round; 0: none
+	queued  int   // samples in a row that show a queue
+	crowded int   // rounds in a row with a queue that is not ours
+}
 
+// losses bounds what is in flight where much is lost.
+type losses struct {
 	arrived, missing int64 // bytes of this round that arrived, were found lost
 	ceiling          int64 // bytes in flight that lost too many; 0: none
 	climb            int64 // by how much the ceiling grows next
@@ -92,19 +105,17 @@ func (m *model) sent(now, n int64) sample {
 }
 
 // rate is the most the way has delivered lately.
-func (m *model) rate() (best float64) {
-	for _, r := range m.rates {
-		best = max(best, r)
+func (m *model) rate() (most float64) {
+	for _, r := range m.best.rates {
+		most = max(most, r)
 	}
-	return best
+	return most
 }
-
-func (m *model) rtt() int64 { return m.minRTT }
 
 // slack is how much longer than the least a round trip may take with no more in
 // flight than there should be.
 func (m *model) slack() int64 {
-	return max(int64((cruiseGain-1)*float64(m.minRTT)), minQueue)
+	return max(int64((cruiseGain-1)*float64(m.trip.least)), minQueue)
 }
 
 // arrival is what one acknowledgement told.
@@ -120,7 +131,7 @@ type arrival struct {
 func (m *model) arrive(now int64, a arrival) {
 	m.delivered += a.bytes
 	m.deliveredAt = now
-	m.arrived += a.bytes
+	m.losses.arrived += a.bytes
 	if m.limitedTo != 0 && m.delivered > m.limitedTo {
 		m.limitedTo = 0
 	}
@@ -135,14 +146,14 @@ func (m *model) arrive(now int64, a arrival) {
 	}
 	m.firstSentAt = a.sentAt
 	took := max(a.sentAt-a.newest.firstSentAt, now-a.newest.deliveredAt)
-	if took > 0 && (m.minRTT == 0 || took >= m.minRTT) {
+	if took > 0 && (m.trip.least == 0 || took >= m.trip.least) {
 		r := float64(m.delivered-a.newest.delivered) / float64(took)
 		if !a.newest.limited || r >= m.rate() {
-			slot := &m.rates[m.round%rateRounds]
+			slot := &m.best.rates[m.round%rateRounds]
 			*slot = max(*slot, r)
 		}
 	}
-	if m.phase == starting && m.queued >= queuedSamples {
+	if m.phase == starting && m.trip.queued >= queuedSamples {
 		m.phase = cruising // the way is full: what is sent beyond it waits
 	}
 	if !a.backlog && m.pipe < m.window {
@@ -152,16 +163,16 @@ func (m *model) arrive(now int64, a arrival) {
 }
 
 func (m *model) learnRTT(now, rtt int64) {
-	if m.minRTT != 0 && rtt > m.minRTT+m.slack() {
-		m.queued++
+	if m.trip.least != 0 && rtt > m.trip.least+m.slack() {
+		m.trip.queued++
 	} else {
-		m.queued = 0
+		m.trip.queued = 0
 	}
-	if m.roundRTT == 0 || rtt < m.roundRTT {
-		m.roundRTT = rtt
+	if m.trip.round == 0 || rtt < m.trip.round {
+		m.trip.round = rtt
 	}
-	if m.minRTT == 0 || rtt <= m.minRTT {
-		m.minRTT, m.minAt = rtt, now
+	if m.trip.least == 0 || rtt <= m.trip.least {
+		m.trip.least, m.trip.at = rtt, now
 	}
 }
 
@@ -175,20 +186,20 @@ func (m *model) endRound(now int64) {
 	case cruising:
 		m.checkRTT(now)
 	case probing:
-		if now >= m.phaseEnd && m.roundRTT > 0 {
-			m.minRTT, m.minAt = m.roundRTT, now
-			m.phase, m.crowded = cruising, 0
+		if now >= m.phaseEnd && m.trip.round > 0 {
+			m.trip.least, m.trip.at = m.trip.round, now
+			m.phase, m.trip.crowded = cruising, 0
 		}
 	}
 	m.round++
 	m.roundEnd = m.delivered
 	if !limited || m.rate() == 0 {
-		m.rates[m.round%rateRounds] = 0
+		m.best.rates[m.round%rateRounds] = 0
 	} else {
 		// A round with little to send says nothing against what was known.
-		m.rates[m.round%rateRounds] = m.rates[(m.round-1)%rateRounds]
+		m.best.rates[m.round%rateRounds] = m.best.rates[(m.round-1)%rateRounds]
 	}
-	m.roundRTT, m.arrived, m.missing = 0, 0, 0
+	m.trip.round, m.losses.arrived, m.losses.missing = 0, 0, 0
 }
 
 // checkFull ends the start when three round trips did not bring more.
@@ -196,11 +207,11 @@ func (m *model) checkFull(limited bool) {
 	if limited {
 		return
 	}
-	if r := m.rate(); r > m.full*cruiseGain {
-		m.full, m.stalled = r, 0
+	if r := m.rate(); r > m.best.full*cruiseGain {
+		m.best.full, m.best.stalled = r, 0
 		return
 	}
-	if m.stalled++; m.stalled >= 3 {
+	if m.best.stalled++; m.best.stalled >= 3 {
 		m.phase = cruising
 	}
 }
@@ -208,34 +219,34 @@ func (m *model) checkFull(limited bool) {
 // checkRTT begins a look at the round-trip time without our queue, when what is
 // known of it is old or cannot be true any more.
 func (m *model) checkRTT(now int64) {
-	if m.roundRTT > 2*m.minRTT+2*minQueue {
-		m.crowded++
+	if m.trip.round > 2*m.trip.least+2*minQueue {
+		m.trip.crowded++
 	} else {
-		m.crowded = 0
+		m.trip.crowded = 0
 	}
-	if m.crowded >= 8 || now-m.minAt > rttLife {
+	if m.trip.crowded >= 8 || now-m.trip.at > rttLife {
 		m.phase = probing
-		m.phaseEnd = now + m.minRTT + minQueue
+		m.phaseEnd = now + m.trip.least + minQueue
 	}
 }
 
 // judgeLoss lowers the ceiling after a round that lost much, and raises it
 // after one that did not.
 func (m *model) judgeLoss(limited bool) {
-	total := m.arrived + m.missing
-	if m.missing > segments/2 && float64(m.missing) > lossMuch*float64(total) {
-		m.ceiling = max(int64(lossBack*float64(min(m.window, max(m.pipe, total)))), 2*segments)
-		m.climb = segments
+	total := m.losses.arrived + m.losses.missing
+	if m.losses.missing > segments/2 && float64(m.losses.missing) > lossMuch*float64(total) {
+		m.losses.ceiling = max(int64(lossBack*float64(min(m.window, max(m.pipe, total)))), 2*segments)
+		m.losses.climb = segments
 		if m.phase == starting {
 			m.phase = cruising
 		}
 		return
 	}
-	if m.ceiling != 0 && !limited {
-		m.ceiling += m.climb
-		m.climb *= 2
-		if m.ceiling > 2*m.window {
-			m.ceiling = 0
+	if m.losses.ceiling != 0 && !limited {
+		m.losses.ceiling += m.losses.climb
+		m.losses.climb *= 2
+		if m.losses.ceiling > 2*m.window {
+			m.losses.ceiling = 0
 		}
 	}
 }
@@ -243,11 +254,11 @@ func (m *model) judgeLoss(limited bool) {
 // setWindow computes what may be in flight.
 func (m *model) setWindow() {
 	rate := m.rate()
-	if rate == 0 || m.minRTT == 0 {
+	if rate == 0 || m.trip.least == 0 {
 		m.window = 4 * segments
 		return
 	}
-	holds := rate * float64(m.minRTT)
+	holds := rate * float64(m.trip.least)
 	var w float64
 	switch m.phase {
 	case starting:
@@ -258,7 +269,7 @@ func (m *model) setWindow() {
 		w = holds / 2
 	}
 	m.window = int64(min(max(w, segments), math.MaxInt32))
-	if m.ceiling != 0 && m.window > m.ceiling {
-		m.window = m.ceiling
+	if m.losses.ceiling != 0 && m.window > m.losses.ceiling {
+		m.window = m.losses.ceiling
 	}
 }

@@ -28,7 +28,7 @@ type Resend struct {
 	Ack     uint32 // what the stack acknowledges by now
 	Window  uint16 // and the window it offers by now, as the field of the header
 
-	hold *held
+	hold *source
 }
 
 // Flow names a TCP connection: the client's address and port, and the host's.
@@ -80,11 +80,15 @@ type Path struct {
 	due      []*flow // with packets to send again
 	busy     *flow   // list of flows with something outstanding
 	active   int     // their number
-	armed    int64   // when the timer fires, ns; 0: not armed
-	stop     func()  // of the timer
-	pool     []*record
-	spare    []*held
+	timer    timer
+	spare    spare
 	stats    Stats
+}
+
+// timer is the only one, for all flows.
+type timer struct {
+	at   int64  // when it fires, ns; 0: it does not
+	stop func() // nil: there has been none
 }
 
 // Stats only grow, but for Window, MinRTT and Rate.
@@ -114,7 +118,7 @@ func (p *Path) Stats() Stats {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s := p.stats
-	s.Window, s.MinRTT, s.Rate = p.model.window, time.Duration(p.model.rtt()), p.model.rate()*1e9
+	s.Window, s.MinRTT, s.Rate = p.model.window, time.Duration(p.model.trip.least), p.model.rate()*1e9
 	return s
 }
 
@@ -197,9 +201,9 @@ func (p *Path) Close() {
 	for name := range p.flows {
 		p.forget(name)
 	}
-	p.due, p.pool, p.spare = nil, nil, nil
-	if p.stop != nil {
-		p.stop()
+	p.due, p.spare = nil, spare{}
+	if p.timer.stop != nil {
+		p.timer.stop()
 	}
 }
 
@@ -207,7 +211,7 @@ func (p *Path) Close() {
 func (p *Path) Trim() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.pool, p.spare = nil, nil
+	p.spare = spare{}
 	for _, f := range p.flows {
 		if len(f.sent) == 0 {
 			f.sent = nil
@@ -258,14 +262,14 @@ func (p *Path) setBusy(f *flow) {
 
 // arm lets the timer fire at when or earlier.
 func (p *Path) arm(when int64) {
-	if when == math.MaxInt64 || p.closed || p.armed != 0 && p.armed <= when {
+	if when == math.MaxInt64 || p.closed || p.timer.at != 0 && p.timer.at <= when {
 		return
 	}
-	if p.stop != nil {
-		p.stop()
+	if p.timer.stop != nil {
+		p.timer.stop()
 	}
-	p.armed = when
-	p.stop = p.cfg.AfterFunc(time.Duration(max(when-p.now(), 0)), func() { p.fired(when) })
+	p.timer.at = when
+	p.timer.stop = p.cfg.AfterFunc(time.Duration(max(when-p.now(), 0)), func() { p.fired(when) })
 }
 
 // fired looks after every flow whose time has come. A timer is not moved by each
@@ -273,10 +277,10 @@ func (p *Path) arm(when int64) {
 func (p *Path) fired(when int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.armed != when {
+	if p.timer.at != when {
 		return // another took its place
 	}
-	p.armed = 0
+	p.timer.at = 0
 	now := p.now()
 	next := int64(math.MaxInt64)
 	for f := p.busy; f != nil; f = f.next {

@@ -12,7 +12,7 @@ const maxRecords = 8192
 // record is up to 64 packets of one flow that were sent at the same time and
 // follow each other.
 type record struct {
-	seg   *held
+	seg   *source
 	first int    // packet of seg it begins with
 	n     int    // packets
 	seq   uint32 // of the first byte
@@ -97,18 +97,24 @@ func (r *record) sentLast(i int) int64 {
 	return r.sentAt
 }
 
-// held is a segment that records refer to.
-type held struct {
+// spare is what was used and waits to be used again.
+type spare struct {
+	records []*record
+	sources []*source
+}
+
+// source is a segment that records refer to.
+type source struct {
 	Segment
 	records int
 }
 
-func (p *Path) hold(s Segment) *held {
-	var h *held
-	if n := len(p.spare); n > 0 {
-		h, p.spare = p.spare[n-1], p.spare[:n-1]
+func (p *Path) hold(s Segment) *source {
+	var h *source
+	if n := len(p.spare.sources); n > 0 {
+		h, p.spare.sources = p.spare.sources[n-1], p.spare.sources[:n-1]
 	} else {
-		h = new(held)
+		h = new(source)
 	}
 	payload := append(h.Payload[:0], s.Payload...)
 	h.Segment = s
@@ -116,11 +122,11 @@ func (p *Path) hold(s Segment) *held {
 	return h
 }
 
-func (p *Path) newRecord(h *held) *record {
+func (p *Path) newRecord(h *source) *record {
 	h.records++
-	if n := len(p.pool); n > 0 {
-		r := p.pool[n-1]
-		p.pool = p.pool[:n-1]
+	if n := len(p.spare.records); n > 0 {
+		r := p.spare.records[n-1]
+		p.spare.records = p.spare.records[:n-1]
 		r.seg = h
 		return r
 	}
@@ -134,21 +140,21 @@ const spareRecords = 256
 func (p *Path) release(r *record) {
 	h := r.seg
 	*r = record{}
-	if len(p.pool) < spareRecords {
-		p.pool = append(p.pool, r)
+	if len(p.spare.records) < spareRecords {
+		p.spare.records = append(p.spare.records, r)
 	}
 	p.drop(h)
 }
 
 // drop ends one use of a segment.
-func (p *Path) drop(h *held) {
+func (p *Path) drop(h *source) {
 	if h.records--; h.records > 0 {
 		return
 	}
 	h.Owner.DecRef()
 	clear(h.Payload)
 	h.Segment = Segment{Payload: h.Payload[:0]}
-	if len(p.spare) < spareRecords {
-		p.spare = append(p.spare, h)
+	if len(p.spare.sources) < spareRecords {
+		p.spare.sources = append(p.spare.sources, h)
 	}
 }

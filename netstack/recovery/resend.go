@@ -39,7 +39,7 @@ func (p *Path) takeOf(f *flow, list []Resend, most int, now int64) (_ []Resend, 
 			f.lost -= size
 			f.pipe += size
 			r.seg.records++
-			list = append(list, Resend{Segment: r.seg.Segment, First: r.first + first, Count: count, Ack: f.ack, Window: f.window, hold: r.seg})
+			list = append(list, Resend{Segment: r.seg.Segment, First: r.first + first, Count: count, Ack: f.reply.ack, Window: f.reply.window, hold: r.seg})
 			p.stats.Resent += uint64(count)
 			n += count
 		}

@@ -33,8 +33,8 @@ func (p *Path) Sent(s Segment) Verdict {
 		return Send
 	}
 	seq := be32(t[4:])
-	f.ack = be32(t[8:])
-	f.window = uint16(t[14])<<8 | uint16(t[15])
+	f.reply.ack = be32(t[8:])
+	f.reply.window = uint16(t[14])<<8 | uint16(t[15])
 	switch {
 	case flags&flagRST != 0:
 		p.letGo(f)

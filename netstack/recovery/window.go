@@ -1,0 +1,66 @@
+package recovery
+
+import "encoding/binary"
+
+// backlogged says whether the flow has filled the window it was given.
+func (p *Path) backlogged(f *flow) bool {
+	return f.told.ok && f.told.edge-f.nxt < 2*f.mss || f.lost > 0
+}
+
+// offer writes the window into the header that the stack is to believe, and
+// says whether it differs from what it was told before.
+func (p *Path) offer(f *flow, tcp []byte, ack uint32, pace int64) bool {
+	field := binary.BigEndian.Uint16(tcp[14:])
+	edge := ack + uint32(field)<<f.shift
+	if !p.lossless {
+		may := uint32(p.may(f, pace))
+		may -= may % f.mss
+		if field != 0 && before(f.nxt+may, edge) {
+			edge = f.nxt + may
+			field = uint16(max(edge-ack, 1<<f.shift) >> f.shift)
+			edge = ack + uint32(field)<<f.shift
+			binary.BigEndian.PutUint16(tcp[14:], field)
+		}
+	}
+	changed := !f.told.ok || f.told.edge != edge || f.told.ack != ack
+	f.told.edge, f.told.ack, f.told.ok = edge, ack, true
+	return changed
+}
+
+// pace is how many bytes may leave because so many have arrived: twice as many,
+// as in slow start (RFC 5681 section 3.1), or what the way is known to carry in
+// the time since the last were let go. Else what a repaired hole releases would
+// leave in one burst.
+func (p *Path) pace(f *flow, now, arrived int64) int64 {
+	since := min(now-f.told.at, minQueue)
+	f.told.at = now
+	return max(2*arrived, int64(cruiseGain*p.model.rate()*float64(since)))
+}
+
+// may is how many bytes of new data the flow may send, with pace more than it was
+// allowed before.
+func (p *Path) may(f *flow, pace int64) int64 {
+	unused := int64(0)
+	if f.told.ok && before(f.nxt, f.told.edge) {
+		unused = int64(f.told.edge - f.nxt)
+	}
+	burst := max(pace, 2*segments, int64(p.model.rate()*float64(minQueue)))
+	most := max(min(unused+pace, burst), segments-f.pipe)
+	return max(min(p.share(f)-f.pipe-f.lost, most), 0)
+}
+
+// share is how much a flow may have in flight: its part of the window, or what
+// the others leave of it.
+func (p *Path) share(f *flow) int64 {
+	w := p.model.window
+	n := int64(max(p.active, 1))
+	if !f.busy {
+		n = int64(p.active + 1)
+	}
+	s := max(w/n, w-(p.model.pipe-f.pipe))
+	s = max(s, segments)
+	if f.limit != 0 {
+		s = min(s, f.limit)
+	}
+	return s
+}
