@@ -22,6 +22,7 @@
 //	              state folder, certificate, users, configuration
 //	client.go     openconnect with a script of our own, vpnc.sh, that configures
 //	              the tunnel and writes down the environment it was given
+//	quic.go       HTTP/3 there
 //	target.go     HTTP, echo, DNS and the rest, in tgt
 //	fetch.go      transfers, many at once, each through a tunnel of its own
 //	inject.go     packets that no kernel would send

@@ -21,6 +21,7 @@ import (
 type Transfer struct {
 	Host   string // of tgt, Tgt4 or Tgt6
 	Upload bool   // else a download
+	QUIC   bool   // HTTP/3
 	Bytes  int64
 	Rate   int64  // bytes per second; 0 is no limit
 	Device string // if not empty, only this device is used, as of one tunnel among many
@@ -55,6 +56,9 @@ func fetch(all []Transfer) ([]Transferred, error) {
 }
 
 func (t Transfer) client() *http.Client {
+	if t.QUIC {
+		return quicClient()
+	}
 	dialer := &net.Dialer{Timeout: 20 * time.Second}
 	if t.Device != "" {
 		dialer.Control = func(_, _ string, c syscall.RawConn) error {
@@ -68,6 +72,9 @@ func (t Transfer) client() *http.Client {
 
 func (t Transfer) run() error {
 	base := "http://" + net.JoinHostPort(t.Host, fmt.Sprint(PortHTTP))
+	if t.QUIC {
+		base = "https://" + net.JoinHostPort(t.Host, fmt.Sprint(PortQUIC))
+	}
 	if t.Upload {
 		return t.upload(base + "/upload")
 	}

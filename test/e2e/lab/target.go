@@ -84,7 +84,11 @@ func serveTarget(out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	serve(func() error { return http.Serve(web, httpMux(log)) })
+	mux := httpMux(log)
+	serve(func() error { return http.Serve(web, mux) })
+	if err := startQUIC(serve, mux); err != nil {
+		return err
+	}
 	if err := startDNS(serve); err != nil {
 		return err
 	}
