@@ -23,6 +23,7 @@
 //	client.go     openconnect with a script of our own, vpnc.sh, that configures
 //	              the tunnel and writes down the environment it was given
 //	quic.go       HTTP/3 there
+//	flows.go      very many flows of a client
 //	target.go     HTTP, echo, DNS and the rest, in tgt
 //	fetch.go      transfers, many at once, each through a tunnel of its own
 //	inject.go     packets that no kernel would send

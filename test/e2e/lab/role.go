@@ -24,6 +24,7 @@ const (
 	roleCrowd   = "crowd"
 	roleVolley  = "volley"
 	roleCapture = "capture"
+	roleFlows   = "flows"
 )
 
 // Role runs this process as a role of the lab if it was started as one, and
@@ -63,6 +64,8 @@ func run(role string) error {
 		return crowd(os.Stdin, os.Stdout)
 	case roleVolley:
 		return answer(volley)
+	case roleFlows:
+		return flows(os.Stdin, os.Stdout)
 	case roleCapture:
 		return answer(capture)
 	}
