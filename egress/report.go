@@ -94,7 +94,7 @@ func (q *errorQueue) next(fd int) (rep Report, local int, ok bool) {
 		}
 		return rep, local, true
 	}
-	rep = Report{Dst: q.addr.get(), From: offender, Type: ee.Type, Code: ee.Code, Quote: q.data[:n]}
+	rep = Report{Dst: q.addr.get(), From: offender, Type: ee.Type, Code: ee.Code, Quote: quoteOf(q.data[:n], ee)}
 	if !rep.setInfo(ee) {
 		return Report{}, 0, true
 	}
@@ -177,8 +177,24 @@ func (r *rules) hide(rep *Report) {
 	}
 }
 
-// askErrors makes the kernel queue what ICMP says.
+// quoteOf leaves out what a router has appended to the packet that it quotes
+// (RFC 4884: labels, interfaces). Where the appendix begins the kernel says.
+func quoteOf(data []byte, ee *unix.SockExtendedErr) []byte {
+	at := *(*uint16)(unsafe.Pointer(&ee.Data)) // struct sock_ee_data_rfc4884: u16 len, u8 flags, u8 reserved
+	if at > 0 && int(at) < len(data) {
+		return data[:at]
+	}
+	return data
+}
+
+// askErrors makes the kernel queue what ICMP says, and say where appendices
+// begin; it does the latter since Linux 5.9.
 func askErrors(fd, family int, on int) error {
+	if family == unix.AF_INET6 {
+		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR_RFC4884, on)
+	} else {
+		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVERR_RFC4884, on)
+	}
 	if family == unix.AF_INET6 {
 		return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVERR, on)
 	}

@@ -1,11 +1,14 @@
 package egress
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"net/netip"
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -142,6 +145,40 @@ func TestSetInfo(t *testing.T) {
 		rep := Report{Dst: tt.dst, Info: 99}
 		if ok := rep.setInfo(&tt.ee); ok != tt.ok || ok && rep.Info != tt.info {
 			t.Errorf("%+v: %d, %v", tt.ee, rep.Info, ok)
+		}
+	}
+}
+
+// What a router appends to a quoted packet is no part of it, RFC 4884. The
+// kernel knows the option.
+func TestAppendix(t *testing.T) {
+	data := bytes.Repeat([]byte{7}, 140)
+	ee := new(unix.SockExtendedErr)
+	for at, want := range map[uint16]int{0: 140, 100: 100, 139: 139, 140: 140, 60000: 140} {
+		binary.NativeEndian.PutUint16((*[4]byte)(unsafe.Pointer(&ee.Data))[:], at)
+		if got := len(quoteOf(data, ee)); got != want {
+			t.Errorf("appendix at %d: %d bytes of the packet, want %d", at, got, want)
+		}
+	}
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Skip(err)
+		}
+		defer unix.Close(fd)
+		if err := askErrors(fd, family, 1); err != nil {
+			t.Fatal(err)
+		}
+		level, opt := unix.IPPROTO_IP, unix.IP_RECVERR_RFC4884
+		if family == unix.AF_INET6 {
+			level, opt = unix.IPPROTO_IPV6, unix.IPV6_RECVERR_RFC4884
+		}
+		on, err := unix.GetsockoptInt(fd, level, opt)
+		if err == unix.ENOPROTOOPT {
+			t.Skip("this kernel is older than 5.9")
+		}
+		if on != 1 || err != nil {
+			t.Errorf("family %d: %d, %v", family, on, err)
 		}
 	}
 }

@@ -27,7 +27,11 @@ func (r *Relay) report(f *flow, rep *egress.Report) {
 		return
 	}
 	var b quote
-	pkt := b.rebuild(f, rep, r.traces.find(f, dst, rep.Quote))
+	t := r.traces.find(f, dst, rep.Quote)
+	if t != nil {
+		rep.Quote = t.without(rep.Quote)
+	}
+	pkt := b.rebuild(f, rep, t)
 	if pkt == nil {
 		r.stats.Unexpected++
 		return
@@ -218,8 +222,19 @@ func (ts *traces) find(f *flow, dst netip.AddrPort, quoted []byte) *trace {
 	return latest
 }
 
+// without leaves out what is behind the packet in a quote: routers that append
+// to it fill it up to 128 bytes first (RFC 4884 section 5.1).
+func (t *trace) without(quoted []byte) []byte {
+	n := int(t.length) - headLen(t.flow)
+	if t.flow.kind == nat.UDP {
+		n -= 8
+	}
+	return quoted[:max(0, min(n, len(quoted)))]
+}
+
 // carries says whether a traced UDP packet has this payload, all of it.
 func (t *trace) carries(payload []byte) bool {
+	payload = t.without(payload)
 	head := headLen(t.flow)
 	n := 8 + len(payload)
 	if int(t.length) != head+n || n > packet.MaxQuote {

@@ -94,6 +94,33 @@ func TestReportAmbiguous(t *testing.T) {
 	}
 }
 
+// TestReportFilledUp: a router that appends something fills what it quotes up
+// with zeros before (RFC 4884); the client's packet is quoted as it was.
+func TestReportFilledUp(t *testing.T) {
+	g := newRig(t, nil)
+	a, b := withTTL(udp(4000, web4, "first"), 3), withTTL(udp(4000, web4, "second"), 4)
+	echo := withTTL(ping(77, 5, web4.Addr(), "probe"), 2)
+	wantA, wantB, wantEcho := oneHop(a), oneHop(b), oneHop(echo)
+	quoted := bytes.Clone(echo[20:])
+	g.inject(a, b, echo)
+	fill := func(b []byte) []byte { return append(b, make([]byte, 100-len(b))...) }
+	for _, tt := range []struct {
+		sock  int
+		dst   netip.AddrPort
+		quote []byte
+		want  []byte
+	}{
+		{0, web4, []byte("first"), wantA},
+		{0, web4, []byte("second"), wantB},
+		{1, netip.AddrPortFrom(web4.Addr(), 0), quoted, wantEcho},
+	} {
+		got := g.reported(tt.sock, egress.Report{Dst: tt.dst, From: router4, Type: 11, Quote: fill(tt.quote)})
+		if m := wantError(t, got, router4, 11, 0, tt.want); !bytes.Equal(m[8:], tt.want) {
+			t.Errorf("quoted % x\nwant   % x", m[8:], tt.want)
+		}
+	}
+}
+
 // TestReportUntraced: of an ordinary packet what came back is quoted under
 // headers that the client knows.
 func TestReportUntraced(t *testing.T) {
