@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -149,7 +150,8 @@ func keepAll(at string, out io.Writer) error {
 		return err
 	}
 	fmt.Fprintln(out, "accepting")
-	var kept []net.Conn
+	var kept []net.Conn // else the collector would close them
+	defer func() { runtime.KeepAlive(kept) }()
 	for {
 		c, err := ln.Accept()
 		if err != nil {
