@@ -142,3 +142,40 @@ func (r *rig) pids(role string) (pids []int) {
 	}
 	return pids
 }
+
+// A keeper goes on without sec-mod, and after another roam under the next one.
+// Its own death costs its flows and nothing else.
+func TestKeeperAndDeaths(t *testing.T) {
+	rocservOnly(t, "it has no keepers")
+	t.Parallel()
+	r := newRig(t, 1)
+	r.killed = true
+	c := r.connect(lab.Dial{})
+	keeper, err := r.srv.Worker(lab.ClientAddr4(0))
+	r.must(err)
+	talk, err := lab.StartTalk(c.From, lab.Tgt4)
+	r.must(err)
+	t.Cleanup(talk.Close)
+	r.must(talk.Exchange())
+	usr2 := func() error { return c.Signal(syscall.SIGUSR2) }
+	r.again(c, usr2)
+	r.must(talk.Exchange())
+
+	mark := r.srv.Mark()
+	r.must(syscall.Kill(r.pids(lab.RoleSecMod)[0], syscall.SIGKILL))
+	if _, err := r.srv.ExpectAfter(mark, `died unexpectedly`, 30*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	r.must(talk.Exchange())
+	r.within(60*time.Second, func() error {
+		_, err := lab.Authenticate(lab.Dial{From: c.From, To: lab.ServerAt(lab.Srv4), Pin: r.state.Pin, User: lab.User, Input: right})
+		return err
+	})
+	r.again(c, usr2)
+	r.must(talk.Exchange())
+
+	r.must(syscall.Kill(keeper.PID, syscall.SIGKILL))
+	r.expect(r.srv.Process, `died with sig 9`, 30*time.Second)
+	r.must(hello4.run(r, c))
+	r.must(hello6.run(r, c))
+}
