@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"rocserv/test/e2e/lab"
 )
 
@@ -44,6 +46,10 @@ func (r *rig) private(pid int) int64 {
 // TestIdleFlows: what ten thousand idle flows of a client cost its worker.
 func TestIdleFlows(t *testing.T) {
 	rocservOnly(t, "the kernel has the flows")
+	var files unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &files); err != nil || files.Max < many+1500 {
+		t.Skipf("the hard limit of files is %d (%v)", files.Max, err)
+	}
 	for _, k := range []struct {
 		kind string
 		port string
