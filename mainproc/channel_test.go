@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rocserv/internal/ipc"
+	"rocserv/internal/secret"
 )
 
 // pair returns both ends of a channel.
@@ -45,9 +46,9 @@ func TestSender(t *testing.T) {
 	near, far := pair(t)
 	s := newSender(near, 2, func(err error) { t.Error(err) })
 	fd, closed := pipeFD(t)
-	secret := []byte("secret")
-	m := &ipc.SecmSessionOpen{Sid: secret}
-	if !s.post(outgoing{typ: ipc.SecmSessionOpenT, id: 7, msg: m, secret: secret}) {
+	sid := []byte("secret")
+	m := &ipc.SecmSessionOpen{Sid: sid}
+	if !s.post(outgoing{typ: ipc.SecmSessionOpenT, id: 7, msg: m, secret: secret.NewBytes(sid)}) {
 		t.Fatal("not queued")
 	}
 	if !s.post(outgoing{typ: ipc.SecmWorkerT, msg: new(ipc.SecmWorker), fds: []int{fd}}) {
@@ -73,7 +74,7 @@ func TestSender(t *testing.T) {
 	}
 	rec.Close()
 	eventually(t, "the descriptor closed on both sides", closed)
-	if string(secret) != "\x00\x00\x00\x00\x00\x00" {
+	if string(sid) != "\x00\x00\x00\x00\x00\x00" {
 		t.Error("the secret is still in memory")
 	}
 	s.close()

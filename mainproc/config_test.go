@@ -14,6 +14,7 @@ import (
 
 	"rocserv/internal/config"
 	"rocserv/internal/ipc"
+	"rocserv/internal/secret"
 )
 
 func TestAuthOffer(t *testing.T) {
@@ -50,7 +51,7 @@ func TestWorkerConfig(t *testing.T) {
 		Global: config.Global{AuthTimeout: 240 * time.Second, UDPPort: 443},
 		Vhosts: []*config.Vhost{
 			{
-				Auth: []config.Method{{Name: "plain"}}, KeyPin: "1234", PreLoginBanner: "hello", CookieTimeout: 300 * time.Second,
+				Auth: []config.Method{{Name: "plain"}}, KeyPin: secret.NewText("1234"), PreLoginBanner: "hello", CookieTimeout: 300 * time.Second,
 				SelectGroups: []config.Group{{Name: "g1", Label: "Group One"}}, DTLSPSK: true, HTTPHeaders: []string{"X: y"},
 				TLS: config.TLS{MinVersion: 0x0303, MaxVersion: 0x0304, Suites: []uint16{0x1301}, Curves: []uint16{29}},
 			},

@@ -10,6 +10,7 @@ import (
 
 	"rocserv/internal/ipc"
 	"rocserv/internal/lease"
+	"rocserv/internal/secret"
 )
 
 const (
@@ -100,7 +101,7 @@ func (w *worker) openSession(req *ipc.AuthCookieReq) opened {
 	w.srv.sec.call(outgoing{
 		typ:    ipc.SecmSessionOpenT,
 		msg:    w.openRequest(req),
-		secret: req.Sid,
+		secret: secret.NewBytes(req.Sid),
 	}, ipc.SecmSessionReplyT, func(rec *ipc.Record, err error) {
 		if !settled.CompareAndSwap(false, true) {
 			w.srv.giveBack(rec, err, w.who.conn)

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"rocserv/internal/ipc"
+	"rocserv/internal/secret"
 )
 
 // outgoing is a record on its way. Whoever accepts it closes the descriptors
@@ -18,12 +19,12 @@ type outgoing struct {
 	id     uint32
 	msg    proto.Message
 	fds    []int
-	secret []byte // part of msg
+	secret secret.Bytes // part of msg
 }
 
 func (o *outgoing) dispose() {
 	closeAll(o.fds)
-	clear(o.secret)
+	o.secret.Clear()
 	*o = outgoing{}
 }
 

@@ -75,7 +75,7 @@ func shared(names, user string) []string {
 func wayOf(w *config.Way, fingerprint string, cas *caFiles) *ipc.WayOut {
 	m := &ipc.WayOut{
 		Name: w.Name, Kind: w.Kind, Host: w.Host, Port: uint32(w.Port),
-		User: w.User, Password: string(w.Password), Bearer: string(w.Bearer),
+		User: w.User, Password: w.Password.Reveal(), Bearer: w.Bearer.Reveal(),
 		Roots: cas.files[w.CA], ServerName: w.ServerName, Fingerprint: w.Fingerprint, OldHttp: w.OldHTTP,
 		Check: w.Check, TimeoutMs: uint32(w.Timeout / time.Millisecond), Interface: w.Interface,
 	}

@@ -326,8 +326,8 @@ func (l *loader) knew(chains []*ipc.Chain) {
 
 // pin is what encrypted keys are opened with: key-pin, or the first line of pin-file.
 func pin(c *config.Vhost) ([]byte, error) {
-	if c.KeyPin != "" || c.PinFile == "" {
-		return []byte(string(c.KeyPin)), nil
+	if !c.KeyPin.IsZero() || c.PinFile == "" {
+		return []byte(c.KeyPin.Reveal()), nil
 	}
 	b, err := readBounded(c.PinFile, 4<<10)
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"rocserv/internal/ipc"
+	"rocserv/internal/secret"
 	"rocserv/internal/session"
 	"rocserv/secmod/keys"
 )
@@ -22,6 +23,8 @@ const (
 	keyringLabel = "rocserv keyring 1"
 	recordLabel  = "rocserv session record 1\x00"
 )
+
+const recordSecret = 32 // bytes of the key that seals records
 
 // records seals sessions for main to keep, and opens them again in the sec-mod
 // after this one.
@@ -35,9 +38,9 @@ const (
 // reload that another survives, and in any reload at all that this sec-mod
 // lives through: it seals the keyring anew for the keys it has then.
 type records struct {
-	mu     sync.Mutex // held from the look at a session until its record is sent: they go out in order
-	secret [32]byte
-	aead   cipher.AEAD // nil: no configuration yet
+	mu     sync.Mutex   // held from the look at a session until its record is sent: they go out in order
+	secret secret.Bytes // 32
+	aead   cipher.AEAD  // nil: no configuration yet
 }
 
 // Format implements fmt.Formatter: the secret is not shown.
@@ -53,9 +56,10 @@ func (r *records) unlock(keyring []byte, loaded map[uint32]*keys.Key, log *slog.
 			if len(keyring) > 0 {
 				log.Error("sessions of before are lost: none of the server keys is one of then")
 			}
-			rand.Read(r.secret[:])
+			r.secret = secret.NewBytes(make([]byte, recordSecret))
+			rand.Read(r.secret.Reveal())
 		}
-		r.aead = newAEAD(r.secret[:])
+		r.aead = newAEAD(r.secret.Reveal())
 	}
 	var ring [][]byte
 	done := map[string]bool{} // several files may hold one key
@@ -69,7 +73,7 @@ func (r *records) unlock(keyring []byte, loaded map[uint32]*keys.Key, log *slog.
 		if err != nil {
 			return nil, fmt.Errorf("keyring: %w", err)
 		}
-		ring = append(ring, newAEAD(derived).Seal(nil, nil, r.secret[:], []byte(keyringLabel)))
+		ring = append(ring, newAEAD(derived).Seal(nil, nil, r.secret.Reveal(), []byte(keyringLabel)))
 		clear(derived)
 	}
 	return json.Marshal(ring)
@@ -88,9 +92,8 @@ func (r *records) open(keyring []byte, loaded map[uint32]*keys.Key) bool {
 		aead := newAEAD(derived)
 		clear(derived)
 		for _, sealed := range ring {
-			if secret, err := aead.Open(nil, nil, sealed, []byte(keyringLabel)); err == nil && len(secret) == len(r.secret) {
-				copy(r.secret[:], secret)
-				clear(secret)
+			if held, err := aead.Open(nil, nil, sealed, []byte(keyringLabel)); err == nil && len(held) == recordSecret {
+				r.secret = secret.NewBytes(held)
 				return true
 			}
 		}

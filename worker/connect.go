@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rocserv/internal/ipc"
+	"rocserv/internal/secret"
 	"rocserv/internal/wire"
 )
 
@@ -82,16 +83,16 @@ type offer struct {
 	lease  leased
 	tunnel *wire.Tunnel
 	mobile bool
-	psk    []byte // of the DTLS channel; nil: CSTP only
+	psk    secret.Bytes // of the DTLS channel; nil: CSTP only
 }
 
 // offerTunnel settles what client and server can both do.
 func (c *client) offerTunnel(connect *wire.Connect, rep *ipc.AuthCookieRep, cfg *ipc.SessionConfig) *offer {
 	o := &offer{rep: rep, cfg: cfg, mobile: connect.Mobile, lease: leaseOf(rep.Lease)}
 	o.psk = c.pskFor(connect, rep, cfg)
-	choice := connect.DTLS.Choose(o.psk != nil, nil)
+	choice := connect.DTLS.Choose(!o.psk.IsZero(), nil)
 	overhead := wire.CSTPOverhead
-	if o.psk != nil {
+	if !o.psk.IsZero() {
 		overhead = wire.SuitePSKAES128GCM.Overhead()
 	}
 	mtu := wire.MTUInput{
@@ -121,20 +122,21 @@ func (c *client) offerTunnel(connect *wire.Connect, rep *ipc.AuthCookieRep, cfg 
 	return o
 }
 
-// pskFor returns the key of the DTLS channel, nil if there is to be none.
-func (c *client) pskFor(connect *wire.Connect, rep *ipc.AuthCookieRep, cfg *ipc.SessionConfig) []byte {
+// pskFor returns the key of the DTLS channel, none if there is to be none.
+func (c *client) pskFor(connect *wire.Connect, rep *ipc.AuthCookieRep, cfg *ipc.SessionConfig) secret.Bytes {
 	if c.cfg.UdpPort == 0 || cfg.NoUdp || !c.secure.vhost.DtlsPsk || !connect.DTLS.PSK() || len(rep.AppId) != 32 {
-		return nil
+		return secret.Bytes{}
 	}
 	psk, err := c.secure.exportPSK()
 	if err != nil {
 		c.Log.Info("no DTLS for this client", "err", err)
-		return nil
+		return secret.Bytes{}
 	}
 	if stale := stalePSK(connect, rep.PreviousPskSha256); stale != nil {
-		return stale
+		clear(psk)
+		return secret.NewBytes(stale)
 	}
-	return psk
+	return secret.NewBytes(psk)
 }
 
 // stalePSK returns the key an OpenSSL build of openconnect up to 9.12 will
@@ -143,15 +145,15 @@ func (c *client) pskFor(connect *wire.Connect, rep *ipc.AuthCookieRep, cfg *ipc.
 // openssl-dtls.c). It counts only if this very session used it before, which
 // main remembers by its hash.
 func stalePSK(connect *wire.Connect, previous []byte) []byte {
-	secret := connect.DTLS.MasterSecret
-	if !connect.DTLS.PSKLast() || len(secret) < 32 || len(previous) != sha256.Size {
+	master := connect.DTLS.MasterSecret
+	if !connect.DTLS.PSKLast() || len(master) < 32 || len(previous) != sha256.Size {
 		return nil
 	}
-	sum := sha256.Sum256(secret[:32])
+	sum := sha256.Sum256(master[:32])
 	if subtle.ConstantTimeCompare(sum[:], previous) != 1 {
 		return nil
 	}
-	return append([]byte(nil), secret[:32]...)
+	return append([]byte(nil), master[:32]...)
 }
 
 // pathMTU is what the kernel knows of the path to the client; 0: nothing.

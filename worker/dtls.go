@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"rocserv/internal/secret"
 	"rocserv/internal/wire"
 	"rocserv/worker/dtls"
 )
@@ -31,7 +32,7 @@ var dtlsSuites = []uint16{uint16(wire.SuitePSKAES128GCM), uint16(wire.SuitePSKAE
 // way they went before (measured: 31 % lost otherwise when that flight is lost).
 type associations struct {
 	tunnel  *tunnel
-	psk     []byte
+	psk     secret.Bytes
 	mtu     int
 	log     *slog.Logger
 	changed func(*dtlsLane) // another channel is in use, or none
@@ -47,7 +48,7 @@ type associations struct {
 func (a *associations) start(fd int, peer netip.AddrPort, first [][]byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.closed || a.psk == nil {
+	if a.closed || a.psk.IsZero() {
 		unix.Close(fd)
 		return
 	}

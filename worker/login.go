@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"rocserv/internal/ipc"
+	"rocserv/internal/secret"
 	"rocserv/internal/wire"
 )
 
@@ -23,7 +24,7 @@ type dialogue struct {
 	c     *client
 	agent wire.Agent
 	user  string // of the login sid stands for, as far as this connection knows
-	sid   []byte
+	sid   secret.Bytes
 }
 
 func newDialogue(c *client) *dialogue { return &dialogue{c: c} }
@@ -111,15 +112,15 @@ func (d *dialogue) loginPath(path string) (group string, ok bool) {
 
 // step takes the answers to a form.
 func (d *dialogue) step(req *wire.Request, m *wire.AuthRequest) *wire.Response {
-	if user := m.Username(); user != "" && (d.sid == nil || user != d.user) {
+	if user := m.Username(); user != "" && (d.sid.IsZero() || user != d.user) {
 		rep, err := d.begin(req, m, ipc.AuthMethod_AUTH_PASSWORD)
 		if err != nil || rep.Status != ipc.AuthStatus_AUTH_MSG || m.Password() == nil {
 			return d.result(rep, err)
 		}
-		d.user, d.sid = user, rep.Sid
-		return d.result(d.c.sec.AuthCont(d.sid, m.Password()))
+		d.user, d.sid = user, secret.NewBytes(rep.Sid)
+		return d.result(d.c.sec.AuthCont(d.sid.Reveal(), m.Password()))
 	}
-	sid := d.sid
+	sid := d.sid.Reveal()
 	if sid == nil && m.GroupSelect != "" && m.Answer() == nil && d.c.secure.vhost.Auth.GetCertificateAlone() {
 		return d.start(req, m) // a group was chosen, there is nothing else to say
 	}
@@ -185,7 +186,7 @@ func (d *dialogue) result(rep *ipc.AuthReply, err error) *wire.Response {
 			}
 			return d.ask(wire.Form{Message: rep.Message, Groups: list}, nil)
 		}
-		d.sid = rep.Sid
+		d.sid = secret.NewBytes(rep.Sid)
 		f := wire.Form{Message: rep.Message, Password: true, Counter: int(rep.PasswordCounter)}
 		if f.Message == "" {
 			f.Message = wire.PromptPassword
@@ -193,19 +194,19 @@ func (d *dialogue) result(rep *ipc.AuthReply, err error) *wire.Response {
 		return d.ask(f, rep.Sid)
 	case ipc.AuthStatus_AUTH_BUSY:
 		f := wire.Form{Message: busyText, Error: busyText, Password: true}
-		if d.sid == nil {
+		if d.sid.IsZero() {
 			f.Username, f.Groups = true, d.options()
 		}
-		return d.ask(f, d.sid)
+		return d.ask(f, d.sid.Reveal())
 	}
-	d.sid = nil
+	d.sid = secret.Bytes{}
 	return wire.Unauthorized("Authentication failed")
 }
 
 func (d *dialogue) success(rep *ipc.AuthReply) *wire.Response {
 	defer clear(rep.Sid)
 	s := wire.Success{SID: wire.FormatSID(rep.Sid), CertSHA1: d.c.secure.certSHA1}
-	d.sid, d.user = nil, ""
+	d.sid, d.user = secret.Bytes{}, ""
 	return s.Response(d.agent)
 }
 

@@ -13,6 +13,7 @@ import (
 	"rocserv/egress/tlsclient"
 	"rocserv/egress/way"
 	"rocserv/internal/ipc"
+	"rocserv/internal/secret"
 	"rocserv/netstack"
 	"rocserv/netstack/datagram"
 	"rocserv/netstack/gateway"
@@ -108,7 +109,7 @@ func waysOf(c OutsideConfig, direct *egress.Direct, resolver *egress.Resolver) (
 func definitionOf(w *ipc.WayOut, p *pools) (way.Definition, error) {
 	d := way.Definition{
 		Name: w.Name, Kind: way.Kind(w.Kind), Host: w.Host, Port: uint16(w.Port),
-		Login: httpproxy.Login{User: w.User, Password: w.Password, Bearer: w.Bearer},
+		Login: httpproxy.Login{User: w.User, Password: secret.NewText(w.Password), Bearer: secret.NewText(w.Bearer)},
 		Check: w.Check, Timeout: time.Duration(w.TimeoutMs) * time.Millisecond,
 		Binding: egress.Binding{Source4: ipc.Addr(w.Source4), Source6: ipc.Addr(w.Source6), Device: w.Interface},
 	}

@@ -260,8 +260,8 @@ func (s *session) report() {
 		TlsSuite: tlsName(&cs),
 		Mtu:      uint32(s.offer.tunnel.MTU.Tunnel),
 	}
-	if s.offer.psk != nil {
-		sum := sha256.Sum256(s.offer.psk)
+	if !s.offer.psk.IsZero() {
+		sum := sha256.Sum256(s.offer.psk.Reveal())
 		info.PskSha256 = sum[:]
 	}
 	if d := s.tunnel.dtls.Load(); d != nil {

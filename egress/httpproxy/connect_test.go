@@ -8,6 +8,8 @@ import (
 	"syscall"
 	"testing"
 	"testing/iotest"
+
+	"rocserv/internal/secret"
 )
 
 type script struct {
@@ -32,9 +34,9 @@ func TestConnect(t *testing.T) {
 		{name: "HTTP/1.0, no reason", answer: "HTTP/1.0 200\r\nVia: x\r\n\r\n", said: asked + "\r\n"},
 		{name: "bytes behind it", answer: "HTTP/1.1 200 OK\r\n\r\nSSH-2.0", said: asked + "\r\n", rest: "SSH-2.0"},
 		{name: "100 first", answer: "HTTP/1.1 103 Hints\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\nx", said: asked + "\r\n", rest: "x"},
-		{name: "basic", login: Login{User: "anna", Password: "se:cret"}, answer: "HTTP/1.1 200 OK\r\n\r\n",
+		{name: "basic", login: Login{User: "anna", Password: secret.NewText("se:cret")}, answer: "HTTP/1.1 200 OK\r\n\r\n",
 			said: asked + "Proxy-Authorization: Basic YW5uYTpzZTpjcmV0\r\n\r\n"},
-		{name: "bearer", login: Login{User: "anna", Bearer: "abc"}, answer: "HTTP/1.1 200 OK\r\n\r\n", said: asked + "Proxy-Authorization: Bearer abc\r\n\r\n"},
+		{name: "bearer", login: Login{User: "anna", Bearer: secret.NewText("abc")}, answer: "HTTP/1.1 200 OK\r\n\r\n", said: asked + "Proxy-Authorization: Bearer abc\r\n\r\n"},
 		{name: "password", answer: "HTTP/1.1 407 Auth\r\nProxy-Authenticate: Basic\r\n\r\n", want: syscall.EHOSTUNREACH, own: true},
 		{name: "no CONNECT", answer: "HTTP/1.1 405 No\r\n\r\n", want: syscall.EHOSTUNREACH, own: true},
 		{name: "forbidden", answer: "HTTP/1.1 403 Forbidden\r\n\r\n", want: syscall.EACCES},

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"rocserv/internal/secret"
 )
 
 // newServer is a proxy of HTTP/2 over plain TCP, whose destinations are words.
@@ -102,7 +104,7 @@ func TestSession(t *testing.T) {
 	}
 	echo.Close()
 
-	if c, err := open("login:1", Login{Bearer: "abc"}); err != nil {
+	if c, err := open("login:1", Login{Bearer: secret.NewText("abc")}); err != nil {
 		t.Error(err)
 	} else if b, err := io.ReadAll(c); len(b) > 0 || err != nil {
 		t.Errorf("%q, %v", b, err)

@@ -6,21 +6,23 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"rocserv/internal/secret"
 )
 
 // Login is who we are to the proxy; the zero value is nobody.
 type Login struct {
-	User, Password string // Basic
-	Bearer         string // instead of them
+	User             string      // Basic
+	Password, Bearer secret.Text // with the user, or instead of both
 }
 
 // header is the value of Proxy-Authorization; empty: none.
 func (l Login) header() string {
 	switch {
-	case l.Bearer != "":
-		return "Bearer " + l.Bearer
-	case l.User != "" || l.Password != "":
-		return "Basic " + base64.StdEncoding.EncodeToString([]byte(l.User+":"+l.Password))
+	case !l.Bearer.IsZero():
+		return "Bearer " + l.Bearer.Reveal()
+	case l.User != "" || !l.Password.IsZero():
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(l.User+":"+l.Password.Reveal()))
 	}
 	return ""
 }

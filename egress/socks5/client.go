@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"strings"
 	"syscall"
+
+	"rocserv/internal/secret"
 )
 
 const (
@@ -37,14 +39,15 @@ var (
 
 // Login is who we are to the proxy; the zero value is nobody.
 type Login struct {
-	User, Password string
+	User     string
+	Password secret.Text
 }
 
 // Greet agrees on how to log in, and logs in. RFC 1928 section 3, RFC 1929.
 func Greet(rw io.ReadWriter, l Login) error {
 	hello := []byte{version, 1, methodNone}
 	if l != (Login{}) {
-		if len(l.User) > maxSecret || len(l.Password) > maxSecret || l.User == "" {
+		if len(l.User) > maxSecret || len(l.Password.Reveal()) > maxSecret || l.User == "" {
 			return fmt.Errorf("%w: they have 1 to 255 bytes", ErrPassword)
 		}
 		hello = []byte{version, 2, methodNone, methodPassword}
@@ -70,8 +73,10 @@ func Greet(rw io.ReadWriter, l Login) error {
 }
 
 func logIn(rw io.ReadWriter, l Login) error {
-	b := append([]byte{1, byte(len(l.User))}, l.User...)
-	b = append(append(b, byte(len(l.Password))), l.Password...)
+	password := l.Password.Reveal()
+	b := make([]byte, 0, 3+len(l.User)+len(password)) // so that nothing is left of it elsewhere
+	b = append(append(b, 1, byte(len(l.User))), l.User...)
+	b = append(append(b, byte(len(password))), password...)
 	_, err := rw.Write(b)
 	clear(b)
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"rocserv/internal/secret"
 )
 
 // script is a proxy that says what it says, whatever it is told.
@@ -22,7 +24,7 @@ func (s *script) Write(b []byte) (int, error) { return s.said.Write(b) }
 func (s *script) Read(b []byte) (int, error)  { return s.in.Read(b) }
 
 func TestGreet(t *testing.T) {
-	login := Login{"anna", "secret"}
+	login := Login{"anna", secret.NewText("secret")}
 	for _, tt := range []struct {
 		name, answer string
 		login        Login
@@ -40,7 +42,7 @@ func TestGreet(t *testing.T) {
 		{"HTTP", "HTTP/1.1 400 Bad", Login{}, "\x05\x01\x00", ErrProtocol},
 		{"SOCKS 4", "\x00\x5b", Login{}, "\x05\x01\x00", ErrProtocol},
 		{"closed", "", Login{}, "\x05\x01\x00", io.ErrUnexpectedEOF},
-		{"too long", "", Login{strings.Repeat("u", 256), "x"}, "", ErrPassword},
+		{"too long", "", Login{strings.Repeat("u", 256), secret.NewText("x")}, "", ErrPassword},
 	} {
 		s := newScript(tt.answer)
 		if err := Greet(s, tt.login); !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) {
@@ -127,7 +129,7 @@ func FuzzReplies(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := newScript(string(b))
-		if Greet(s, Login{"u", "p"}) == nil {
+		if Greet(s, Login{"u", secret.NewText("p")}) == nil {
 			Connect(s, "x", netip.AddrPort{})
 		}
 		if from, payload, ok := ParseDatagram(b); ok && !bytes.Equal(append(AppendHeader([]byte{}, from), payload...)[3:], b[3:]) && b[3] != typeIPv6 {

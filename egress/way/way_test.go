@@ -16,6 +16,7 @@ import (
 
 	"rocserv/egress"
 	"rocserv/egress/httpproxy"
+	"rocserv/internal/secret"
 )
 
 // A proxy that is no good, whatever is wrong with it, is the router's fault and
@@ -33,13 +34,13 @@ func TestFailures(t *testing.T) {
 		{"SOCKS5 hangs", Definition{Kind: SOCKS5}, listen(t, hang)},
 		{"SOCKS5 is garbage", Definition{Kind: SOCKS5}, listen(t, garbage)},
 		{"SOCKS5 slams", Definition{Kind: SOCKS5}, listen(t, slam)},
-		{"SOCKS5 wants another password", Definition{Kind: SOCKS5, Login: httpproxy.Login{User: "u", Password: "wr0ng"}}, wrongSOCKS.listener},
+		{"SOCKS5 wants another password", Definition{Kind: SOCKS5, Login: httpproxy.Login{User: "u", Password: secret.NewText("wr0ng")}}, wrongSOCKS.listener},
 		{"SOCKS5 wants a password", Definition{Kind: SOCKS5}, wrongSOCKS.listener},
 		{"SOCKS5 is HTTP", Definition{Kind: SOCKS5}, httpServer(t, 200, "")},
 		{"HTTP refused", proxyAt("bad", HTTP, closed), nil},
 		{"HTTP is garbage", Definition{Kind: HTTP}, listen(t, garbage)},
 		{"HTTP slams", Definition{Kind: HTTP}, listen(t, slam)},
-		{"HTTP wants another password", Definition{Kind: HTTP, Login: httpproxy.Login{User: "u", Password: "wr0ng"}}, httpServer(t, 200, "Basic dTpyaWdodA==")},
+		{"HTTP wants another password", Definition{Kind: HTTP, Login: httpproxy.Login{User: "u", Password: secret.NewText("wr0ng")}}, httpServer(t, 200, "Basic dTpyaWdodA==")},
 		{"HTTPS hangs", Definition{Kind: HTTPS}, listen(t, hang)},
 		{"HTTPS is HTTP", Definition{Kind: HTTPS}, httpServer(t, 200, "")},
 		{"HTTPS is garbage", Definition{Kind: HTTPS}, listen(t, garbage)},
@@ -112,8 +113,8 @@ func TestRoutes(t *testing.T) {
 		{Rule: where("203.0.113.0/24"), Ways: []string{"web"}},
 		{Rule: where("198.51.100.0/24"), Ways: []string{"blackhole"}},
 	}, proxyAt("a", SOCKS5, a.listener),
-		Definition{Name: "b", Kind: SOCKS5, Host: "proxy.test", Port: b.addr().Port(), Login: httpproxy.Login{User: "u", Password: "right"}},
-		Definition{Name: "web", Kind: HTTP, Host: "127.0.0.1", Port: web.addr().Port(), Login: httpproxy.Login{Bearer: "tok"}})
+		Definition{Name: "b", Kind: SOCKS5, Host: "proxy.test", Port: b.addr().Port(), Login: httpproxy.Login{User: "u", Password: secret.NewText("right")}},
+		Definition{Name: "web", Kind: HTTP, Host: "127.0.0.1", Port: web.addr().Port(), Login: httpproxy.Login{Bearer: secret.NewText("tok")}})
 	r.names.Learn("db.corp.example", netip.MustParseAddr("192.0.2.9"), 0)
 	r.names.Learn("www.example", netip.MustParseAddr("192.0.2.8"), 0)
 	r.echo(netip.MustParseAddrPort("192.0.2.9:1"))

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"rocserv/internal/secret"
 )
 
 // Setting is the value of one option in one virtual host.
@@ -92,7 +94,7 @@ func (o *Option) values(t *target, line int) []string {
 		if line == 0 {
 			return nil
 		}
-		return []string{Secret("").String()}
+		return []string{secret.Redacted}
 	case o.get != nil:
 		return o.get(t)
 	case o.at != nil:

@@ -40,7 +40,7 @@ func (v *Vhost) takeOver(base *Vhost, d, from *draft) {
 	if v.CACert == "" {
 		v.CACert = base.CACert
 	}
-	if v.PinFile == "" && v.KeyPin == "" {
+	if v.PinFile == "" && v.KeyPin.IsZero() {
 		v.PinFile, v.KeyPin = base.PinFile, base.KeyPin
 	}
 	if v.Auth == nil {

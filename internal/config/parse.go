@@ -198,7 +198,7 @@ func CanonicalName(host string) (string, error) {
 func (v *Vhost) inherit(name string) *Vhost {
 	c := v.clone()
 	c.Name = name
-	c.Keys, c.KeyPin, c.PinFile, c.CACert = nil, "", "", ""
+	c.Keys, c.KeyPin, c.PinFile, c.CACert = nil, Secret{}, "", ""
 	c.Auth, c.EnableAuth, c.Acct = nil, nil, nil
 	return c
 }

@@ -312,14 +312,14 @@ func TestManyProblems(t *testing.T) {
 // To main, secrets have no value. Neither role ever shows one.
 func TestSecrets(t *testing.T) {
 	const file = least + "key-pin = hunter2\nsrk-pin = hunter2\ncamouflage_secret = \"hunter2\"\n"
-	for role, want := range map[Role]Secret{Main: "", SecMod: "hunter2"} {
+	for role, want := range map[Role]string{Main: "", SecMod: "hunter2"} {
 		c, err := Parse("test.conf", []byte(file), role)
 		if err != nil {
 			t.Fatal(err)
 		}
 		v := c.Vhosts[0]
-		if v.KeyPin != want || v.CamouflageSecret != want {
-			t.Errorf("role %d: %q, %q", role, string(v.KeyPin), string(v.CamouflageSecret))
+		if v.KeyPin.Reveal() != want || v.CamouflageSecret.Reveal() != want {
+			t.Errorf("role %d: %q, %q", role, v.KeyPin.Reveal(), v.CamouflageSecret.Reveal())
 		}
 		if _, ok := v.Unused["srk-pin"]; ok {
 			t.Errorf("role %d: srk-pin is kept as text", role)

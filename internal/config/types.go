@@ -3,6 +3,8 @@ package config
 import (
 	"net/netip"
 	"time"
+
+	"rocserv/internal/secret"
 )
 
 // Config is one ocserv.conf, parsed and checked. The zero value of a field
@@ -226,7 +228,4 @@ type Port struct {
 }
 
 // Secret is a string that never prints itself.
-type Secret string
-
-func (Secret) String() string   { return "[redacted]" }
-func (Secret) GoString() string { return "[redacted]" }
+type Secret = secret.Text

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"rocserv/internal/secret"
 )
 
 // parseBool reads true and yes, in any case, as true and everything else as
@@ -54,7 +56,7 @@ func (p *parser) store(o *Option, field any, it item) {
 	case *string:
 		*f = it.text
 	case *Secret:
-		*f = Secret(it.text)
+		*f = secret.NewText(it.text)
 	case *[]string:
 		v := it.text
 		if o.Type == Raw {

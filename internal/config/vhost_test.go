@@ -74,11 +74,11 @@ auth = plain[passwd=/b]
 acct = radius[config=/r]
 `)
 	base, a, b := c.Vhosts[0], c.Vhost("a"), c.Vhost("b")
-	if !slices.Equal(a.Keys, base.Keys) || a.CACert != "ca.pem" || a.PinFile != "pin" || a.KeyPin != "secret" ||
+	if !slices.Equal(a.Keys, base.Keys) || a.CACert != "ca.pem" || a.PinFile != "pin" || a.KeyPin.Reveal() != "secret" ||
 		len(a.Auth) != 1 || a.Auth[0].Options["passwd"] != "/tmp/users" || a.Acct[0].Name != "pam" || a.DTLSPSK {
 		t.Errorf("a: %+v", a)
 	}
-	if b.Keys[0] != (KeyPair{"b.pem", "b.key"}) || len(b.Keys) != 1 || b.CACert != "b-ca.pem" || b.PinFile != "b-pin" || b.KeyPin != "" ||
+	if b.Keys[0] != (KeyPair{"b.pem", "b.key"}) || len(b.Keys) != 1 || b.CACert != "b-ca.pem" || b.PinFile != "b-pin" || !b.KeyPin.IsZero() ||
 		len(b.Auth) != 1 || b.Auth[0].Options["passwd"] != "/b" || b.Acct[0].Name != "radius" || b.DTLSPSK {
 		t.Errorf("b: %+v", b)
 	}

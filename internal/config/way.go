@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"rocserv/internal/secret"
 )
 
 // Way is a way out: one line `egress = NAME URL [KEY=VALUE ...]`.
@@ -59,7 +61,7 @@ func setWay(p *parser, t *target, it item) {
 		return
 	}
 	if p.role == Main { // who logs in to proxies is no business of main
-		w.User, w.Password, w.Bearer = "", "", ""
+		w.User, w.Password, w.Bearer = "", Secret{}, Secret{}
 	}
 	u := t.user
 	u.Ways = slices.DeleteFunc(u.Ways, func(o Way) bool { return o.Name == w.Name })
@@ -129,7 +131,7 @@ func (w *Way) url(s string) error {
 	}
 	if u.User != nil {
 		password, _ := u.User.Password()
-		w.User, w.Password = u.User.Username(), Secret(password)
+		w.User, w.Password = u.User.Username(), secret.NewText(password)
 	}
 	return nil
 }
@@ -137,7 +139,7 @@ func (w *Way) url(s string) error {
 func (w *Way) set(key, value string) (err error) {
 	switch key {
 	case "bearer":
-		w.Bearer = Secret(value)
+		w.Bearer = secret.NewText(value)
 	case "pin-sha256":
 		b, err := base64.StdEncoding.DecodeString(value)
 		if err != nil || len(b) != 32 {
@@ -209,12 +211,12 @@ func (w *Way) check() error {
 		return fmt.Errorf("%s: what concerns TLS is for https", w.Name)
 	case !proxy && (w.Check != "" || w.Timeout != 0):
 		return fmt.Errorf("%s: check and timeout are for proxies", w.Name)
-	case w.Bearer != "" && (w.Kind == "socks5" || !proxy || w.User != ""):
+	case !w.Bearer.IsZero() && (w.Kind == "socks5" || !proxy || w.User != ""):
 		return fmt.Errorf("%s: bearer is for http and https, and instead of a user", w.Name)
 	case w.OldHTTP && w.Fingerprint != "" && w.Fingerprint != "go":
 		return fmt.Errorf("%s: http=1.1 does not go with a browser's fingerprint, which offers HTTP/2", w.Name)
-	case w.Kind == "socks5" && w.User == "" && w.Password != "",
-		w.Kind == "socks5" && (len(w.User) > 255 || len(w.Password) > 255):
+	case w.Kind == "socks5" && w.User == "" && !w.Password.IsZero(),
+		w.Kind == "socks5" && (len(w.User) > 255 || len(w.Password.Reveal()) > 255):
 		return fmt.Errorf("%s: SOCKS5 has users and passwords of 1 to 255 bytes", w.Name)
 	}
 	return nil
@@ -225,16 +227,16 @@ func (w Way) String() string {
 	b := w.Name + " " + w.Kind
 	if w.Host != "" {
 		b += "://"
-		if w.User != "" || w.Password != "" {
+		if w.User != "" || !w.Password.IsZero() {
 			b += url.User(w.User).String()
-			if w.Password != "" {
+			if !w.Password.IsZero() {
 				b += ":[redacted]"
 			}
 			b += "@"
 		}
 		b += net.JoinHostPort(w.Host, strconv.Itoa(w.Port))
 	}
-	if w.Bearer != "" {
+	if !w.Bearer.IsZero() {
 		b += " bearer=[redacted]"
 	}
 	for _, p := range w.Pins {

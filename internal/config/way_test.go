@@ -33,8 +33,8 @@ egress-via = blackhole
 	}; !slices.Equal(got, want) {
 		t.Errorf("via\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if w := u.Ways[0]; w.Password != "p@ss" || w.User != "anna" {
-		t.Errorf("%q %q", w.User, string(w.Password))
+	if w := u.Ways[0]; w.Password.Reveal() != "p@ss" || w.User != "anna" {
+		t.Errorf("%q %q", w.User, w.Password.Reveal())
 	}
 	v := u.Via[1]
 	for who, want := range map[[2]string]bool{{"anna", ""}: true, {"bert", "staff"}: true, {"bert", "guests"}: false, {"bert", ""}: false} {
@@ -47,7 +47,7 @@ egress-via = blackhole
 		t.Fatal(err)
 	}
 	for _, w := range inMain.Vhosts[0].User.Ways {
-		if w.User+string(w.Password+w.Bearer) != "" {
+		if w.User+w.Password.Reveal()+w.Bearer.Reveal() != "" {
 			t.Errorf("main knows the login of %s", w.Name)
 		}
 	}
@@ -128,7 +128,7 @@ func FuzzWay(f *testing.F) {
 		if err != nil {
 			return
 		}
-		w.Password, w.Bearer = "", ""
+		w.Password, w.Bearer = Secret{}, Secret{}
 		again, err := parseWay(w.String())
 		if err != nil || again.String() != w.String() {
 			t.Errorf("%q is %q, which is %q: %v", s, w, again, err)

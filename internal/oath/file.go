@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"rocserv/internal/secret"
 )
 
 // Limits of a file.
@@ -47,7 +49,7 @@ func (f *File) Problems() (list []string) {
 		switch {
 		case err != nil:
 			list = append(list, fmt.Sprintf("line %d: %v", i+1, err))
-		case ok && t.PIN != "-" && t.PIN != "+":
+		case ok && t.PIN.Reveal() != "-" && t.PIN.Reveal() != "+":
 			list = append(list, fmt.Sprintf("line %d: the PIN of user %q is not asked for", i+1, t.User))
 		}
 	}
@@ -65,7 +67,7 @@ func (f *File) Check(user, given string, now time.Time) bool {
 		}
 		if !good && t.use(given, now) {
 			good = true
-			f.lines[i] = t.String() + end(l)
+			f.lines[i] = t.text() + end(l)
 		}
 	}
 	return good
@@ -73,16 +75,16 @@ func (f *File) Check(user, given string, now time.Time) bool {
 
 // Set gives the user one token, by time in steps of 30 s, with that secret; the
 // ones of before are gone.
-func (f *File) Set(user string, secret []byte) error {
+func (f *File) Set(user string, key []byte) error {
 	if user == "" || strings.ContainsFunc(user, func(r rune) bool { return r <= ' ' }) || strings.HasPrefix(user, "#") {
 		return fmt.Errorf("%w: a user's name here has no blanks and does not begin with #", ErrSyntax)
 	}
-	t := Token{User: user, Step: 30 * time.Second, Digits: defaultDigits, PIN: "-", secret: secret}
+	t := Token{User: user, Step: 30 * time.Second, Digits: defaultDigits, PIN: secret.NewText("-"), secret: secret.NewBytes(key)}
 	f.Delete(user)
 	if n := len(f.lines); n > 0 && end(f.lines[n-1]) == "" {
 		f.lines[n-1] += "\n"
 	}
-	f.lines = append(f.lines, t.String()+"\n")
+	f.lines = append(f.lines, t.text()+"\n")
 	return nil
 }
 

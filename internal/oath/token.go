@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"rocserv/internal/secret"
 )
 
 const (
@@ -24,8 +26,8 @@ type Token struct {
 	User    string
 	Step    time.Duration // of TOTP; 0: HOTP
 	Digits  int
-	PIN     string // "-" and "+": none
-	secret  []byte
+	PIN     secret.Text // "-" and "+": none
+	secret  secret.Bytes
 	counter uint64 // of HOTP: the next one
 	last    string // the code that was used last
 	used    time.Time
@@ -44,10 +46,12 @@ func parseToken(line string) (t Token, err error) {
 	if t.Step, t.Digits, err = parseType(f[0]); err != nil {
 		return Token{}, err
 	}
-	t.User, t.PIN = f[1], f[2]
-	if t.secret, err = hex.DecodeString(f[3]); err != nil || len(t.secret) == 0 {
+	t.User, t.PIN = f[1], secret.NewText(f[2])
+	key, err := hex.DecodeString(f[3])
+	if err != nil || len(key) == 0 {
 		return Token{}, fmt.Errorf("%w: the secret is not hexadecimal", ErrSyntax)
 	}
+	t.secret = secret.NewBytes(key)
 	if len(f) > 4 {
 		if t.counter, err = strconv.ParseUint(f[4], 10, 64); err != nil {
 			return Token{}, fmt.Errorf("%w: the counter is not a number", ErrSyntax)
@@ -91,8 +95,9 @@ func parseType(s string) (length time.Duration, digits int, err error) {
 	return length, digits, nil
 }
 
-// String is the line of the file, as liboath writes it.
-func (t *Token) String() string {
+// text is the line of the file, as liboath writes it. It is not String, which
+// would print the secret.
+func (t *Token) text() string {
 	kind := "HOTP"
 	if t.Step > 0 {
 		kind += "/T" + strconv.Itoa(int(t.Step/time.Second))
@@ -103,7 +108,7 @@ func (t *Token) String() string {
 		}
 		kind += "/" + strconv.Itoa(t.Digits)
 	}
-	line := fmt.Sprintf("%s\t%s\t%s\t%s", kind, t.User, t.PIN, hex.EncodeToString(t.secret))
+	line := fmt.Sprintf("%s\t%s\t%s\t%s", kind, t.User, t.PIN.Reveal(), hex.EncodeToString(t.secret.Reveal()))
 	if t.counter > 0 || t.last != "" {
 		line += "\t" + strconv.FormatUint(t.counter, 10)
 	}
@@ -132,7 +137,7 @@ func (t *Token) use(given string, now time.Time) bool {
 	found := false
 	for c := from; c <= to; c++ {
 		// All are computed, so that the time it takes says nothing.
-		same := subtle.ConstantTimeCompare([]byte(code(t.secret, c, t.Digits)), []byte(given)) == 1
+		same := subtle.ConstantTimeCompare([]byte(code(t.secret.Reveal(), c, t.Digits)), []byte(given)) == 1
 		if !same || found || t.Step > 0 && given == t.last && t.unplaced() {
 			continue
 		}
@@ -155,7 +160,7 @@ func (t *Token) lastStep() (uint64, bool) {
 	}
 	at := step(t.used, t.Step)
 	for c := at + timeWindow; c+timeWindow >= at; c-- {
-		if code(t.secret, c, t.Digits) == t.last {
+		if code(t.secret.Reveal(), c, t.Digits) == t.last {
 			return c, true
 		}
 		if c == 0 {

@@ -21,3 +21,9 @@ func (Secret) LogValue() slog.Value { return slog.StringValue("[redacted]") }
 
 // MarshalText gives "[redacted]", for encoders that know neither of the above.
 func (Secret) MarshalText() ([]byte, error) { return []byte("[redacted]"), nil }
+
+// MarshalJSON gives "[redacted]".
+func (Secret) MarshalJSON() ([]byte, error) { return []byte(`"[redacted]"`), nil }
+
+func (Secret) String() string   { return "[redacted]" }
+func (Secret) GoString() string { return "[redacted]" }

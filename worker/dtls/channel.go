@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"rocserv/internal/dtlsrecord"
+	"rocserv/internal/secret"
 	"rocserv/internal/wire"
 )
 
@@ -57,7 +58,7 @@ type Config struct {
 	FD               int            // a UDP socket connected to Peer; Start takes it over, in any case
 	Peer             netip.AddrPort // datagrams from elsewhere are ignored
 	First            [][]byte       // datagrams that came before the hand-over, the ClientHello first
-	PSK              []byte         // 32 bytes; copied
+	PSK              secret.Bytes   // 32 bytes; copied
 	Suites           []uint16       // what may be used, best first: 0x00a8, 0x00a9, 0xccab
 	Receiver         Receiver
 	HandshakeTimeout time.Duration // of each handshake; 0: 10 seconds
@@ -102,8 +103,8 @@ func Start(cfg Config) (*Channel, error) {
 
 // newChannel is Start without the reading goroutine.
 func newChannel(cfg Config, sock *socket) (*Channel, error) {
-	if len(cfg.PSK) != pskLen {
-		return nil, fmt.Errorf("dtls: PSK of %d bytes, want %d", len(cfg.PSK), pskLen)
+	if len(cfg.PSK.Reveal()) != pskLen {
+		return nil, fmt.Errorf("dtls: PSK of %d bytes, want %d", len(cfg.PSK.Reveal()), pskLen)
 	}
 	if len(cfg.Suites) == 0 {
 		return nil, errors.New("dtls: no cipher suite")
@@ -120,7 +121,7 @@ func newChannel(cfg Config, sock *socket) (*Channel, error) {
 	if !ok {
 		return nil, ErrHello
 	}
-	cfg.PSK = slices.Clone(cfg.PSK)
+	cfg.PSK = secret.NewBytes(slices.Clone(cfg.PSK.Reveal()))
 	cfg.Suites = slices.Clone(cfg.Suites)
 	if cfg.HandshakeTimeout == 0 {
 		cfg.HandshakeTimeout = defaultTimeout
@@ -222,7 +223,7 @@ func (c *Channel) end() {
 	c.in.abandon()
 	c.shakes.Wait()
 	c.sock.close()
-	clear(c.cfg.PSK)
+	c.cfg.PSK.Clear()
 	c.cfg.Receiver.Closed(c, *c.cause.Load())
 	close(c.done)
 }

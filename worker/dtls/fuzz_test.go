@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"rocserv/internal/dtlsrecord"
+	"rocserv/internal/secret"
 	"rocserv/internal/wire"
 )
 
@@ -27,7 +28,7 @@ func FuzzDatagrams(f *testing.F) {
 		rec := newRecorder()
 		rec.packets = make(chan wire.Packet, 1000)
 		c, err := newChannel(Config{
-			PSK: testPSK, Suites: []uint16{aes128}, First: [][]byte{hello}, Receiver: rec, Log: discard(), Now: clock.read,
+			PSK: secret.NewBytes(testPSK), Suites: []uint16{aes128}, First: [][]byte{hello}, Receiver: rec, Log: discard(), Now: clock.read,
 		}, p.c.sock)
 		if err != nil {
 			t.Fatal(err)

@@ -56,7 +56,7 @@ func (c *Channel) startHandshake(h hello) *handshake {
 	}
 	c.shakes.Go(func() {
 		defer cancel()
-		hs.result, hs.err = hs.run(ctx, c.cfg.PSK, suite, c.cfg.Peer)
+		hs.result, hs.err = hs.run(ctx, c.cfg.PSK.Reveal(), suite, c.cfg.Peer)
 		c.mail.handshake(hs)
 		c.sock.wake()
 	})
@@ -65,7 +65,7 @@ func (c *Channel) startHandshake(h hello) *handshake {
 
 // run does the handshake and takes the record layer over from pion.
 func (hs *handshake) run(ctx context.Context, psk []byte, suite dtlsrecord.Suite, peer netip.AddrPort) (*association, error) {
-	var keys keyLog
+	keys := keyLog{secret: new(dtlsrecord.Secret)}
 	defer keys.secret.Clear()
 	server, err := pion.ServerWithOptions(hs.conn, net.UDPAddrFromAddrPort(peer),
 		pion.WithPSK(func(identity []byte) ([]byte, error) {
@@ -95,7 +95,7 @@ func (hs *handshake) run(ctx context.Context, psk []byte, suite dtlsrecord.Suite
 	}
 	keys.secret.ServerRandom = sent.random
 	a := &association{suite: suite, random: hs.random, flight: sent.last}
-	a.sealer, a.opener = suite.NewServer(&keys.secret, sent.next)
+	a.sealer, a.opener = suite.NewServer(keys.secret, sent.next)
 	return a, nil
 }
 
@@ -103,7 +103,7 @@ func (hs *handshake) run(ctx context.Context, psk []byte, suite dtlsrecord.Suite
 // "CLIENT_RANDOM", the client's random value, the secret. There is no other way
 // that holds for all suites.
 type keyLog struct {
-	secret dtlsrecord.Secret
+	secret *dtlsrecord.Secret // a pointer: it is not printed with it
 	set    bool
 }
 

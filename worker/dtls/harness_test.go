@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rocserv/internal/dtlsrecord"
+	"rocserv/internal/secret"
 	"rocserv/internal/wire"
 )
 
@@ -215,7 +216,7 @@ func (f *front) start(rec *recorder, edit func(*Config)) *Channel {
 	fd := f.socket()
 	f.connect(fd, from)
 	cfg := Config{
-		FD: fd, Peer: from, First: [][]byte{first}, PSK: testPSK,
+		FD: fd, Peer: from, First: [][]byte{first}, PSK: secret.NewBytes(testPSK),
 		Suites: []uint16{dtlsrecord.PSKWithAES128GCMSHA256}, Receiver: rec, Log: discard(),
 	}
 	if edit != nil {

@@ -74,7 +74,7 @@ func TestChoose(t *testing.T) {
 
 func TestKeyLog(t *testing.T) {
 	good := "CLIENT_RANDOM " + strings.Repeat("01", 32) + " " + strings.Repeat("02", 48) + "\n"
-	var k keyLog
+	k := keyLog{secret: new(dtlsrecord.Secret)}
 	for _, bad := range []string{"", "x", "CLIENT_RANDOM 01 02\n", strings.Replace(good, "CLIENT", "SERVER", 1), strings.Replace(good, "0202", "zz02", 1)} {
 		if n, err := k.Write([]byte(bad)); n != len(bad) || err != nil || k.set {
 			t.Errorf("%q: %d %v %v", bad, n, err, k.set)
