@@ -16,6 +16,7 @@ func TestDeps(t *testing.T) {
 	ours := map[string]bool{ // architecture, "who may import whom"
 		"rocserv/mainproc": true, "rocserv/mainproc/scripts": true, "rocserv/internal/ipc": true, "rocserv/internal/config": true, "rocserv/internal/lease": true,
 		"rocserv/internal/ban": true, "rocserv/internal/session": true, "rocserv/internal/control": true, "rocserv/internal/sandbox": true,
+		"rocserv/internal/capacity": true, "rocserv/internal/secret": true, "rocserv/internal/nat64": true,
 		"rocserv/internal/wire/dtlshello": true, "rocserv/internal/wire/proxyproto": true, "rocserv/internal/rolelog": true,
 	}
 	for dep := range strings.FieldsSeq(string(out)) {
