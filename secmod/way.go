@@ -36,6 +36,9 @@ func (w way) begin(a applicant, cert *certificate) beginning {
 	if w.method == nil {
 		return beginning{verdict: cert.admit(a)}
 	}
+	if w.certificate && a.user != "" && !cert.isOf(a.user) {
+		return beginning{verdict: another(a.user)} // nobody tries others' passwords with his own certificate
+	}
 	d, v := w.method.begin(a)
 	if w.certificate {
 		return beginning{cert.confirm(v), certified{d, cert}}
@@ -58,7 +61,7 @@ func (d certified) answer(password []byte) verdict {
 func (c *certificate) admit(a applicant) verdict {
 	switch {
 	case a.user != "" && !c.isOf(a.user):
-		return verdict{user: a.user, wrong: true, why: "the certificate names another user"}
+		return another(a.user)
 	case a.group == "" && len(c.groups) > 1:
 		return verdict{outcome: choose, prompt: "Please select your group.", choices: c.groups}
 	}
@@ -70,13 +73,18 @@ func (c *certificate) admit(a applicant) verdict {
 }
 
 // confirm holds a method's word against the certificate. It is the one place
-// where the two names are compared, for every method and wherever the
-// certificate has its name (ocserv had a second one, which forgot: #694).
+// that lets in, for every method and wherever the certificate has its name
+// (ocserv had a second one, which forgot: #694); begin only refuses earlier.
 func (c *certificate) confirm(v verdict) verdict {
 	if v.outcome == admit && !c.isOf(v.user) {
-		return verdict{user: v.user, wrong: true, why: "the certificate names another user"}
+		return another(v.user)
 	}
 	return v
+}
+
+// another refuses a user whom the certificate does not name.
+func another(user string) verdict {
+	return verdict{user: user, wrong: true, why: "the certificate names another user"}
 }
 
 // isOf reports whether the certificate is that user's.
