@@ -321,18 +321,19 @@ func (r *Resolver) DialTCP(ctx context.Context) (Stream, error) {
 	addrs := r.inOrder()
 	for i, a := range addrs {
 		var s Stream
-		if s, err = r.dialOne(ctx, a, i == len(addrs)-1); err == nil || ctx.Err() != nil {
+		if s, err = dialOne(ctx, r.dial, a, i == len(addrs)-1); err == nil || ctx.Err() != nil {
 			return s, err
 		}
 	}
 	return nil, err
 }
 
-func (r *Resolver) dialOne(ctx context.Context, a netip.AddrPort, last bool) (Stream, error) {
+// dialOne does not wait for an address longer than leaves time for the next.
+func dialOne(ctx context.Context, dial func(context.Context, netip.AddrPort) (Stream, error), a netip.AddrPort, last bool) (Stream, error) {
 	if !last {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, tcpTryTimeout)
 		defer cancel()
 	}
-	return r.dial(ctx, a)
+	return dial(ctx, a)
 }

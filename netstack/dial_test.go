@@ -134,6 +134,24 @@ func TestGateway(t *testing.T) {
 				t.Errorf("closed port: %v", err)
 			}
 		})
+		t.Run(family+" in another's place", func(t *testing.T) {
+			r := newRig(t, rigOptions{config: func(cfg *Config) { services(cfg); cfg.InterceptDNS = true }})
+			r.network.Serve(mustAddrPort("198.51.100.53:53"), stacktest.Echo)
+			other := netip.MustParseAddr("203.0.113.9")
+			if addr.Is6() {
+				other = netip.MustParseAddr("2001:db8:9::9")
+			}
+			r.network.Prohibit(netip.PrefixFrom(other, other.BitLen()))
+			c := r.dial(port(other, 53))
+			c.Write([]byte("query"))
+			b := make([]byte, 5)
+			if _, err := io.ReadFull(c, b); err != nil || string(b) != "query" {
+				t.Errorf("%q, %v", b, err)
+			}
+			if _, err := r.tryDial(port(other, 54)); err == nil {
+				t.Error("another port is taken too")
+			}
+		})
 		t.Run(family+" without services", func(t *testing.T) {
 			r := newRig(t, rigOptions{})
 			if _, err := r.tryDial(port(addr, 53)); !errors.Is(err, syscall.ECONNREFUSED) {

@@ -65,6 +65,8 @@ func toNetip(a tcpip.Address) netip.Addr {
 	return netip.AddrFrom16(a.As16())
 }
 
+const dnsPort = 53
+
 // admit judges a SYN, before anything is allocated for it. True: gVisor gets
 // it, either for an endpoint of its own or, through the hook, as a new flow.
 func (s *Stack) admit(key Flow, h *packet.Header, b []byte, t header.TCP) bool {
@@ -83,6 +85,9 @@ func (s *Stack) admit(key Flow, h *packet.Header, b []byte, t header.TCP) bool {
 		s.stats.packet.hops.Add(1)
 		s.problem(packet.TimeExceeded, h, b)
 		return false
+	}
+	if s.cfg.InterceptDNS && key.Dst.Port() == dnsPort && dst.IsGlobalUnicast() {
+		return s.admitGateway(key, h, b, t)
 	}
 	if err := s.cfg.Net.Check(egress.TCP, key.Dst); err != nil {
 		s.stats.dial.prohibited.Add(1)

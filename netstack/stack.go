@@ -40,6 +40,9 @@ type Config struct {
 	// means that nothing listens there. It must not wait. Nil: nothing listens.
 	GatewayTCP func(port uint16) (dial func(context.Context) (egress.Stream, error), ok bool)
 
+	// InterceptDNS gives connections to port 53 of any other host to GatewayTCP.
+	InterceptDNS bool
+
 	// Datagram takes whole UDP and ICMP packets that came to Inject: put
 	// together from fragments, or with IP options. It is called by Inject, must
 	// not wait or call Inject, and may keep nothing of pkt. Nil: the client is

@@ -25,6 +25,13 @@ func egressOf(g *config.Global, u *config.User, a session.Account, cas *caFiles)
 			Allow: r.Allow, Text: r.String(), Where: destinationOf([]netip.Prefix{r.Net}, []string{r.Domain}, r.Ports),
 		})
 	}
+	for _, r := range u.Resolvers {
+		m.Resolvers = append(m.Resolvers, ipc.PutAddrPort(r))
+	}
+	m.ClientDns = u.ClientDNS
+	for _, f := range u.Forwards {
+		m.Forwards = append(m.Forwards, &ipc.GatewayForward{Port: uint32(f.Port), Host: f.Host, To: uint32(f.To)})
+	}
 	waysOf(m, u, a, cas)
 	return m
 }

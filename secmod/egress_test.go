@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"google.golang.org/protobuf/proto"
+
+	"rocserv/internal/ipc"
 )
 
 // A worker is told the ways that its user may take and no others: not their
@@ -45,6 +47,20 @@ func TestWaysOfAUser(t *testing.T) {
 	}
 	if len(berta.Egress.Ways) != 1 || len(berta.Egress.Via) != 1 {
 		t.Errorf("%v", berta.Egress)
+	}
+}
+
+// A worker is told what the gateway address of its user's tunnel offers.
+func TestGatewayOfAUser(t *testing.T) {
+	st := newSite(t, "anna:staff:")
+	st.add("resolver = 192.0.2.53", "client-dns = intercept", "gateway-forward = tcp:5201 -> 127.0.0.1:5202")
+	_, anna := boot(t, st).tunnelOf("anna", "")
+	e := anna.Egress
+	if got := ipc.AddrPorts(e.Resolvers); len(got) != 1 || got[0].String() != "192.0.2.53:53" || e.ClientDns != "intercept" {
+		t.Errorf("resolvers %v, client-dns %q", got, e.ClientDns)
+	}
+	if f := e.Forwards; len(f) != 1 || f[0].Port != 5201 || f[0].Host != "127.0.0.1" || f[0].To != 5202 {
+		t.Errorf("forwards %v", f)
 	}
 }
 

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 type Outside struct {
 	Net      egress.Network
 	Resolver gateway.Resolver
+	Dial     DialService         // to services of the configuration; may be nil: there are none
 	SetHost  func(*ipc.HostInfo) // may be nil
 	Trim     func()              // may be nil
 	Close    func()
@@ -45,7 +47,7 @@ func hostOutside(c OutsideConfig) (Outside, error) {
 	direct := egress.NewDirect(c.Policy, egress.DirectConfig{RecvTTL: true})
 	direct.SetNAT64(nat64Of(c.Host))
 	resolver := egress.NewResolver(direct, egress.ResolverConfig{
-		Upstreams:  ipc.AddrPorts(c.Host.Resolvers),
+		Upstreams:  upstreamsOf(c.Egress, c.Host),
 		AAAAFilter: !c.Host.Ipv6Out,
 		Names:      c.Names,
 		Now:        time.Now,
@@ -55,8 +57,11 @@ func hostOutside(c OutsideConfig) (Outside, error) {
 		Resolver: resolver,
 		SetHost: func(m *ipc.HostInfo) {
 			direct.SetNAT64(nat64Of(m))
-			resolver.SetUpstreams(ipc.AddrPorts(m.Resolvers))
+			resolver.SetUpstreams(upstreamsOf(c.Egress, m))
 			resolver.SetAAAAFilter(!m.Ipv6Out)
+		},
+		Dial: func(ctx context.Context, host string, port uint16) (egress.Stream, error) {
+			return egress.DialService(ctx, direct, resolver, host, port)
 		},
 		Trim: direct.Trim,
 		Close: func() {

@@ -19,6 +19,9 @@ func policyOf(cfg *ipc.SessionConfig, host *ipc.HostInfo, names *egress.Names) (
 	if e := cfg.Egress; e != nil {
 		p.Internet = e.Internet
 		p.AllowUnsafe = ipc.Prefixes(e.AllowUnsafe)
+		if e.ClientDns == "deny" {
+			p.Rules = append(p.Rules, noDNS)
+		}
 		for _, r := range e.Rules {
 			where, err := whereOf(r.Where)
 			if err != nil {
@@ -28,6 +31,14 @@ func policyOf(cfg *ipc.SessionConfig, host *ipc.HostInfo, names *egress.Names) (
 		}
 	}
 	return egress.NewPolicy(p)
+}
+
+// noDNS is client-dns = deny: a rule before all others.
+var noDNS = egress.Rule{
+	Rule: match.Rule{Ports: []match.Ports{
+		{Proto: match.UDP, First: 53, Last: 53}, {Proto: match.TCP, First: 53, Last: 53},
+	}},
+	Text: "client-dns = deny",
 }
 
 // whereOf refuses what it cannot read: a rule that lost its network would hold

@@ -92,8 +92,10 @@ func (s *session) makeInner() error {
 	if limits == nil {
 		limits = new(ipc.Limits)
 	}
+	intercept := s.offer.cfg.Egress.GetClientDns() == "intercept"
 	s.gateway = gateway.New(gateway.Config{
 		Addr4: l.gateway4, Addr6: l.gateway6, Sink: &s.tunnel, Resolver: s.outside.Resolver, MTU: mtu, Now: s.Clock.Now,
+		InterceptDNS: intercept, Forwards: forwardsOf(s.offer.cfg.Egress, s.outside.Dial),
 	})
 	s.relay = datagram.New(datagram.Config{
 		Net: s.outside.Net, Sink: &s.tunnel, Gateway4: l.gateway4, Gateway6: l.gateway6, MTU: mtu,
@@ -108,7 +110,7 @@ func (s *session) makeInner() error {
 	stack, err := netstack.New(netstack.Config{
 		Addrs: addrs, Gateway4: l.gateway4, Gateway6: l.gateway6, MTU: mtu, Sink: &s.tunnel, Net: s.outside.Net,
 		Limits:     streamLimits(limits),
-		GatewayTCP: s.gateway.DialTCP, Datagram: s.tunnel.reassembled, Lossless: true, Clock: s.Clock, Log: s.Log,
+		GatewayTCP: s.gateway.DialTCP, InterceptDNS: intercept, Datagram: s.tunnel.reassembled, Lossless: true, Clock: s.Clock, Log: s.Log,
 	})
 	if err != nil {
 		return err

@@ -56,7 +56,13 @@ type leased struct {
 type inner struct {
 	stack   interface{ Inject(pkts [][]byte) } // TCP, and whatever is odd
 	relay   datagrams                          // UDP and ICMP echo
-	gateway datagrams                          // the gateway's own address
+	gateway interceptor                        // the gateway's own address
+}
+
+// interceptor is the gateway, which may answer in the place of other hosts.
+type interceptor interface {
+	datagrams
+	Intercepts(h *packet.Header, pkt []byte) bool
 }
 
 // datagrams takes whole packets of one batch; Flush ends the batch.
@@ -206,11 +212,15 @@ func (t *tunnel) up(pkt []byte) {
 	case t.kept != nil && t.kept.take(&h, pkt):
 	case h.Proto == packet.TCP || h.Fragment:
 		t.tcp = append(t.tcp, pkt[:h.Length])
-	case h.Dst == t.lease.gateway4 || h.Dst == t.lease.gateway6:
+	case t.forGateway(&h, pkt):
 		t.inner.gateway.Inject(h, pkt)
 	default:
 		t.inner.relay.Inject(h, pkt)
 	}
+}
+
+func (t *tunnel) forGateway(h *packet.Header, pkt []byte) bool {
+	return h.Dst == t.lease.gateway4 || h.Dst == t.lease.gateway6 || t.inner.gateway.Intercepts(h, pkt)
 }
 
 // endUp ends a batch of up.
@@ -231,7 +241,7 @@ func (t *tunnel) endUp() {
 // stack.Inject. The stack keeps the packet's memory, so it is copied.
 func (t *tunnel) reassembled(h packet.Header, pkt []byte) {
 	pkt = append([]byte(nil), pkt...)
-	if h.Dst == t.lease.gateway4 || h.Dst == t.lease.gateway6 {
+	if t.forGateway(&h, pkt) {
 		t.inner.gateway.Inject(h, pkt)
 	} else {
 		t.inner.relay.Inject(h, pkt)

@@ -2,6 +2,7 @@ package config
 
 import (
 	"bytes"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -44,6 +45,10 @@ egress = out direct source=192.0.2.1,2001:db8::1
 egress-via = tor for *.onion 10.0.0.0/8 tcp(80), tcp(443-444)
 egress-via = corp|tor,direct for user:anna group:staff
 egress-via = out
+resolver = 192.0.2.53:53
+resolver = [2001:db8::53]:5353
+client-dns = intercept
+gateway-forward = tcp:80 -> [2001:db8::1]:8080
 tls-fingerprint = firefox
 tls-priorities = NORMAL:-VERS-TLS1.3:-SHA1
 rekey-method = new-tunnel
@@ -68,7 +73,7 @@ compression = true
 // sameConfig compares what matters: not lines, not messages, not how a
 // priority string or its default is marked.
 func sameConfig(a, b *Config) string {
-	return cmp.Diff(a, b, cmp.Comparer(samePrefix), cmp.Comparer(sameAddr), cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateEmpty(),
+	return cmp.Diff(a, b, cmp.Comparer(samePrefix), cmp.Comparer(sameAddr), cmpopts.EquateComparable(netip.AddrPort{}), cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateEmpty(),
 		cmpopts.IgnoreFields(Config{}, "Warnings", "Notes"), cmpopts.IgnoreFields(Method{}, "Line"))
 }
 
@@ -177,13 +182,13 @@ func FuzzParseUserFile(f *testing.F) {
 	keep := base.clone()
 	f.Fuzz(func(t *testing.T, b []byte) {
 		u, problems, err := ParseUserFile("fuzz", b, base)
-		if err != nil && (len(problems) > 0 || !cmp.Equal(u, User{}, cmp.Comparer(samePrefix), cmp.Comparer(sameAddr))) {
+		if err != nil && (len(problems) > 0 || !cmp.Equal(u, User{}, cmp.Comparer(samePrefix), cmp.Comparer(sameAddr), cmpopts.EquateComparable(netip.AddrPort{}))) {
 			t.Fatal("settings beside an error")
 		}
 		if err == nil && (u.RestrictToRoutes || len(u.Ports) > 0 || !u.IPv4Network.IsValid()) {
 			t.Fatalf("%+v", u)
 		}
-		if !cmp.Equal(base, keep, cmp.Comparer(samePrefix), cmp.Comparer(sameAddr)) {
+		if !cmp.Equal(base, keep, cmp.Comparer(samePrefix), cmp.Comparer(sameAddr), cmpopts.EquateComparable(netip.AddrPort{})) {
 			t.Fatal("the base changed")
 		}
 	})

@@ -84,7 +84,7 @@ func TestDefaults(t *testing.T) {
 			"cisco-svc-client-compat": {"false"}, "match-tls-dtls-ciphers": {"false"}, "compression": {"false"}, "no-compress-limit": {"256"},
 		},
 		User: User{
-			Keepalive: 32400 * time.Second, DPD: 90 * time.Second, MobileDPD: 1800 * time.Second,
+			ClientDNS: "allow", Keepalive: 32400 * time.Second, DPD: 90 * time.Second, MobileDPD: 1800 * time.Second,
 			Fingerprint: "go",
 			NetPriority: -1, IPv6SubnetBits: 128, IPv4Network: netip.MustParsePrefix("10.9.0.0/24"),
 			Flows: Flows{TCP: 2048, UDP: 1024, ICMP: 64, Dials: 256, Buffers: 64 << 20},
@@ -369,7 +369,7 @@ func TestCloneSharesNothing(t *testing.T) {
 	var v Vhost
 	fill(reflect.ValueOf(&v).Elem())
 	c := v.clone()
-	if diff := cmp.Diff(&v, c, cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})); diff != "" {
+	if diff := cmp.Diff(&v, c, cmpopts.EquateComparable(netip.Addr{}, netip.AddrPort{}, netip.Prefix{})); diff != "" {
 		t.Fatal(diff)
 	}
 	noShare(t, "Vhost", reflect.ValueOf(v), reflect.ValueOf(*c))

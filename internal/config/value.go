@@ -130,6 +130,10 @@ func list(o *Option, t *target) (n int, empty func()) {
 		return len(*f), func() { *f = nil }
 	case *[]Way:
 		return len(*f), func() { *f = nil }
+	case *[]netip.AddrPort:
+		return len(*f), func() { *f = nil }
+	case *[]Forward:
+		return len(*f), func() { *f = nil }
 	case *[]Via:
 		return len(*f), func() { *f = nil }
 	default:

@@ -4854,6 +4854,9 @@ type EgressPolicy struct {
 	Ways          []*WayOut              `protobuf:"bytes,4,rep,name=ways,proto3" json:"ways,omitempty"`                                  // that this user may take
 	Via           []*EgressVia           `protobuf:"bytes,5,rep,name=via,proto3" json:"via,omitempty"`                                    // the first that holds decides
 	Roots         []byte                 `protobuf:"bytes,6,opt,name=roots,proto3" json:"roots,omitempty"`                                // PEM: certificates of those who may vouch for proxies and resolvers
+	Resolvers     [][]byte               `protobuf:"bytes,7,rep,name=resolvers,proto3" json:"resolvers,omitempty"`                        // AddrPort: asked by the gateway's resolver; none: the host's
+	ClientDns     string                 `protobuf:"bytes,8,opt,name=client_dns,json=clientDns,proto3" json:"client_dns,omitempty"`       // allow, intercept or deny: port 53 of other hosts
+	Forwards      []*GatewayForward      `protobuf:"bytes,9,rep,name=forwards,proto3" json:"forwards,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4930,6 +4933,89 @@ func (x *EgressPolicy) GetRoots() []byte {
 	return nil
 }
 
+func (x *EgressPolicy) GetResolvers() [][]byte {
+	if x != nil {
+		return x.Resolvers
+	}
+	return nil
+}
+
+func (x *EgressPolicy) GetClientDns() string {
+	if x != nil {
+		return x.ClientDns
+	}
+	return ""
+}
+
+func (x *EgressPolicy) GetForwards() []*GatewayForward {
+	if x != nil {
+		return x.Forwards
+	}
+	return nil
+}
+
+// GatewayForward is a TCP port of the gateway address that stands for a service
+// of the operator's.
+type GatewayForward struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Port          uint32                 `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
+	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	To            uint32                 `protobuf:"varint,3,opt,name=to,proto3" json:"to,omitempty"` // port
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GatewayForward) Reset() {
+	*x = GatewayForward{}
+	mi := &file_ipc_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GatewayForward) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GatewayForward) ProtoMessage() {}
+
+func (x *GatewayForward) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GatewayForward.ProtoReflect.Descriptor instead.
+func (*GatewayForward) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *GatewayForward) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *GatewayForward) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *GatewayForward) GetTo() uint32 {
+	if x != nil {
+		return x.To
+	}
+	return 0
+}
+
 // EgressRule is a line of egress-allow or egress-deny.
 type EgressRule struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4942,7 +5028,7 @@ type EgressRule struct {
 
 func (x *EgressRule) Reset() {
 	*x = EgressRule{}
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4954,7 +5040,7 @@ func (x *EgressRule) String() string {
 func (*EgressRule) ProtoMessage() {}
 
 func (x *EgressRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4967,7 +5053,7 @@ func (x *EgressRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
 func (*EgressRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{59}
+	return file_ipc_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *EgressRule) GetAllow() bool {
@@ -5017,7 +5103,7 @@ type WayOut struct {
 
 func (x *WayOut) Reset() {
 	*x = WayOut{}
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5029,7 +5115,7 @@ func (x *WayOut) String() string {
 func (*WayOut) ProtoMessage() {}
 
 func (x *WayOut) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5042,7 +5128,7 @@ func (x *WayOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WayOut.ProtoReflect.Descriptor instead.
 func (*WayOut) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{60}
+	return file_ipc_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *WayOut) GetName() string {
@@ -5176,7 +5262,7 @@ type EgressVia struct {
 
 func (x *EgressVia) Reset() {
 	*x = EgressVia{}
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5188,7 +5274,7 @@ func (x *EgressVia) String() string {
 func (*EgressVia) ProtoMessage() {}
 
 func (x *EgressVia) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5201,7 +5287,7 @@ func (x *EgressVia) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressVia.ProtoReflect.Descriptor instead.
 func (*EgressVia) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{61}
+	return file_ipc_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *EgressVia) GetWays() []string {
@@ -5238,7 +5324,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5250,7 +5336,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5263,7 +5349,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{62}
+	return file_ipc_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *Destination) GetNets() [][]byte {
@@ -5298,7 +5384,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5310,7 +5396,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5323,7 +5409,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{63}
+	return file_ipc_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *PortRange) GetProto() uint32 {
@@ -5759,14 +5845,22 @@ const file_ipc_proto_rawDesc = "" +
 	"\tfull_cone\x18% \x01(\bR\bfullCone\"4\n" +
 	"\bPortRule\x12\x14\n" +
 	"\x05proto\x18\x01 \x01(\tR\x05proto\x12\x12\n" +
-	"\x04port\x18\x02 \x01(\rR\x04port\"\xe5\x01\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\"\xdb\x02\n" +
 	"\fEgressPolicy\x12\x1a\n" +
 	"\binternet\x18\x01 \x01(\bR\binternet\x12!\n" +
 	"\fallow_unsafe\x18\x02 \x03(\fR\vallowUnsafe\x12-\n" +
 	"\x05rules\x18\x03 \x03(\v2\x17.rocserv.ipc.EgressRuleR\x05rules\x12'\n" +
 	"\x04ways\x18\x04 \x03(\v2\x13.rocserv.ipc.WayOutR\x04ways\x12(\n" +
 	"\x03via\x18\x05 \x03(\v2\x16.rocserv.ipc.EgressViaR\x03via\x12\x14\n" +
-	"\x05roots\x18\x06 \x01(\fR\x05roots\"f\n" +
+	"\x05roots\x18\x06 \x01(\fR\x05roots\x12\x1c\n" +
+	"\tresolvers\x18\a \x03(\fR\tresolvers\x12\x1d\n" +
+	"\n" +
+	"client_dns\x18\b \x01(\tR\tclientDns\x127\n" +
+	"\bforwards\x18\t \x03(\v2\x1b.rocserv.ipc.GatewayForwardR\bforwards\"H\n" +
+	"\x0eGatewayForward\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\rR\x04port\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12\x0e\n" +
+	"\x02to\x18\x03 \x01(\rR\x02to\"f\n" +
 	"\n" +
 	"EgressRule\x12\x14\n" +
 	"\x05allow\x18\x01 \x01(\bR\x05allow\x12.\n" +
@@ -5856,7 +5950,7 @@ func file_ipc_proto_rawDescGZIP() []byte {
 }
 
 var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 64)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
 var file_ipc_proto_goTypes = []any{
 	(KeyKind)(0),             // 0: rocserv.ipc.KeyKind
 	(CookieResult)(0),        // 1: rocserv.ipc.CookieResult
@@ -5922,11 +6016,12 @@ var file_ipc_proto_goTypes = []any{
 	(*SessionConfig)(nil),    // 61: rocserv.ipc.SessionConfig
 	(*PortRule)(nil),         // 62: rocserv.ipc.PortRule
 	(*EgressPolicy)(nil),     // 63: rocserv.ipc.EgressPolicy
-	(*EgressRule)(nil),       // 64: rocserv.ipc.EgressRule
-	(*WayOut)(nil),           // 65: rocserv.ipc.WayOut
-	(*EgressVia)(nil),        // 66: rocserv.ipc.EgressVia
-	(*Destination)(nil),      // 67: rocserv.ipc.Destination
-	(*PortRange)(nil),        // 68: rocserv.ipc.PortRange
+	(*GatewayForward)(nil),   // 64: rocserv.ipc.GatewayForward
+	(*EgressRule)(nil),       // 65: rocserv.ipc.EgressRule
+	(*WayOut)(nil),           // 66: rocserv.ipc.WayOut
+	(*EgressVia)(nil),        // 67: rocserv.ipc.EgressVia
+	(*Destination)(nil),      // 68: rocserv.ipc.Destination
+	(*PortRange)(nil),        // 69: rocserv.ipc.PortRange
 }
 var file_ipc_proto_depIdxs = []int32{
 	5,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
@@ -5962,17 +6057,18 @@ var file_ipc_proto_depIdxs = []int32{
 	62, // 30: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
 	63, // 31: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
 	9,  // 32: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
-	64, // 33: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
-	65, // 34: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
-	66, // 35: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
-	67, // 36: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
-	67, // 37: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
-	68, // 38: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	65, // 33: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
+	66, // 34: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
+	67, // 35: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
+	64, // 36: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
+	68, // 37: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
+	68, // 38: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
+	69, // 39: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_ipc_proto_init() }
@@ -5986,7 +6082,7 @@ func file_ipc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   64,
+			NumMessages:   65,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

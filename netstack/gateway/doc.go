@@ -13,7 +13,11 @@
 //	other protocols    ICMP protocol unreachable, at Flush
 //
 // TCP ends in the stack, whose forwarder asks DialTCP what a port is connected
-// to: port 53 to an upstream of the resolver, nothing else.
+// to: port 53 to an upstream of the resolver, the ports of Forwards to the services
+// they stand for, nothing else.
+//
+// With InterceptDNS what clients send to port 53 of other hosts comes here too,
+// and is answered in their place: UDP by Inject, TCP by the stack's forwarder.
 //
 // Answers wait in one buffer from Inject to Flush, so that those to a batch
 // leave as a batch, and so that the Sink is not held while packets of the same
@@ -22,7 +26,7 @@
 // # Invariants
 //
 // A packet causes at most one answer. Answers go to the packet's source, which
-// the worker has compared to the lease, and come from the gateway address.
+// the worker has compared to the lease, and come from the address it was sent to.
 // No lock is held while the Sink blocks.
 //
 // # Goroutines
@@ -33,8 +37,9 @@
 //
 // # Security
 //
-// No code path leads from the gateway address to the host: there is no rewriting
-// of destinations, and the resolver's upstreams are configuration. Fragments,
+// No code path leads from the gateway address to the host but a line of the
+// configuration: there is no rewriting of destinations, and the resolver's
+// upstreams and the services of Forwards are the operator's. Fragments,
 // source routes and whatever contradicts itself are dropped. ICMP errors are
 // limited in number. Inject is fuzzed.
 //

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"encoding/binary"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,13 @@ type Config struct {
 	Sink         packet.Sink
 	Resolver     Resolver // nil: DNS is a closed port
 	MTU          int      // of the tunnel, in bytes
+
+	// InterceptDNS makes the Resolver answer what clients ask other servers.
+	InterceptDNS bool
+
+	// Forwards are TCP ports that stand for services of the operator's, and how
+	// these are reached.
+	Forwards map[uint16]func(context.Context) (egress.Stream, error)
 
 	// Now is the clock of the limit on ICMP errors; nil: time.Now.
 	Now func() time.Time
@@ -66,12 +74,24 @@ func (g *Gateway) Owns(a netip.Addr) bool {
 	return a.IsValid() && (a == g.cfg.Addr4 || a == g.cfg.Addr6)
 }
 
-// Inject takes a client's packet for the gateway address, whole: fragments are
+// Intercepts says whether a packet to another host is a DNS query that the
+// Resolver is to answer in that host's place. Nobody answers in the place of
+// many hosts, or of an address that is no host's.
+func (g *Gateway) Intercepts(h *packet.Header, pkt []byte) bool {
+	if !g.cfg.InterceptDNS || h.Proto != packet.UDP || h.Fragment || !h.Dst.IsGlobalUnicast() {
+		return false
+	}
+	u := h.Payload(pkt)
+	return len(u) >= 4 && binary.BigEndian.Uint16(u[2:]) == dnsPort
+}
+
+// Inject takes a client's packet for the gateway address or one that Intercepts
+// names, whole: fragments are
 // reassembled before. The answer may wait for Flush. Nothing of pkt is kept.
 func (g *Gateway) Inject(h packet.Header, pkt []byte) {
 	g.stats.packets.Add(1)
 	switch {
-	case !g.Owns(h.Dst) || h.Fragment || h.SourceRouted || h.Proto == packet.TCP || g.closed.Load():
+	case !g.Owns(h.Dst) && !g.Intercepts(&h, pkt) || h.Fragment || h.SourceRouted || h.Proto == packet.TCP || g.closed.Load():
 		g.stats.dropped.Add(1) // nothing that the switch gives us
 	case h.IsICMP():
 		g.icmp(&h, pkt)
@@ -175,7 +195,13 @@ func (g *Gateway) Trim() { g.out = pending{} }
 // DialTCP gives what a TCP connection to a port of the gateway address is
 // connected to. ok is false for a closed port.
 func (g *Gateway) DialTCP(port uint16) (dial func(context.Context) (egress.Stream, error), ok bool) {
-	if port != dnsPort || g.cfg.Resolver == nil || g.closed.Load() {
+	if g.closed.Load() {
+		return nil, false
+	}
+	if dial = g.cfg.Forwards[port]; dial != nil {
+		return dial, true
+	}
+	if port != dnsPort || g.cfg.Resolver == nil {
 		return nil, false
 	}
 	return g.cfg.Resolver.DialTCP, true

@@ -368,6 +368,76 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// TestInterceptDNS: queries to other hosts are answered in their place, and
+// nothing else that is not for the gateway.
+func TestInterceptDNS(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			r := newRig(t)
+			query := func() []byte { return udpPacket(f.client, f.other, 5353, 53, []byte("query")) }
+			if got := r.inject(t, query()); len(got) != 0 || len(r.resolver.msgs) != 0 || r.Stats().Dropped != 1 {
+				t.Errorf("without InterceptDNS: %x", got)
+			}
+			r.cfg.InterceptDNS = true
+			r.resolver.now = []byte("answer")
+			h, m := reassemble(t, r.inject(t, query()), 1400)
+			if h.Src != f.other || h.Dst != f.client || string(m[8:]) != "answer" || binary.BigEndian.Uint16(m) != 53 || binary.BigEndian.Uint16(m[2:]) != 5353 {
+				t.Errorf("answer from %v to %v: %x", h.Src, h.Dst, m)
+			}
+			to := func(dst string, port uint16) []byte {
+				return udpPacket(f.client, netip.MustParseAddr(dst), 5353, port, []byte("query"))
+			}
+			others := map[string][]byte{
+				"another port": udpPacket(f.client, f.other, 5353, 54, []byte("query")),
+				"echo":         icmpPacket(f.client, f.other, f.echo, 1, nil),
+				"TCP":          ipPacket(f.client, f.other, packet.TCP, make([]byte, 20)),
+				"no port":      ipPacket(f.client, f.other, packet.UDP, []byte{0, 1, 0}),
+			}
+			for _, dst := range []string{"127.0.0.1", "255.255.255.255", "224.0.0.251", "0.0.0.0", "169.254.1.1", "::1", "ff02::fb", "fe80::1", "::"} {
+				if netip.MustParseAddr(dst).Is4() == f.client.Is4() {
+					others[dst] = to(dst, 53)
+				}
+			}
+			for name, pkt := range others {
+				h, ok := packet.Parse(pkt)
+				if !ok {
+					t.Fatalf("%s: no packet", name)
+				}
+				if r.Intercepts(&h, pkt) {
+					t.Errorf("%s is intercepted", name)
+				}
+				if got := r.inject(t, pkt); len(got) != 0 {
+					t.Errorf("%s: answered with %x", name, got)
+				}
+			}
+		})
+	}
+}
+
+// TestForwards: a port with a line leads to its service, without a resolver too.
+func TestForwards(t *testing.T) {
+	errService := errors.New("the service")
+	g := New(Config{Addr4: gw4, Sink: &sink{t: t}, MTU: 1400, Forwards: map[uint16]func(context.Context) (egress.Stream, error){
+		5201: func(context.Context) (egress.Stream, error) { return nil, errService },
+	}})
+	dial, ok := g.DialTCP(5201)
+	if !ok {
+		t.Fatal("the port is closed")
+	}
+	if _, err := dial(t.Context()); err != errService {
+		t.Errorf("it leads to %v", err)
+	}
+	for _, port := range []uint16{53, 5200, 5202} {
+		if _, ok := g.DialTCP(port); ok {
+			t.Errorf("port %d is open", port)
+		}
+	}
+	g.Close()
+	if _, ok := g.DialTCP(5201); ok {
+		t.Error("open after Close")
+	}
+}
+
 // TestDialTCP: port 53 leads to the resolver, no port to the host.
 func TestDialTCP(t *testing.T) {
 	r := newRig(t)

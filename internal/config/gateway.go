@@ -1,0 +1,122 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+const (
+	dnsPort      = 53
+	maxResolvers = 8
+	maxForwards  = 64
+)
+
+// Forward is one line of gateway-forward: a TCP port of the gateway address
+// that stands for a service of the operator's.
+type Forward struct {
+	Port int
+	Host string // name or address
+	To   int
+}
+
+func setResolver(p *parser, t *target, it item) {
+	for _, s := range split(it.text) {
+		a, err := parseResolver(s)
+		switch {
+		case err != nil:
+			p.errorf(it.line, "resolver: %v", err)
+		case len(t.user.Resolvers) == maxResolvers:
+			p.errorf(it.line, "resolver: more than %d", maxResolvers)
+		default:
+			t.user.Resolvers = append(t.user.Resolvers, a)
+		}
+	}
+}
+
+func getResolvers(t *target) []string { return stringsOf(t.user.Resolvers) }
+
+// parseResolver reads an address with or without a port: 192.0.2.1:53,
+// 2001:db8::1, [2001:db8::1]:53.
+func parseResolver(s string) (netip.AddrPort, error) {
+	a, err := netip.ParseAddrPort(s)
+	if err != nil {
+		addr, err := netip.ParseAddr(s)
+		if err != nil {
+			return a, fmt.Errorf("'%.64s' is neither an address nor an address and a port", s)
+		}
+		a = netip.AddrPortFrom(addr, dnsPort)
+	}
+	switch addr := a.Addr(); {
+	case addr.Zone() != "":
+		return a, fmt.Errorf("'%.64s': an address with a zone is not supported", s)
+	case addr.IsUnspecified() || addr.IsMulticast() || a.Port() == 0:
+		return a, fmt.Errorf("'%.64s' is no address of a server", s)
+	}
+	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), nil
+}
+
+func setClientDNS(p *parser, t *target, it item) {
+	switch it.text {
+	case "allow", "intercept", "deny":
+		t.user.ClientDNS = it.text
+	default:
+		p.errorf(it.line, "'client-dns' is allow, intercept or deny, not '%.64s'", it.text)
+	}
+}
+
+func getClientDNS(t *target) []string {
+	return []string{t.user.ClientDNS}
+}
+
+func setForward(p *parser, t *target, it item) {
+	f, err := parseForward(it.text)
+	if err != nil {
+		p.errorf(it.line, "gateway-forward: %v", err)
+		return
+	}
+	for _, other := range t.user.Forwards {
+		if other.Port == f.Port {
+			p.errorf(it.line, "gateway-forward: tcp:%d has a line already", f.Port)
+			return
+		}
+	}
+	if len(t.user.Forwards) == maxForwards {
+		p.errorf(it.line, "gateway-forward: more than %d", maxForwards)
+		return
+	}
+	t.user.Forwards = append(t.user.Forwards, f)
+}
+
+func getForwards(t *target) []string { return stringsOf(t.user.Forwards) }
+
+// parseForward reads `tcp:PORT -> HOST:PORT`.
+func parseForward(s string) (f Forward, err error) {
+	from, to, arrow := strings.Cut(s, "->")
+	number, tcp := strings.CutPrefix(strings.TrimSpace(from), "tcp:")
+	if !arrow || !tcp {
+		return f, fmt.Errorf("'%.64s' is not tcp:PORT -> HOST:PORT", s)
+	}
+	if f.Port, err = portNumber(number); err != nil || f.Port == 0 {
+		return f, fmt.Errorf("'%.64s' is no port", number)
+	}
+	if f.Port == dnsPort {
+		return f, errors.New("port 53 is the resolver's")
+	}
+	var port string
+	if f.Host, port, err = net.SplitHostPort(strings.TrimSpace(to)); err != nil || f.Host == "" || strings.ContainsAny(f.Host, " \t%") {
+		return f, fmt.Errorf("'%.64s' is not HOST:PORT", strings.TrimSpace(to))
+	}
+	if f.To, err = portNumber(port); err != nil || f.To == 0 {
+		return f, fmt.Errorf("'%.64s' is no port", port)
+	}
+	return f, nil
+}
+
+// String is the line as gateway-forward has it.
+func (f Forward) String() string {
+	return "tcp:" + strconv.Itoa(f.Port) + " -> " + net.JoinHostPort(f.Host, strconv.Itoa(f.To))
+}
