@@ -24,7 +24,7 @@
 //	secmod.go sender.go         the channel to sec-mod; the one writer of a channel
 //	security.go records.go      sec-mod's death: another one, and what it is given
 //	store.go                    what outlives main, in a file
-//	generation.go reload.go     the configuration
+//	generation.go reload.go watch.go  the configuration, and when it is read again
 //	console.go show.go          the control socket: what operators ask and order
 //	detail.go ledger.go         what there is to show of a tunnel, and of those that ended
 //	upgrade.go trial.go         another program in our place: tried, executed

@@ -66,6 +66,8 @@ type fakeMod struct {
 	conn *ipc.Conn
 	log  *slog.Logger
 	cfg  testConfig
+
+	confined bool // has loaded a configuration
 }
 
 func fakeSecMod() {
@@ -95,13 +97,15 @@ func (f *fakeMod) answer(rec ipc.Record) {
 		if _, err := os.Stat("secmod-dies"); err == nil || cfg.SecMod.Die {
 			quit(7)
 		}
-		if cfg.SecMod.Refuse == "" {
+		elsewhere := cfg.SecMod.Elsewhere && f.confined
+		f.confined = true
+		if cfg.SecMod.Refuse == "" && !elsewhere {
 			f.cfg = cfg
 		}
 		var q ipc.SecmConfig
 		must(rec.Decode(&q))
 		f.log.Info("configuration", "generation", q.Generation, "keyring", string(q.Keyring), "known", len(q.Known))
-		f.conn.Send(ipc.SecmConfigRepT, rec.ID, &ipc.SecmConfigRep{Error: cfg.SecMod.Refuse, Keyring: []byte("ring"),
+		f.conn.Send(ipc.SecmConfigRepT, rec.ID, &ipc.SecmConfigRep{Error: cfg.SecMod.Refuse, Elsewhere: elsewhere, Keyring: []byte("ring"),
 			Vhosts: []*ipc.VhostKeys{{Chains: []*ipc.Chain{{KeyIndex: 7, Der: [][]byte{[]byte("leaf")}}}}}})
 	case ipc.SecmRestoreT:
 		var m ipc.SecmRecords

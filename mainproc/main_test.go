@@ -60,7 +60,9 @@ type testConfig struct {
 	Broken string // Parse fails with this
 	SecMod struct {
 		Refuse string // the configuration is refused with this
-		Die    bool   // instead of an answer to the configuration
+		// Elsewhere: only a sec-mod that begins with this configuration can load it.
+		Elsewhere bool
+		Die       bool // instead of an answer to the configuration
 		// DieOnClose: once, instead of an answer to SECM_SESSION_CLOSE.
 		DieOnClose bool
 		Network    string // of leases

@@ -1,6 +1,7 @@
 package mainproc
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -42,21 +43,79 @@ func (s *server) adopt(cfg *config.Config, text []byte) error {
 	}
 	q := &ipc.SecmConfig{Generation: s.number, Name: s.opts.ConfigName, Keyring: s.records.lastKeyring()}
 	keys, err := loadConfig(s.sec, q, fd)
+	var next *secmod
+	if errors.Is(err, errElsewhere) {
+		s.log.Info("another sec-mod is started for this configuration", "why", err)
+		next, keys, err = s.startFor(q, copied)
+	}
 	if err != nil {
 		unix.Close(copied)
 		return err
+	}
+	if next != nil {
+		if err := s.change(next); err != nil {
+			unix.Close(copied)
+			return err
+		}
 	}
 	s.records.setKeyring(keys.Keyring)
 	for _, w := range keys.Warnings {
 		s.log.Warn(w)
 	}
-	gen, err := newGeneration(s.number, cfg, keys, copied, s.logLevel(&cfg.Global))
+	return s.effect(cfg, keys, copied)
+}
+
+// effect makes a configuration that sec-mod has loaded the one in effect. text is
+// a descriptor of the file's bytes, which it takes over.
+func (s *server) effect(cfg *config.Config, keys *ipc.SecmConfigRep, text int) error {
+	gen, err := newGeneration(s.number, cfg, keys, text, s.logLevel(&cfg.Global))
 	if err != nil {
 		return err
 	}
 	s.gen.Store(gen)
 	s.bans.SetPolicy(banPolicy(&cfg.Global))
 	s.console.adapt(&cfg.Global)
+	return nil
+}
+
+// startFor starts another sec-mod, with a configuration that the one in effect
+// cannot load because it can open fewer files by now.
+func (s *server) startFor(q *ipc.SecmConfig, text int) (*secmod, *ipc.SecmConfigRep, error) {
+	fd, err := unix.FcntlInt(uintptr(text), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		return nil, nil, fmt.Errorf("mainproc: descriptor: %w", err)
+	}
+	m, err := s.startSecMod()
+	if err != nil {
+		unix.Close(fd)
+		return nil, nil, err
+	}
+	q.Known = s.gen.Load().chains()
+	keys, err := loadConfig(m, q, fd)
+	if err != nil {
+		m.close(s.procs)
+		return nil, nil, err
+	}
+	return m, keys, nil
+}
+
+// change puts another sec-mod, which has its configuration, into the place of the
+// one in effect. To workers it is as if that had died; no session is lost.
+func (s *server) change(next *secmod) error {
+	if old := s.sec.current(); old != nil {
+		s.sec.lost()
+		old.close(s.procs)
+		<-old.gone
+	}
+	if err := s.restore(next); err != nil {
+		next.close(s.procs)
+		return err // replaceSecMod starts one with the configuration of before
+	}
+	if !s.sec.enter(next, func() { s.rejoin(next) }) {
+		next.close(s.procs)
+		return errStopped
+	}
+	s.log.Info("sec-mod replaced", "pid", next.child.pid)
 	return nil
 }
 

@@ -121,6 +121,8 @@ func (s *server) live(text []byte, signals <-chan os.Signal, up func()) error {
 		defer s.closeStore()
 	}
 	defer s.sec.close(s.procs)
+	files := new(watcher)
+	files.look(watched(s.opts.ConfigName, s.gen.Load().cfg)) // before they are read
 	if err := s.begin(text, signals); err != nil {
 		if errors.Is(err, errStopped) {
 			return nil
@@ -130,6 +132,7 @@ func (s *server) live(text []byte, signals <-chan os.Signal, up func()) error {
 	s.pool.renew() // there are none: this starts the first
 	s.ports.serve(s)
 	go s.watchHost()
+	go s.watchFiles(files)
 	s.letIn()
 	go s.watchdog()
 	s.notify.say(sdReady, "STATUS=rocserv "+s.opts.Version)

@@ -25,6 +25,7 @@ const (
 var (
 	errSecModBusy = errors.New("mainproc: sec-mod has too much to do")
 	errSecModGone = errors.New("mainproc: sec-mod is gone")
+	errElsewhere  = errors.New("mainproc: sec-mod cannot reach a file any more")
 	errNoAnswer   = errors.New("mainproc: sec-mod did not answer in time")
 )
 
@@ -214,7 +215,10 @@ func loadConfig(m asker, q *ipc.SecmConfig, fd int) (*ipc.SecmConfigRep, error) 
 	if err != nil {
 		return nil, fmt.Errorf("mainproc: sec-mod and the configuration: %w", err)
 	}
-	if rep.Error != "" {
+	switch {
+	case rep.Elsewhere:
+		return nil, fmt.Errorf("%w: %s", errElsewhere, rep.Error)
+	case rep.Error != "":
 		return nil, errors.New(rep.Error)
 	}
 	return rep, nil

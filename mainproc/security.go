@@ -132,8 +132,16 @@ func (s *server) replaceSecMod() error {
 				return nil
 			}
 			err := m.failure()
-			if err == nil {
-				return nil // by our wish
+			if err == nil { // by our wish
+				select {
+				case <-s.sec.closed:
+					return nil
+				default: // in favour of another one
+				}
+				s.loading.Lock() // until that is there
+				t = trouble{}
+				s.loading.Unlock()
+				continue
 			}
 			s.sec.lost()
 			s.mourn(m)
@@ -179,6 +187,9 @@ func (s *server) mourn(m *secmod) {
 func (s *server) succeed() error {
 	s.loading.Lock()
 	defer s.loading.Unlock()
+	if s.sec.current() != nil {
+		return nil
+	}
 	gen := s.gen.Load()
 	fd, err := gen.configText()
 	if err != nil {

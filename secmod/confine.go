@@ -1,6 +1,7 @@
 package secmod
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -12,7 +13,7 @@ import (
 
 // fence is what sec-mod can still open once it is confined. It can become
 // narrower, never wider (landlock(7)), so a later configuration that names a
-// file elsewhere needs a new sec-mod.
+// file elsewhere needs a new sec-mod: main starts one.
 type fence struct {
 	dirs    []string // with all that is below
 	write   []string // those of them where files can be changed
@@ -42,6 +43,9 @@ func (s *server) confine(c *config.Config) error {
 	return nil
 }
 
+// errElsewhere marks what another sec-mod could open.
+var errElsewhere = errors.New("restart the server")
+
 // check names the first file of a configuration that is outside.
 func (f *fence) check(c *config.Config) error {
 	if !f.enforce {
@@ -51,19 +55,19 @@ func (f *fence) check(c *config.Config) error {
 	for _, name := range append(files, writtenBack(c)...) {
 		for _, dir := range sandbox.Folders(name) {
 			if !holds(f.dirs, dir) {
-				return fmt.Errorf("%s: in a folder that the configuration did not name when the server started (sec-mod can open only %s): restart the server",
-					name, strings.Join(f.dirs, ", "))
+				return fmt.Errorf("%s: in a folder that the configuration did not name when the server started (sec-mod can open only %s): %w",
+					name, strings.Join(f.dirs, ", "), errElsewhere)
 			}
 		}
 	}
 	for _, name := range folders {
 		if !holds(f.dirs, realPath(name)) {
-			return fmt.Errorf("%s: the configuration did not name it when the server started: restart the server", name)
+			return fmt.Errorf("%s: the configuration did not name it when the server started: %w", name, errElsewhere)
 		}
 	}
 	for _, name := range writtenBack(c) {
 		if !holds(f.write, filepath.Dir(realPath(name))) {
-			return fmt.Errorf("%s: the configuration did not name it when the server started, and it is to be written: restart the server", name)
+			return fmt.Errorf("%s: the configuration did not name it when the server started, and it is to be written: %w", name, errElsewhere)
 		}
 	}
 	return nil

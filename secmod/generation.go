@@ -109,8 +109,11 @@ func (s *server) load(m *ipc.SecmConfig, b []byte) (rep *ipc.SecmConfigRep) {
 	l.knew(m.Known)
 	gen, err := l.load(m, b)
 	if err != nil {
-		s.Log.Error("configuration not loaded", "generation", m.Generation, "file", m.Name, "err", err)
-		return &ipc.SecmConfigRep{Error: shortened(err.Error())}
+		elsewhere := errors.Is(err, errElsewhere)
+		if !elsewhere { // main says what it does about that
+			s.Log.Error("configuration not loaded", "generation", m.Generation, "file", m.Name, "err", err)
+		}
+		return &ipc.SecmConfigRep{Error: shortened(err.Error()), Elsewhere: elsewhere}
 	}
 	rep = gen.answer(l.warnings)
 	if rep.Keyring, err = s.records.unlock(m.Keyring, gen.keys, s.Log); err != nil {

@@ -50,6 +50,7 @@ type Global struct {
 	RunAsUser    string
 	RunAsGroup   string
 	SocketFile   string        // prefix; only its folder matters to us
+	WatchFiles   bool          // watch-files
 	SessionStore string        // session-store; empty: none
 	ControlFile  string        // occtl-socket-file; empty: a writable run directory
 	UseControl   bool          // use-occtl

@@ -3027,11 +3027,14 @@ func (x *SecmConfig) GetKnown() []*Chain {
 }
 
 type SecmConfigRep struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"` // empty: in effect
-	Vhosts        []*VhostKeys           `protobuf:"bytes,2,rep,name=vhosts,proto3" json:"vhosts,omitempty"`
-	Warnings      []string               `protobuf:"bytes,3,rep,name=warnings,proto3" json:"warnings,omitempty"`
-	Keyring       []byte                 `protobuf:"bytes,4,opt,name=keyring,proto3" json:"keyring,omitempty"` // what a sec-mod after this one opens the records with; sealed
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Error    string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"` // empty: in effect
+	Vhosts   []*VhostKeys           `protobuf:"bytes,2,rep,name=vhosts,proto3" json:"vhosts,omitempty"`
+	Warnings []string               `protobuf:"bytes,3,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Keyring  []byte                 `protobuf:"bytes,4,opt,name=keyring,proto3" json:"keyring,omitempty"` // what a sec-mod after this one opens the records with; sealed
+	// error is about files outside of what this sec-mod can open any more: one that
+	// begins with this configuration could.
+	Elsewhere     bool `protobuf:"varint,5,opt,name=elsewhere,proto3" json:"elsewhere,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3092,6 +3095,13 @@ func (x *SecmConfigRep) GetKeyring() []byte {
 		return x.Keyring
 	}
 	return nil
+}
+
+func (x *SecmConfigRep) GetElsewhere() bool {
+	if x != nil {
+		return x.Elsewhere
+	}
+	return false
 }
 
 type VhostKeys struct {
@@ -5672,12 +5682,13 @@ const file_ipc_proto_rawDesc = "" +
 	"generation\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
 	"\akeyring\x18\x03 \x01(\fR\akeyring\x12(\n" +
-	"\x05known\x18\x04 \x03(\v2\x12.rocserv.ipc.ChainR\x05known\"\x8b\x01\n" +
+	"\x05known\x18\x04 \x03(\v2\x12.rocserv.ipc.ChainR\x05known\"\xa9\x01\n" +
 	"\rSecmConfigRep\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12.\n" +
 	"\x06vhosts\x18\x02 \x03(\v2\x16.rocserv.ipc.VhostKeysR\x06vhosts\x12\x1a\n" +
 	"\bwarnings\x18\x03 \x03(\tR\bwarnings\x12\x18\n" +
-	"\akeyring\x18\x04 \x01(\fR\akeyring\"\xbb\x01\n" +
+	"\akeyring\x18\x04 \x01(\fR\akeyring\x12\x1c\n" +
+	"\telsewhere\x18\x05 \x01(\bR\telsewhere\"\xbb\x01\n" +
 	"\tVhostKeys\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x06chains\x18\x02 \x03(\v2\x12.rocserv.ipc.ChainR\x06chains\x12*\n" +
