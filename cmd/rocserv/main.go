@@ -67,12 +67,12 @@ func app() *cli.App {
 	return &cli.App{
 		Name:            "rocserv",
 		Usage:           "a rootless OpenConnect/AnyConnect VPN server",
-		UsageText:       "rocserv quickstart\n   rocserv -f -c FILE [-d N] [-p PIDFILE]\n   rocserv -t -c FILE\n   rocserv passwd [-c FILE] USER\n   rocserv doctor [-c FILE] [--json]\n   rocserv ctl [COMMAND...]",
+		UsageText:       "rocserv quickstart\n   rocserv -f -c FILE [-d N] [-p PIDFILE]\n   rocserv -t -c FILE\n   rocserv passwd [-c FILE] USER\n   rocserv doctor [-c FILE] [--json]\n   rocserv ctl [COMMAND...]\n   rocserv top [--once]",
 		Version:         version,
 		HideHelpCommand: true,
 		Flags:           serverFlags(),
 		Action:          runServer,
-		Commands:        []*cli.Command{quickstart.Command(runQuickstart), passwd.Command(), doctor.Command(), controlCommand()},
+		Commands:        []*cli.Command{quickstart.Command(runQuickstart), passwd.Command(), doctor.Command(), controlCommand(), topCommand()},
 		// cli would exit by itself for its ExitCoder; main does, once.
 		ExitErrHandler: func(*cli.Context, error) {},
 	}

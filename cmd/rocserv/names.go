@@ -34,6 +34,23 @@ func runControl(args []string) int {
 	return occtl.Run(args, occtl.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: version})
 }
 
+// topCommand is `rocserv top`.
+func topCommand() *cli.Command {
+	return &cli.Command{
+		Name:            "top",
+		Usage:           "shows sessions and their rates as they change",
+		ArgsUsage:       "[-s FILE] [-d SECONDS] [--sort COLUMN] [--once]",
+		SkipFlagParsing: true,
+		Action: func(c *cli.Context) error {
+			io := occtl.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: version}
+			if status := occtl.Top(c.Args().Slice(), io); status != 0 {
+				return cli.Exit("", status)
+			}
+			return nil
+		},
+	}
+}
+
 // controlCommand is `rocserv ctl`: occtl by another name, which reads its
 // arguments itself.
 func controlCommand() *cli.Command {

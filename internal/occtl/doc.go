@@ -3,6 +3,8 @@
 //
 //	occtl [-s FILE] [-j] [-n] [COMMAND...]
 //
+// `rocserv top` (top.go) is here too: it asks the same server again and again.
+//
 // # Theory of operation
 //
 // Run reads the options, then executes one command, or, without one, a line

@@ -182,6 +182,7 @@ var golden = []struct {
 	{"sessions-all", "show sessions all", 0},
 	{"sessions-valid", "show sessions valid", 0},
 	{"cookies-all", "show cookies all", 0},
+	{"cookies-valid", "show cookies valid", 0},
 	{"session", "show session 7GQshj", 0},
 	{"session-none", "show session zzz", 0},
 	{"bans", "show ip bans", 0},

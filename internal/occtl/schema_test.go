@@ -42,7 +42,7 @@ var schemas = map[string]schema{
 		"raw_total_rx": "n", "raw_total_tx": "n", "Counters": "o", "Gauges": "o",
 	},
 	"users": userSchema, "user": userSchema, "user-evil": userSchema, "user-none": userSchema, "id": userSchema, "id-none": userSchema,
-	"sessions-all": sessionSchema, "sessions-valid": sessionSchema, "cookies-all": sessionSchema, "session": sessionSchema, "session-none": sessionSchema,
+	"sessions-all": sessionSchema, "sessions-valid": sessionSchema, "cookies-all": sessionSchema, "cookies-valid": sessionSchema, "session": sessionSchema, "session-none": sessionSchema,
 	"bans":       {array: "", "IP": "s", "Since": "s", "_Since": "s", "Score": "n"},
 	"ban-points": {array: "", "IP": "s", "Score": "n"},
 	"iroutes":    {array: "", "ID": "n", "Username": "s", "vhost": "s", "Device": "s", "IP": "s", "iRoutes": "l"},
