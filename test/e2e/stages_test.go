@@ -120,6 +120,10 @@ func TestStagesKilled(t *testing.T) {
 			}
 			if k.victim == "sec-mod" {
 				r.expect(r.srv.Process, `died unexpectedly`, 30*time.Second)
+			}
+			if k.victim != "another worker" {
+				// A connection made at once may get a worker that is just dying:
+				// from the first login on there is none of these in the pool.
 				r.within(30*time.Second, func() error {
 					_, err := lab.Authenticate(lab.Dial{From: bystander, To: lab.ServerAt(lab.Srv4), Pin: r.state.Pin, User: lab.User, Input: right})
 					return err
