@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"testing"
+	"time"
 
 	"rocserv/test/e2e/lab"
 )
@@ -14,8 +15,10 @@ func newV6Only(t *testing.T, settings ...string) *rig {
 	t.Helper()
 	r := newLab(t, 1, settings...)
 	r.must(r.Srv.IP("addr del "+lab.SrvIn4+"/24 dev eth0", "route add default via "+lab.Tgt6))
-	r.must(r.Tgt.IP("addr add "+lab.Behind64+"/128 dev eth0",
-		"route replace "+lab.SrvIn6+"/128 dev eth0 src "+lab.Behind64)) // who is spoken to answers
+	r.must(r.Tgt.IP("addr add " + lab.Behind64 + "/128 dev eth0 nodad")) // not tentative, not for an instant
+	r.within(30*time.Second, func() error {                              // who is spoken to answers
+		return r.Tgt.IP("route replace " + lab.SrvIn6 + "/128 dev eth0 src " + lab.Behind64)
+	})
 	r.must(r.OpenPing(true))
 	return r
 }
