@@ -244,7 +244,7 @@ func TestHandshakeBounded(t *testing.T) {
 func advance(clock *faketime.ManualClock, d, step time.Duration) {
 	for ; d > 0; d -= step {
 		clock.Advance(step)
-		time.Sleep(100 * time.Microsecond)
+		time.Sleep(500 * time.Microsecond) // the clock does not wait for the goroutines of its timers
 	}
 }
 

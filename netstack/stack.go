@@ -112,6 +112,9 @@ const (
 	// minRTO leaves the repair of losses to netstack/recovery; the stack's own
 	// retransmission is for what that gives up.
 	minRTO = 3 * time.Second
+	// retries is after how many repetitions in vain the client is gone: beginning
+	// with minRTO, seven and a half minutes (RFC 9293 section 3.8.3: at least 100 s).
+	retries = 11
 	// A client that is gone is noticed after 120 + 4 × 30 s of silence.
 	keepaliveIdle     = 120 * time.Second
 	keepaliveInterval = 30 * time.Second
@@ -240,11 +243,12 @@ func (s *Stack) setStackOptions() {
 		finTimeout = tcpip.TCPLingerTimeoutOption(finWait2)
 		rto        = tcpip.TCPMaxRTOOption(maxRTO)
 		leastRTO   = tcpip.TCPMinRTOOption(minRTO)
+		maxRetries = tcpip.TCPMaxRetriesOption(retries)
 		// Reno's slow start ends with the first loss, and it sees none.
 		reno = tcpip.CongestionControlOption("reno")
 	)
 	for _, o := range []tcpip.SettableTransportProtocolOption{
-		&sack, &recovery, &nagle, &moderate, &twTimeout, &finTimeout, &rto, &leastRTO, &reno,
+		&sack, &recovery, &nagle, &moderate, &twTimeout, &finTimeout, &rto, &leastRTO, &maxRetries, &reno,
 	} {
 		must(s.gv.SetTransportProtocolOption(tcp.ProtocolNumber, o))
 	}
