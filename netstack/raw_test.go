@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/faketime"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 
@@ -436,6 +437,28 @@ func TestKeepalive(t *testing.T) {
 	}
 	if n := b.stack.Stats().TCP.FlowsTimedOut; n != 1 {
 		t.Errorf("counted %d", n)
+	}
+}
+
+// TestCongestionControl: every flow has Reno, whose window is recovery's affair.
+func TestCongestionControl(t *testing.T) {
+	b := newBare(t, Limits{}, func(c *Config) { c.Lossless = true })
+	dst := mustAddrPort("192.0.2.1:80")
+	b.network.Serve(dst, stacktest.Discard)
+	for p := range uint16(3) {
+		b.stack.SetLossless(p == 1)
+		b.connect(p+1, dst)
+	}
+	flows := b.stack.established()
+	if len(flows) != 3 {
+		t.Fatalf("%d flows", len(flows))
+	}
+	for _, f := range flows {
+		var cc tcpip.CongestionControlOption
+		f.ep.GetSockOpt(&cc)
+		if cc != "reno" {
+			t.Errorf("flow %d has %q", f.Src.Port(), cc)
+		}
 	}
 }
 

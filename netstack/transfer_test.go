@@ -120,8 +120,12 @@ func TestLossyTunnel(t *testing.T) {
 		if err := echo(r, dst.String(), 1, 256<<10); err != nil {
 			t.Error(err)
 		}
-		if r.stack.Stats().TCP.Retransmits == 0 {
+		s := r.stack.Stats().TCP
+		if s.Retransmits == 0 {
 			t.Error("nothing was lost")
+		}
+		if s.Recovery.Resent == 0 || s.Recovery.Given != 0 {
+			t.Errorf("recovery sent %d packets again and gave %d flows back", s.Recovery.Resent, s.Recovery.Given)
 		}
 	})
 }

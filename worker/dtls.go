@@ -31,12 +31,14 @@ var dtlsSuites = []uint16{uint16(wire.SuitePSKAES128GCM), uint16(wire.SuitePSKAE
 // also means that the client has our last flight, and until then packets go the
 // way they went before (measured: 31 % lost otherwise when that flight is lost).
 type associations struct {
-	tunnel  *tunnel
-	psk     secret.Bytes
-	mtu     int
-	log     *slog.Logger
-	changed func(*dtlsLane) // another channel is in use, or none
-	shrunk  func(mtu int)   // a packet of the tunnel's MTU does not fit the path
+	tunnel *tunnel
+	psk    secret.Bytes
+	mtu    int
+	log    *slog.Logger
+	// changed: another channel is in use, or none; elsewhere, if the client is
+	// reached at another address by it than by the one before.
+	changed func(d *dtlsLane, elsewhere bool)
+	shrunk  func(mtu int) // a packet of the tunnel's MTU does not fit the path
 
 	mu      sync.Mutex // protects the rest; order: after nothing, before a lane's
 	pending []*dtlsLane
@@ -100,7 +102,7 @@ func (a *associations) use(d *dtlsLane) {
 		old.ch.Close()
 	}
 	a.log.Info("DTLS channel is up", "peer", d.peer, "suite", d.ch.Suite())
-	a.changed(d)
+	a.changed(d, old != nil && old.peer != d.peer)
 }
 
 // gone forgets a channel.
@@ -117,7 +119,7 @@ func (a *associations) gone(d *dtlsLane, err error) {
 		a.log.Info("DTLS channel ended", "peer", d.peer, "err", err)
 	}
 	if used && a.tunnel.dtls.CompareAndSwap(d, nil) && !closed {
-		a.changed(nil)
+		a.changed(nil, false)
 	}
 }
 

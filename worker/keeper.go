@@ -109,6 +109,8 @@ func (k *keeper) attach(r retirement, last *ipc.SessionStats) {
 		return
 	}
 	k.s.stack.Retire()
+	k.s.stack.SetLossless(false) // by which channel the newest sends is not known here
+	k.s.stack.Moved()
 	k.named = make(map[netstack.Flow]bool, len(flows))
 	for _, f := range flows {
 		k.named[f] = true

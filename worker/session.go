@@ -273,8 +273,11 @@ func (s *session) report() {
 }
 
 // dtlsChanged is told when the channel in use for sending is another one.
-func (s *session) dtlsChanged(d *dtlsLane) {
+func (s *session) dtlsChanged(d *dtlsLane, elsewhere bool) {
 	s.stack.SetLossless(d == nil)
+	if elsewhere {
+		s.stack.Moved()
+	}
 	s.report()
 }
 

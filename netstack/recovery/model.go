@@ -46,6 +46,7 @@ type model struct {
 	pipe      int64 // bytes in flight
 	window    int64 // bytes that should be at most
 	delivered int64 // bytes, ever
+	since     int64 // nothing is learned of what was sent before, ns
 	sample          // the newest acknowledgement's
 	limitedTo int64 // samples up to this many delivered bytes are short of data; 0: none
 
@@ -87,12 +88,14 @@ func (m *model) reset() {
 	m.setWindow()
 }
 
-// restart forgets the way, not what is on it.
-func (m *model) restart() {
+// restart forgets the way, not what is on it: of that nothing is learned, it may
+// stand in a queue that the window of before has made.
+func (m *model) restart(now int64) {
 	old := *m
 	m.reset()
 	m.sample = old.sample
 	m.roundEnd = m.delivered
+	m.since = now
 }
 
 // sent notes bytes that are sent and returns what their sample needs.
@@ -135,11 +138,11 @@ func (m *model) arrive(now int64, a arrival) {
 	if m.limitedTo != 0 && m.delivered > m.limitedTo {
 		m.limitedTo = 0
 	}
+	if a.sentAt == 0 || a.sentAt < m.since {
+		return
+	}
 	if a.rtt > 0 {
 		m.learnRTT(now, a.rtt)
-	}
-	if a.sentAt == 0 {
-		return
 	}
 	if a.newest.delivered >= m.roundEnd {
 		m.endRound(now)

@@ -130,7 +130,7 @@ func (p *Path) SetLossless(lossless bool) {
 	defer p.mu.Unlock()
 	if p.lossless != lossless {
 		p.lossless, p.since = lossless, p.now()
-		p.model.restart()
+		p.model.restart(p.now())
 	}
 }
 
@@ -138,7 +138,7 @@ func (p *Path) SetLossless(lossless bool) {
 func (p *Path) Moved() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.model.restart()
+	p.model.restart(p.now())
 	for _, f := range p.flows {
 		f.srtt, f.rttvar, f.backoff = 0, 0, 0
 	}

@@ -137,3 +137,30 @@ func TestSpell(t *testing.T) {
 		r.p.check(t)
 	}
 }
+
+// TestMoved: after a change of network to a slower and longer way the rate is the
+// new one's at once, and nothing waits for what was known of the old one to age.
+func TestMoved(t *testing.T) {
+	for _, tell := range []bool{true, false} {
+		r := newRig(t, 6)
+		r.both(relay.Path{Rate: 100 * mbit, Queue: time.Second, Delay: 5 * time.Millisecond})
+		c := r.dial(-1, false)
+		r.w.run(3 * time.Second)
+		r.both(relay.Path{Rate: 10 * mbit, Queue: time.Second, Delay: 50 * time.Millisecond})
+		if tell {
+			r.p.Moved()
+		}
+		r.w.run(4 * time.Second)
+		if s := r.p.Stats(); tell != (s.MinRTT >= 100*time.Millisecond) {
+			t.Errorf("told %v: a second later %v is the round-trip time", tell, s.MinRTT)
+		}
+		r.w.run(5 * time.Second)
+		read, counts := c.read, r.down.Counts
+		r.w.run(8 * time.Second)
+		got, wait := float64(c.read-read)/mbit/3, r.down.Since(counts).Wait()
+		t.Logf("told %v: %.1f of 10 Mbit/s, queue %v", tell, got, wait)
+		if tell && (got < 8 || wait > 60*time.Millisecond) {
+			t.Errorf("%.1f of 10 Mbit/s, queue %v", got, wait)
+		}
+	}
+}
