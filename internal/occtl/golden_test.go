@@ -95,7 +95,7 @@ func fake(t *testing.T, sessions ...control.Session) string {
 		}
 		return control.Ended{Sessions: []string{"x"}, Live: []string{"7GQshj/sLq8B"}}, nil
 	}
-	s := control.NewServer(map[string]control.Command{
+	name, _ := serve(t, map[string]control.Command{
 		control.CmdSessions: control.With(func(_ context.Context, g control.Target) (any, error) {
 			return control.Sessions{Sessions: find(g)}, nil
 		}),
@@ -143,15 +143,22 @@ func fake(t *testing.T, sessions ...control.Session) string {
 		control.CmdTerminate: control.With(end),
 		control.CmdReload:    control.With(func(context.Context, struct{}) (any, error) { return nil, nil }),
 		control.CmdStop:      control.With(func(context.Context, struct{}) (any, error) { return nil, nil }),
-	}, slog.New(slog.DiscardHandler))
-	name := filepath.Join(t.TempDir(), "s")
+	})
+	return name
+}
+
+// serve is a server of these commands, at a socket.
+func serve(t *testing.T, commands map[string]control.Command) (name string, s *control.Server) {
+	t.Helper()
+	s = control.NewServer(commands, slog.New(slog.DiscardHandler))
+	name = filepath.Join(t.TempDir(), "s")
 	l, _, err := control.Listen([]string{name})
 	if err != nil {
 		t.Fatal(err)
 	}
 	go s.Serve(l)
 	t.Cleanup(s.Close)
-	return name
+	return name, s
 }
 
 type result struct {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"log/slog"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -21,7 +20,7 @@ import (
 func TestUpgradeCommand(t *testing.T) {
 	var asked, looks atomic.Int32
 	var refuse atomic.Bool
-	s := control.NewServer(map[string]control.Command{
+	name, _ := serve(t, map[string]control.Command{
 		control.CmdUpgrade: control.With(func(context.Context, struct{}) (any, error) {
 			asked.Add(1)
 			if refuse.Load() {
@@ -35,14 +34,7 @@ func TestUpgradeCommand(t *testing.T) {
 			}
 			return control.Status{Version: "2", Upgrades: 5}, nil
 		}),
-	}, slog.New(slog.DiscardHandler))
-	name := filepath.Join(t.TempDir(), "s")
-	l, _, err := control.Listen([]string{name})
-	if err != nil {
-		t.Fatal(err)
-	}
-	go s.Serve(l)
-	t.Cleanup(s.Close)
+	})
 	if got, want := occtl(name, "", "upgrade"), (result{"Server upgraded to 2\n", "", 0}); got != want || asked.Load() != 1 || looks.Load() != 3 {
 		t.Errorf("%+v after %d looks", got, looks.Load())
 	}
@@ -99,18 +91,11 @@ func TestEvents(t *testing.T) {
 }
 
 func testEvents(t *testing.T, asJSON bool) {
-	s := control.NewServer(map[string]control.Command{
+	name, s := serve(t, map[string]control.Command{
 		control.CmdSessions: control.With(func(context.Context, control.Target) (any, error) {
 			return control.Sessions{Sessions: []control.Session{bob}}, nil
 		}),
-	}, slog.New(slog.DiscardHandler))
-	name := filepath.Join(t.TempDir(), "s")
-	l, _, err := control.Listen([]string{name})
-	if err != nil {
-		t.Fatal(err)
-	}
-	go s.Serve(l)
-	t.Cleanup(s.Close)
+	})
 	args := []string{"-s", name, "show", "events"}
 	if asJSON {
 		args = append([]string{"-j"}, args...)
