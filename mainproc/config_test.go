@@ -51,7 +51,7 @@ func TestWorkerConfig(t *testing.T) {
 		Global: config.Global{AuthTimeout: 240 * time.Second, UDPPort: 443},
 		Vhosts: []*config.Vhost{
 			{
-				Auth: []config.Method{{Name: "plain"}}, KeyPin: secret.NewText("1234"), PreLoginBanner: "hello", CookieTimeout: 300 * time.Second,
+				Auth: []config.Method{{Name: "plain"}}, KeyPin: secret.NewText("1234"), PreLoginBanner: "hello", Banner: "bye", CookieTimeout: 300 * time.Second,
 				SelectGroups: []config.Group{{Name: "g1", Label: "Group One"}}, DTLSPSK: true, HTTPHeaders: []string{"X: y"},
 				TLS: config.TLS{MinVersion: 0x0303, MaxVersion: 0x0304, Suites: []uint16{0x1301}, Curves: []uint16{29}},
 			},
@@ -69,7 +69,7 @@ func TestWorkerConfig(t *testing.T) {
 		t.Errorf("%v", m)
 	}
 	v := m.Vhosts[0]
-	if v.Name != "" || !proto.Equal(v.Chains[0], chain) || v.PreLoginBanner != "hello" || v.CookieTimeoutS != 300 || !v.DtlsPsk || !v.Auth.Password {
+	if v.Name != "" || !proto.Equal(v.Chains[0], chain) || v.PreLoginBanner != "hello" || v.Banner != "bye" || v.CookieTimeoutS != 300 || !v.DtlsPsk || !v.Auth.Password {
 		t.Errorf("default vhost %v", v)
 	}
 	if diff := cmp.Diff([]uint32{0x0303, 0x0304, 0x1301, 29}, append([]uint32{v.Tls.MinVersion, v.Tls.MaxVersion}, append(v.Tls.Suites, v.Tls.Curves...)...)); diff != "" {

@@ -83,6 +83,7 @@ func vhostMessage(v *config.Vhost, k *ipc.VhostKeys) *ipc.Vhost {
 		Chains:             k.GetChains(),
 		Tls:                tlsMessage(v.TLS),
 		PreLoginBanner:     v.PreLoginBanner,
+		Banner:             v.Banner,
 		HttpHeaders:        v.HTTPHeaders,
 		CookieTimeoutS:     seconds(v.CookieTimeout),
 		DefaultSelectGroup: v.DefaultSelectGroup,

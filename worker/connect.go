@@ -115,6 +115,7 @@ func (c *client) offerTunnel(connect *wire.Connect, rep *ipc.AuthCookieRep, cfg 
 		ProxyURL:   cfg.ProxyUrl,
 		Banner:     cfg.Banner,
 		Custom:     cfg.CustomHeaders,
+		HTTP:       c.secure.vhost.HttpHeaders,
 	}
 	if choice.Mode == wire.DTLSPSK {
 		o.tunnel.DTLS = &wire.TunnelDTLS{Port: int(c.cfg.UdpPort), ID: rep.AppId, Choice: choice}

@@ -640,6 +640,28 @@ func TestWrongThenRightPasswordOnOneConnection(t *testing.T) {
 	}
 }
 
+// The banner before the login is in the first form and in no other; the one
+// after it in the last document.
+func TestBanners(t *testing.T) {
+	w := newWorld(t, nil, func(wc *ipc.WorkerConfig, _ *ipc.SessionConfig) {
+		wc.Vhosts[0].PreLoginBanner, wc.Vhosts[0].Banner = "Keep <out>", "Come in"
+	})
+	c := w.dial()
+	for _, step := range []struct{ method, body, want string }{
+		{"GET", "", "Keep &lt;out&gt;"},
+		{"GET", "", ""},
+		{"POST", authReply(`<username>alice</username>`), ""},
+		{"POST", authReply(`<password>wrong</password>`), ""},
+		{"POST", authReply(`<password>right</password>`), "Come in"},
+	} {
+		_, _, body := c.request(step.method, "/auth", step.body)
+		_, banner, _ := strings.Cut(body, "<banner>")
+		if banner, _, _ = strings.Cut(banner, "</banner>"); banner != step.want {
+			t.Errorf("%s %q: banner %q, want %q", step.method, step.body, banner, step.want)
+		}
+	}
+}
+
 func TestPaths(t *testing.T) {
 	w := newWorld(t, nil, nil)
 	c := w.dial()

@@ -25,6 +25,8 @@ type dialogue struct {
 	agent wire.Agent
 	user  string // of the login sid stands for, as far as this connection knows
 	sid   secret.Bytes
+
+	greeted bool // pre-login-banner has been shown on this connection
 }
 
 func newDialogue(c *client) *dialogue { return &dialogue{c: c} }
@@ -205,14 +207,18 @@ func (d *dialogue) result(rep *ipc.AuthReply, err error) *wire.Response {
 
 func (d *dialogue) success(rep *ipc.AuthReply) *wire.Response {
 	defer clear(rep.Sid)
-	s := wire.Success{SID: wire.FormatSID(rep.Sid), CertSHA1: d.c.secure.certSHA1}
+	s := wire.Success{SID: wire.FormatSID(rep.Sid), Banner: d.c.secure.vhost.Banner, CertSHA1: d.c.secure.certSHA1}
 	d.sid, d.user = secret.Bytes{}, ""
 	return s.Response(d.agent)
 }
 
-// ask gives a form, with the cookie of the login if one is under way.
+// ask gives a form, with the cookie of the login if one is under way. The banner
+// stands in the first one only: clients show it each time, and some want it
+// confirmed.
 func (d *dialogue) ask(f wire.Form, sid []byte) *wire.Response {
-	f.Banner = d.c.secure.vhost.PreLoginBanner
+	if sid == nil && !d.greeted {
+		f.Banner, d.greeted = d.c.secure.vhost.PreLoginBanner, true
+	}
 	life := time.Duration(d.c.secure.vhost.CookieTimeoutS) * time.Second
 	text := ""
 	if sid != nil {

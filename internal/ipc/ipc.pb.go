@@ -839,6 +839,7 @@ type Vhost struct {
 	ProfileName        string                 `protobuf:"bytes,14,opt,name=profile_name,json=profileName,proto3" json:"profile_name,omitempty"`
 	OcspResponse       []byte                 `protobuf:"bytes,15,opt,name=ocsp_response,json=ocspResponse,proto3" json:"ocsp_response,omitempty"`
 	ClientCas          [][]byte               `protobuf:"bytes,16,rep,name=client_cas,json=clientCas,proto3" json:"client_cas,omitempty"` // as in VhostKeys
+	Banner             string                 `protobuf:"bytes,17,opt,name=banner,proto3" json:"banner,omitempty"`                        // after the login
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -983,6 +984,13 @@ func (x *Vhost) GetClientCas() [][]byte {
 		return x.ClientCas
 	}
 	return nil
+}
+
+func (x *Vhost) GetBanner() string {
+	if x != nil {
+		return x.Banner
+	}
+	return ""
 }
 
 type Group struct {
@@ -5491,7 +5499,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\vmax_version\x18\x02 \x01(\rR\n" +
 	"maxVersion\x12\x16\n" +
 	"\x06suites\x18\x03 \x03(\rR\x06suites\x12\x16\n" +
-	"\x06curves\x18\x04 \x03(\rR\x06curves\"\xf6\x04\n" +
+	"\x06curves\x18\x04 \x03(\rR\x06curves\"\x8e\x05\n" +
 	"\x05Vhost\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x06chains\x18\x02 \x03(\v2\x12.rocserv.ipc.ChainR\x06chains\x12*\n" +
@@ -5511,7 +5519,8 @@ const file_ipc_proto_rawDesc = "" +
 	"\fprofile_name\x18\x0e \x01(\tR\vprofileName\x12#\n" +
 	"\rocsp_response\x18\x0f \x01(\fR\focspResponse\x12\x1d\n" +
 	"\n" +
-	"client_cas\x18\x10 \x03(\fR\tclientCas\"1\n" +
+	"client_cas\x18\x10 \x03(\fR\tclientCas\x12\x16\n" +
+	"\x06banner\x18\x11 \x01(\tR\x06banner\"1\n" +
 	"\x05Group\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\"\xeb\x01\n" +

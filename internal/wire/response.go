@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 )
 
 // ErrField is returned for a header line that cannot be sent: its name is no
@@ -33,7 +34,7 @@ func (r *Response) Append(dst []byte) ([]byte, error) {
 	// 9112 section 4; openconnect http.c).
 	w.line("HTTP/1.1 "+strconv.Itoa(r.Status)+" ", reason)
 	for _, f := range r.Header {
-		if framing := (Header{f}); framing.Has("Content-Length") || framing.Has("Transfer-Encoding") {
+		if f.frames() {
 			w.fail(f.Name)
 		}
 		w.field(f.Name, f.Value)
@@ -83,10 +84,15 @@ func statusText(status int) string {
 // included-http-headers): "Name: value".
 func ParseField(line string) (Field, error) {
 	f, ok := parseField(line)
-	if !ok {
+	if !ok || f.frames() {
 		return Field{}, fmt.Errorf("%w: %q", ErrField, printable(f.Name, 64))
 	}
 	return f, nil
+}
+
+// frames says that the field tells where a message ends: only Response writes such.
+func (f Field) frames() bool {
+	return strings.EqualFold(f.Name, "Content-Length") || strings.EqualFold(f.Name, "Transfer-Encoding")
 }
 
 // Unauthorized is the reply to a failed login or a cookie that is no longer

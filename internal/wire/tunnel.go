@@ -33,6 +33,7 @@ type Tunnel struct {
 	ProxyURL   string      // of a PAC file
 	Banner     string
 	Custom     []string // custom-header: "Name: value", ready to send
+	HTTP       []string // included-http-headers, the same
 }
 
 // Addresses are the client's own. At least one is needed.
@@ -263,6 +264,11 @@ func (t *Tunnel) fixed(w *headerWriter) {
 			continue
 		}
 		w.field(f.Name, f.Value)
+	}
+	for _, line := range t.HTTP { // what is no header line is left out of other replies too
+		if f, err := ParseField(line); err == nil {
+			w.field(f.Name, f.Value)
+		}
 	}
 }
 

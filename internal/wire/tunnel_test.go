@@ -113,6 +113,23 @@ func TestTunnelAsOcserv(t *testing.T) {
 	}
 }
 
+// included-http-headers are in the reply as far as they are header lines that do
+// not end it.
+func TestTunnelIncludedHeaders(t *testing.T) {
+	u := sample()
+	u.HTTP = []string{"Strict-Transport-Security: max-age=1", "no field", "content-length: 5", "X-A:b"}
+	var added []string
+	before := sample().lines(t)
+	for _, l := range u.lines(t) {
+		if !slices.Contains(before, l) {
+			added = append(added, l)
+		}
+	}
+	if want := []string{"Strict-Transport-Security: max-age=1", "X-A: b"}; !slices.Equal(added, want) {
+		t.Errorf("added %q, want %q", added, want)
+	}
+}
+
 // comparable removes what differs: chance, the way to rekey, the second
 // spelling of PAC, and 2000::/3, which ocserv sends beside routes as well.
 func comparable(lines []string) []string {
@@ -244,6 +261,7 @@ func TestTunnelRefuses(t *testing.T) {
 		{"split DNS", func(u *Tunnel) { u.Names.Split = []string{"a\x00"} }, ErrField},
 		{"proxy", func(u *Tunnel) { u.ProxyURL = "http://x/\r\nX-Evil: 1" }, ErrField},
 		{"custom header", func(u *Tunnel) { u.Custom = []string{"X-User: a\r\nX-Evil: 1"} }, ErrField},
+		{"custom header that would end the reply", func(u *Tunnel) { u.Custom = []string{"content-length: 0"} }, ErrField},
 		{"custom header without name", func(u *Tunnel) { u.Custom = []string{"hello"} }, ErrField},
 		{"encoding", func(u *Tunnel) { u.Encoding = "a\nb" }, ErrField},
 		{"banner", func(u *Tunnel) { u.Banner = "a\x00b" }, ErrField},

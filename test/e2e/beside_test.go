@@ -23,7 +23,8 @@ type action struct {
 	name  string
 	curl  []string // arguments; the URL's path is the last one
 	login bool     // curl: with the cookie of a new login
-	raw   string   // gnutls-cli: bytes to send, after which the server ends the connection
+	raw   string   // gnutls-cli: bytes to send, after which the server ends the connection; SID is the cookie of a new login
+	then  string   // raw: bytes to send a second later
 	vpn   []string // openconnect: arguments, with a tunnel
 	auth  []string // openconnect --authenticate: arguments; what it says over HTTP
 	fails bool     // auth: with a wrong password
@@ -51,7 +52,11 @@ func (p *peer) act(a action) []string {
 		}
 		return p.curl(args...)
 	case a.raw != "":
-		return p.say(a.raw)
+		raw := a.raw
+		if strings.Contains(raw, "SID") {
+			raw = strings.ReplaceAll(raw, "SID", p.cookie())
+		}
+		return p.say(raw, a.then)
 	case a.vpn != nil:
 		return p.tunnel(a.vpn)
 	case a.auth != nil:
@@ -90,12 +95,13 @@ func (p *peer) cookie() string {
 	return cookie
 }
 
-// say sends bytes and returns what comes back until the server closes.
-func (p *peer) say(raw string) []string {
+// say sends bytes, and others later, and returns what comes back until the
+// server closes.
+func (p *peer) say(raw, then string) []string {
 	host, port, _ := strings.Cut(lab.ServerAt(lab.Srv4), ":")
 	// The input stays open until the other side has closed.
-	script := `{ printf "$1"; sleep 50; } | { gnutls-cli --no-ca-verification --logfile=/dev/null -p "$2" "$3" 2>/dev/null; kill 0; }`
-	out, _ := p.Cli[0].RunFor(answerLimit, "", "setsid", "sh", "-c", script, "sh", raw, port, host)
+	script := `{ printf "$1"; sleep 1; printf "$4"; sleep 50; } | { gnutls-cli --no-ca-verification --logfile=/dev/null -p "$2" "$3" 2>/dev/null; kill 0; }`
+	out, _ := p.Cli[0].RunFor(answerLimit, "", "setsid", "sh", "-c", script, "sh", raw, port, host, then)
 	var seen []string
 	for _, line := range lines(out) {
 		if !strings.HasPrefix(line, "*** ") && !strings.HasPrefix(line, "- ") && line != "Terminated" {
