@@ -174,6 +174,7 @@ func (c *console) status(context.Context, nothing) (any, error) {
 		st.Counters["secmod"] = secModCounters(stats)
 		st.Gauges["logins_pending"], st.Gauges["sessions_unopened"], st.Gauges["sessions"] =
 			uint64(stats.LoginsPending), uint64(stats.SessionsUnopened), uint64(stats.Sessions)
+		st.Gauges["users_limited"], st.Gauges["sources_limited"] = uint64(stats.UsersLimited), uint64(stats.SourcesLimited)
 	}
 	c.ledger.report(&st, up, down)
 	for i, n := range sum {
@@ -206,7 +207,7 @@ func (l *ledger) sum(workers []*worker) (sum ipc.Counters, up, down uint64) {
 func secModCounters(m *ipc.SecmStats) map[string]uint64 {
 	return map[string]uint64{
 		"logins": m.Logins, "logins_refused": m.LoginsRefused, "logins_busy": m.LoginsBusy,
-		"signatures": m.Signatures, "violations": m.Violations, "panics": m.Panics,
+		"logins_limited": m.LoginsLimited, "signatures": m.Signatures, "violations": m.Violations, "panics": m.Panics,
 	}
 }
 

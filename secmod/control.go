@@ -37,7 +37,10 @@ func (s *server) statistics(*ipc.Nothing) (*ipc.SecmStats, []int, error) {
 		Logins: s.counts.logins.Load(), LoginsRefused: s.counts.refused.Load(), LoginsBusy: s.counts.busy.Load(),
 		Signatures: s.counts.signatures.Load(), Violations: s.counts.violations.Load(), Panics: s.counts.panics.Load(),
 		LoginsPending: uint32(n.Pending), SessionsUnopened: uint32(n.Unopened), Sessions: uint32(n.Completed),
+		LoginsLimited: s.counts.limited.Load(),
 	}
+	users, sources := s.attempts.Counts(s.Now())
+	m.UsersLimited, m.SourcesLimited = uint32(users), uint32(sources)
 	s.times.mu.Lock()
 	defer s.times.mu.Unlock()
 	m.AuthTimeMs, m.AuthTimes, m.MaxAuthTimeMs = uint64(s.times.sum.Milliseconds()), s.times.count, uint64(s.times.most.Milliseconds())

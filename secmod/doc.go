@@ -103,6 +103,9 @@
 //     cost one hash and one of three tries, and points against the address. The
 //     tries belong to the login, whichever workers it is tried at; a SID that
 //     is used twice at the same time is AUTH_BUSY.
+//   - Wrong answers are also counted by user name, by source and by both, over
+//     all virtual hosts and groups (package attempts). Past a limit a login is
+//     refused before any method hears of it, with the answer of a wrong password.
 //   - A virtual host has ways to log in (way.go): all auth lines together are
 //     one, each enable-auth line another. Where a way needs a client certificate
 //     its chain, use, revocation and names are checked here from the DER; that

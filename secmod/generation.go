@@ -13,6 +13,7 @@ import (
 
 	"rocserv/internal/config"
 	"rocserv/internal/ipc"
+	"rocserv/secmod/attempts"
 	"rocserv/secmod/keys"
 )
 
@@ -125,6 +126,7 @@ func (s *server) load(m *ipc.SecmConfig, b []byte) (rep *ipc.SecmConfigRep) {
 	l.next.current = gen
 	s.gens.Store(l.next)
 	s.tickets.outlive(gen.longestCookie())
+	s.attempts.SetPolicy(attempts.Policy(gen.config.Global.Attempts))
 	return rep
 }
 

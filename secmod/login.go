@@ -9,6 +9,7 @@ import (
 	"rocserv/internal/config"
 	"rocserv/internal/ipc"
 	"rocserv/internal/session"
+	"rocserv/secmod/attempts"
 )
 
 // maxName is the longest user or group name in bytes (ocserv, MAX_USERNAME_SIZE).
@@ -32,6 +33,7 @@ type dialogue interface {
 // login is what is kept of a login under way.
 type login struct {
 	dialogue
+	user        string              // as he named himself; what is wrong is counted against that name
 	certificate session.Fingerprint // of the client's certificate; zero: it was not needed
 }
 
@@ -133,6 +135,11 @@ func (w *worker) authInit(q *ipc.AuthInit) (*ipc.AuthReply, error) {
 	if !way.certificate {
 		cert = nil // it is not what lets the client in, and binds nothing
 	}
+	if way.method != nil {
+		if l := w.s.attempts.Limited(a.user, w.peer, w.s.Now()); l != attempts.None {
+			return w.limited(a, l), nil
+		}
+	}
 	return w.began(v, a, cert, way.begin(a, cert)), nil
 }
 
@@ -141,7 +148,7 @@ func (w *worker) began(v *vhost, a applicant, cert *certificate, b beginning) *i
 	switch b.outcome {
 	case ask:
 		w.s.sessions.Abandon(w.begun) // a connection is good for one login under way
-		w.begun = w.s.sessions.Begin(v.Name, v.policy(&v.User), login{b.dialogue, cert.hash()})
+		w.begun = w.s.sessions.Begin(v.Name, v.policy(&v.User), login{b.dialogue, a.user, cert.hash()})
 		w.s.sessions.Describe(w.begun, session.Account{User: a.user, Group: a.group, Vhost: v.Name, Peer: w.peer, Agent: a.agent})
 		return question(w.begun, b.verdict)
 	case choose:
@@ -150,10 +157,11 @@ func (w *worker) began(v *vhost, a applicant, cert *certificate, b beginning) *i
 		account := w.account(b.verdict, cert.hash())
 		account.Agent = a.agent
 		sid, s := w.s.sessions.Admit(account, v.policy(&v.User))
-		return w.admitted(sid, s)
+		return w.admitted(a.user, sid, s)
 	}
 	if b.wrong {
 		w.points()
+		w.s.attempts.Wrong("", w.peer, w.s.Now()) // nobody's password was looked at
 	}
 	w.refused(a, b.why)
 	return failed()
@@ -181,6 +189,10 @@ func (w *worker) authCont(q *ipc.AuthCont) (*ipc.AuthReply, error) {
 		w.refused(applicant{}, err.Error())
 		return failed(), nil
 	}
+	if l := w.s.attempts.Limited(d.user, w.peer, w.s.Now()); l != attempts.None {
+		w.s.sessions.Fail(sid)
+		return w.limited(applicant{user: d.user}, l), nil
+	}
 	return w.conclude(sid, d, w.answer(sid, d, q.Password)), nil
 }
 
@@ -201,6 +213,7 @@ func (w *worker) answer(sid session.SID, d login, password []byte) (v verdict) {
 func (w *worker) conclude(sid session.SID, d login, v verdict) *ipc.AuthReply {
 	if v.wrong {
 		w.points()
+		w.s.attempts.Wrong(d.user, w.peer, w.s.Now())
 		w.refused(applicant{user: v.user}, v.why)
 	}
 	switch v.outcome {
@@ -213,7 +226,7 @@ func (w *worker) conclude(sid session.SID, d login, v verdict) *ipc.AuthReply {
 	case admit:
 		cookie, s, err := w.s.sessions.Complete(sid, w.account(v, d.certificate))
 		if err == nil {
-			return w.admitted(cookie, s)
+			return w.admitted(d.user, cookie, s)
 		}
 		v.why = err.Error()
 	}
@@ -243,8 +256,9 @@ func (w *worker) account(v verdict, cert session.Fingerprint) session.Account {
 }
 
 // admitted is the answer to a login that succeeded. The SID is the cookie.
-func (w *worker) admitted(sid session.SID, s session.Session) *ipc.AuthReply {
+func (w *worker) admitted(named string, sid session.SID, s session.Session) *ipc.AuthReply {
 	w.move(authenticated)
+	w.s.attempts.Know(cmp.Or(named, s.User), w.peer, w.s.Now())
 	w.s.record(s.SafeID) // before the client has the cookie
 	w.s.counts.logins.Add(1)
 	w.s.times.add(s.Took)
@@ -256,6 +270,18 @@ func (w *worker) admitted(sid session.SID, s session.Session) *ipc.AuthReply {
 func (w *worker) busy(sid session.SID, prompt string) *ipc.AuthReply {
 	w.s.counts.busy.Add(1)
 	return &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_BUSY, Sid: sid[:], Message: prompt}
+}
+
+// limited is the answer to a step that nobody looks at, after too many wrong
+// ones. Who makes them goes on to earn points, until main bans him; a user
+// whose name strangers guess does not.
+func (w *worker) limited(a applicant, l attempts.Limit) *ipc.AuthReply {
+	w.s.counts.limited.Add(1)
+	if l != attempts.User {
+		w.points()
+	}
+	w.refused(a, l.String())
+	return failed()
 }
 
 // refused counts and logs a step that failed.

@@ -27,7 +27,7 @@ func TestLoginOutcomes(t *testing.T) {
 	anna := hashOf(t, "anna", "staff,ops,x", "secret")
 	locked := strings.Replace(hashOf(t, "lock", "*", "secret"), ":$5$", ":!$5$", 1)
 	st := newSite(t, anna, locked, "empty:guests,ops:", "emptylock:*:!", "odd:*:plaintext", "des:*:rl.3StKT.4T8M")
-	st.add("default-select-group = DEFAULT")
+	st.add("default-select-group = DEFAULT", "attempts-pair = 0", "attempts-source = 0")
 	var hashes counting
 	r := boot(t, st, func(s *server) { s.hashing.check = hashes.check })
 	const refused = "MSG MSG FAILED"

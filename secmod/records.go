@@ -149,6 +149,7 @@ func (s *server) restore(rec *ipc.Record) error {
 			rep.Refused++
 		case s.sessions.Restore(saved, h.ConnIds):
 			rep.Restored++
+			s.attempts.Know(saved.Session.User, saved.Session.Peer, s.Now())
 		default:
 			rep.Expired++
 		}

@@ -18,6 +18,7 @@ import (
 	"rocserv/internal/ocpasswd"
 	"rocserv/internal/sandbox"
 	"rocserv/internal/session"
+	"rocserv/secmod/attempts"
 )
 
 // ErrMainGone is what Run returns when main's end of the channel is closed.
@@ -60,6 +61,7 @@ type server struct {
 	fence    *fence     // what sec-mod may open; nil until confined. Of loading
 	gens     atomic.Pointer[generations]
 	sessions *session.Table[login]
+	attempts *attempts.Table
 	tickets  *tickets
 	records  records
 	hashing  hashing
@@ -82,7 +84,7 @@ type hashing struct {
 
 // counters are what sec-mod counts of itself.
 type counters struct {
-	violations, panics, signatures, logins, refused, busy atomic.Uint64
+	violations, panics, signatures, logins, refused, busy, limited atomic.Uint64
 }
 
 func newServer(o Options) *server {
@@ -93,6 +95,7 @@ func newServer(o Options) *server {
 	s := &server{
 		Options: o, rows: table(), quit: make(chan struct{}),
 		sessions: session.New[login](o.Now, session.Limits{Pending: maxPending, Unopened: maxPending}),
+		attempts: attempts.New(attempts.Policy{}),
 		tickets:  newTickets(o.Now),
 		hashing:  hashing{slots: newSlots(max(1, cpus/2), maxHashQueue), check: (*ocpasswd.File).Check},
 		signing:  newSlots(cpus, 0),

@@ -68,6 +68,7 @@ func TestDefaults(t *testing.T) {
 		TCPPort: 8443, SocketFile: "/tmp/run/sock", Device: "vpns", LogLevel: 2, StatsReset: 604800 * time.Second,
 		Isolate: true, LimitWorkerMemory: true, WorkerFiles: 4096, WatchFiles: true, AuthTimeout: 240 * time.Second, MaxBanScore: 80, BanTime: 300 * time.Second,
 		BanResetTime: 1200 * time.Second, BanPointsPassword: 10, BanPointsConnect: 1,
+		Attempts: Attempts{User: 30, Source: 30, Pair: 10, Time: time.Hour},
 	}
 	if diff := cmp.Diff(wantGlobal, c.Global); diff != "" {
 		t.Errorf("global settings, - want, + got:\n%s", diff)

@@ -73,6 +73,7 @@ type Global struct {
 	BanResetTime       time.Duration
 	BanPointsPassword  int
 	BanPointsConnect   int
+	Attempts           Attempts
 	ConnectScript      string
 	DisconnectScript   string
 	HostUpdateScript   string
@@ -83,6 +84,13 @@ type Global struct {
 	ProxyTrusted []netip.Prefix // proxy-proto-trusted; empty: everyone
 	BanExempt    []netip.Prefix
 	BanLocal     bool
+}
+
+// Attempts says how many wrong answers to logins are listened to: attempts-user,
+// attempts-source and attempts-pair, each at once and again in attempts-time.
+type Attempts struct {
+	User, Source, Pair int // 0: no limit
+	Time               time.Duration
 }
 
 // Vhost is a virtual host: what can differ by TLS server name.

@@ -4061,6 +4061,9 @@ type SecmStats struct {
 	AuthTimeMs       uint64                 `protobuf:"varint,10,opt,name=auth_time_ms,json=authTimeMs,proto3" json:"auth_time_ms,omitempty"`            // sum over completed logins with a dialogue
 	AuthTimes        uint64                 `protobuf:"varint,11,opt,name=auth_times,json=authTimes,proto3" json:"auth_times,omitempty"`                 // how many those are
 	MaxAuthTimeMs    uint64                 `protobuf:"varint,12,opt,name=max_auth_time_ms,json=maxAuthTimeMs,proto3" json:"max_auth_time_ms,omitempty"` // since it was last asked for
+	LoginsLimited    uint64                 `protobuf:"varint,13,opt,name=logins_limited,json=loginsLimited,proto3" json:"logins_limited,omitempty"`     // steps that were not looked at, after too many wrong ones
+	UsersLimited     uint32                 `protobuf:"varint,14,opt,name=users_limited,json=usersLimited,proto3" json:"users_limited,omitempty"`        // at their limit of wrong answers now
+	SourcesLimited   uint32                 `protobuf:"varint,15,opt,name=sources_limited,json=sourcesLimited,proto3" json:"sources_limited,omitempty"`
 	unknownFields    protoimpl.UnknownFields
 	sizeCache        protoimpl.SizeCache
 }
@@ -4175,6 +4178,27 @@ func (x *SecmStats) GetAuthTimes() uint64 {
 func (x *SecmStats) GetMaxAuthTimeMs() uint64 {
 	if x != nil {
 		return x.MaxAuthTimeMs
+	}
+	return 0
+}
+
+func (x *SecmStats) GetLoginsLimited() uint64 {
+	if x != nil {
+		return x.LoginsLimited
+	}
+	return 0
+}
+
+func (x *SecmStats) GetUsersLimited() uint32 {
+	if x != nil {
+		return x.UsersLimited
+	}
+	return 0
+}
+
+func (x *SecmStats) GetSourcesLimited() uint32 {
+	if x != nil {
+		return x.SourcesLimited
 	}
 	return 0
 }
@@ -5772,7 +5796,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\aconn_id\x18\x01 \x01(\x04R\x06connId\x12\x12\n" +
 	"\x04what\x18\x02 \x01(\tR\x04what\"&\n" +
 	"\tSecmEnded\x12\x19\n" +
-	"\bsafe_ids\x18\x01 \x03(\tR\asafeIds\"\x9d\x03\n" +
+	"\bsafe_ids\x18\x01 \x03(\tR\asafeIds\"\x92\x04\n" +
 	"\tSecmStats\x12\x16\n" +
 	"\x06logins\x18\x01 \x01(\x04R\x06logins\x12%\n" +
 	"\x0elogins_refused\x18\x02 \x01(\x04R\rloginsRefused\x12\x1f\n" +
@@ -5793,7 +5817,10 @@ const file_ipc_proto_rawDesc = "" +
 	"authTimeMs\x12\x1d\n" +
 	"\n" +
 	"auth_times\x18\v \x01(\x04R\tauthTimes\x12'\n" +
-	"\x10max_auth_time_ms\x18\f \x01(\x04R\rmaxAuthTimeMs\"@\n" +
+	"\x10max_auth_time_ms\x18\f \x01(\x04R\rmaxAuthTimeMs\x12%\n" +
+	"\x0elogins_limited\x18\r \x01(\x04R\rloginsLimited\x12#\n" +
+	"\rusers_limited\x18\x0e \x01(\rR\fusersLimited\x12'\n" +
+	"\x0fsources_limited\x18\x0f \x01(\rR\x0esourcesLimited\"@\n" +
 	"\vSecmCookies\x121\n" +
 	"\acookies\x18\x01 \x03(\v2\x17.rocserv.ipc.SecmCookieR\acookies\"\x82\x03\n" +
 	"\n" +
