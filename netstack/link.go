@@ -1,6 +1,7 @@
 package netstack
 
 import (
+	"encoding/binary"
 	"sync"
 	"sync/atomic"
 
@@ -25,7 +26,8 @@ const gsoMax = 60000
 // WritePacket, and not in lists made for each of them.
 type link struct {
 	sink       packet.Sink
-	mtu        atomic.Uint32
+	mtu        atomic.Uint32 // of the interface
+	tunnel     *atomic.Int64 // Stack.mtu
 	closed     atomic.Bool
 	dispatcher stack.NetworkDispatcher
 	stats      *counters
@@ -98,6 +100,9 @@ func (l *link) writeTCP(pkt *stack.PacketBuffer) {
 		clear(l.payload)
 		return
 	}
+	if t := header.TCP(head[len(pkt.NetworkHeader().Slice()):]); len(t) > header.TCPMinimumSize && t.Flags().Contains(header.TCPFlagSyn) {
+		l.clampMSS(t, len(head)-len(t))
+	}
 	if !l.segmenter.Reset(head, l.payload, int(pkt.GSOOptions.MSS)) {
 		l.stats.first(&l.stats.packet.internalErrors, "netstack: internal error: packet that cannot be segmented", "header", headLen)
 		return
@@ -106,6 +111,34 @@ func (l *link) writeTCP(pkt *stack.PacketBuffer) {
 		l.sink.Add(l.segmenter.Put(l.sink.Next(n)))
 	}
 	clear(l.payload) // the views go back to their pools
+}
+
+// clampMSS has a SYN ask for no longer packets than the tunnel carries. The stack
+// asks for those of its interface, whose MTU is never less than what IPv6 wants.
+// RFC 6691; the checksum is not made yet.
+func (l *link) clampMSS(t header.TCP, networkHeader int) {
+	most := int(l.tunnel.Load())
+	if networkHeader >= header.IPv6MinimumSize {
+		most = max(most, header.IPv6MinimumMTU)
+	}
+	most -= networkHeader + header.TCPMinimumSize
+	for opts := t.Options(); len(opts) >= header.TCPOptionMSSLength; {
+		switch n := int(opts[1]); {
+		case opts[0] == header.TCPOptionEOL:
+			return
+		case opts[0] == header.TCPOptionNOP:
+			opts = opts[1:]
+		case opts[0] == header.TCPOptionMSS && n == header.TCPOptionMSSLength:
+			if int(binary.BigEndian.Uint16(opts[2:])) > most {
+				binary.BigEndian.PutUint16(opts[2:], uint16(most))
+			}
+			return
+		case n < 2 || n > len(opts):
+			return
+		default:
+			opts = opts[n:]
+		}
+	}
 }
 
 // take shows a packet to recovery, which may keep it. False: it must not be sent,

@@ -87,6 +87,28 @@ type watchedSink struct {
 
 func (s watchedSink) Add(n int) { s.length(n); s.Sink.Add(n) }
 
+// TestMTUIsAskedFor: a SYN-ACK asks for packets that fit the tunnel, also where
+// the interface has the MTU that IPv6 wants.
+func TestMTUIsAskedFor(t *testing.T) {
+	for _, tt := range []struct {
+		family    string
+		mtu, want int
+	}{{"v4", 1400, 1360}, {"v4", 1200, 1160}, {"v6", 1400, 1340}, {"v6", 1200, 1220}} {
+		t.Run(fmt.Sprint(tt.family, " ", tt.mtu), func(t *testing.T) {
+			b := newBare(t, Limits{}, nil)
+			src, dst := port(pairs[tt.family][0], 1), port(pairs[tt.family][1], 80)
+			b.network.Serve(dst, stacktest.Source(1, 4000))
+			b.stack.SetMTU(tt.mtu)
+			b.inject(segment{src: src, dst: dst, seq: 100, flags: syn, window: 60000, options: []byte{2, 4, 5, 180, 1, 3, 3, 7, 4, 2, 1, 1}})
+			h, p := b.next()
+			o := header.ParseSynOptions(header.TCP(h.Payload(p)).Options(), true)
+			if sum := packet.TransportSum(&h, p); int(o.MSS) != tt.want || sum != 0xffff {
+				t.Errorf("asked for %d, want %d; checksum %#x", o.MSS, tt.want, sum)
+			}
+		})
+	}
+}
+
 // TestMTUBounds: nonsense is not believed.
 func TestMTUBounds(t *testing.T) {
 	b := newBare(t, Limits{}, func(c *Config) { c.Addrs = []netip.Addr{lease4}; c.MTU = 1 })

@@ -173,7 +173,7 @@ func New(cfg Config) (*Stack, error) {
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocolCUBIC},
 		Clock:              cfg.Clock,
 	})
-	s.link = &link{sink: cfg.Sink, stats: &s.stats}
+	s.link = &link{sink: cfg.Sink, stats: &s.stats, tunnel: &s.mtu}
 	s.repair = newRepairer(s.link, &s.mtu, cfg.Clock)
 	s.link.path = s.repair.path
 	s.setMTU(cfg.MTU)

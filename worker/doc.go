@@ -21,6 +21,7 @@
 //	keeper.go   the session without its client: flows kept until it is back, or
 //	            for the newer worker it came back to
 //	kept.go     the newest worker's side of that; handover.go: what they say
+//	mtu.go      try-mtu-discovery: how long a packet gets through by DTLS
 //	timers.go   one timer for DPD, idle, session, statistics, memory
 //	link.go     the channel to main: its notifications reach the session here
 //

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+	"gvisor.dev/gvisor/pkg/tcpip"
 
 	"rocserv/internal/secret"
 	"rocserv/internal/wire"
@@ -31,14 +32,17 @@ var dtlsSuites = []uint16{uint16(wire.SuitePSKAES128GCM), uint16(wire.SuitePSKAE
 // also means that the client has our last flight, and until then packets go the
 // way they went before (measured: 31 % lost otherwise when that flight is lost).
 type associations struct {
-	tunnel *tunnel
-	psk    secret.Bytes
-	mtu    int
-	log    *slog.Logger
+	tunnel   *tunnel
+	psk      secret.Bytes
+	mtu      int
+	discover bool // try-mtu-discovery
+	clock    tcpip.Clock
+	log      *slog.Logger
 	// changed: another channel is in use, or none; elsewhere, if the client is
 	// reached at another address by it than by the one before.
 	changed func(d *dtlsLane, elsewhere bool)
-	shrunk  func(mtu int) // a packet of the tunnel's MTU does not fit the path
+	resized func(mtu int) // packets of that length fit the path of the channel in use
+	soon    func()        // the timers are to look at probes
 
 	mu      sync.Mutex // protects the rest; order: after nothing, before a lane's
 	pending []*dtlsLane
@@ -57,12 +61,11 @@ func (a *associations) start(fd int, peer netip.AddrPort, first [][]byte) {
 	if len(a.pending) == maxPending {
 		a.pending[0].ch.Close() // Closed removes it
 	}
-	d := &dtlsLane{peer: peer}
-	d.limit.Store(int64(a.mtu))
+	d := a.newLane(peer)
 	ch, err := dtls.Start(dtls.Config{
 		FD: fd, Peer: peer, First: first, PSK: a.psk, Suites: dtlsSuites,
 		Receiver: &fromDTLS{a: a, d: d}, MaxPacket: a.mtu + 128,
-		TooBig: func(int) { a.tooBig(d) }, Log: a.log,
+		TooBig: func(c *dtls.Channel, _ int) { a.tooBig(d, c) }, Fragment: !a.discover, Log: a.log,
 	})
 	if err != nil {
 		a.log.Debug("DTLS hello refused", "peer", peer, "err", err)
@@ -70,6 +73,26 @@ func (a *associations) start(fd int, peer netip.AddrPort, first [][]byte) {
 	}
 	d.ch, d.to = ch, ch
 	a.pending = append(a.pending, d)
+}
+
+// newLane makes what the tunnel knows of a channel to that peer. What its path
+// takes is known if the one in use leads there too.
+func (a *associations) newLane(peer netip.AddrPort) *dtlsLane {
+	d := &dtlsLane{peer: peer}
+	d.limit.Store(int64(a.mtu))
+	d.probe = newProber(a.clock, a.mtu, func(n int) {
+		go d.send(wire.DPDReq, make([]byte, n))
+		a.soon()
+	}, func(n int) {
+		d.limit.Store(int64(n))
+		if a.tunnel.dtls.Load() == d {
+			a.resized(n)
+		}
+	})
+	if old := a.inUse; old != nil && old.peer.Addr() == peer.Addr() {
+		d.probe.told(int(old.limit.Load()))
+	}
+	return d
 }
 
 // inject gives datagrams to the channel of that peer.
@@ -102,6 +125,11 @@ func (a *associations) use(d *dtlsLane) {
 		old.ch.Close()
 	}
 	a.log.Info("DTLS channel is up", "peer", d.peer, "suite", d.ch.Suite())
+	a.tooBig(d, d.ch) // if the kernel knows so
+	a.resized(int(d.limit.Load()))
+	if a.discover {
+		d.probe.start()
+	}
 	a.changed(d, old != nil && old.peer != d.peer)
 }
 
@@ -133,9 +161,9 @@ func (a *associations) remove(d *dtlsLane) {
 	}
 }
 
-// tooBig is told that the path to the client has become narrower.
-func (a *associations) tooBig(d *dtlsLane) {
-	path := d.ch.PathMTU()
+// tooBig is told that the path to the client may have become narrower.
+func (a *associations) tooBig(d *dtlsLane, ch *dtls.Channel) {
+	path := ch.PathMTU()
 	if path == 0 {
 		return
 	}
@@ -143,10 +171,7 @@ func (a *associations) tooBig(d *dtlsLane) {
 	if d.peer.Addr().Is6() && !d.peer.Addr().Is4In6() {
 		ip = 40
 	}
-	fits := max(path-ip-8-d.ch.Overhead(), wire.MinMTU) // 8: UDP header
-	if int64(fits) < d.limit.Swap(int64(min(fits, a.mtu))) {
-		a.shrunk(fits)
-	}
+	d.probe.told(path - ip - 8 - ch.Overhead()) // 8: UDP header
 }
 
 func (a *associations) close() {

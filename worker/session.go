@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -39,11 +40,18 @@ type session struct {
 	names   *egress.Names
 	outside Outside
 	timers  *timers
+	mtu     tunnelMTU
 	done    chan ending     // capacity 1: the first reason counts
 	orders  chan ending     // main's TERMINATE; capacity 1
 	retire  chan retirement // main's RETIRE; capacity 1: it waits for the answer
 	stop    chan struct{}
 	closing sync.Once
+}
+
+// tunnelMTU is what was told of the tunnel's MTU.
+type tunnelMTU struct {
+	now      atomic.Int64 // to everybody here
+	reported int64        // to main; owned by the timers once the session runs
 }
 
 // ending is why a session ends and what the client is told.
@@ -66,9 +74,10 @@ func newSession(c *client, o *offer) (*session, error) {
 	s.tunnel.putOff = make(chan struct{}, 1)
 	s.tunnel.thawed = sync.NewCond(&s.tunnel.sinkMu)
 	s.dtls = associations{
-		tunnel: &s.tunnel, psk: o.psk, mtu: o.tunnel.MTU.Tunnel, log: c.Log,
-		changed: s.dtlsChanged, shrunk: s.shrink,
+		tunnel: &s.tunnel, psk: o.psk, mtu: o.tunnel.MTU.Tunnel, discover: o.cfg.TryMtuDiscovery, clock: c.Clock, log: c.Log,
+		changed: s.dtlsChanged, resized: s.resize, soon: func() { s.timers.soon() },
 	}
+	s.mtu.now.Store(int64(o.tunnel.MTU.Tunnel))
 	host := c.link.hostInfo()
 	var err error
 	if s.policy, err = policyOf(o.cfg, host, s.names); err != nil {
@@ -81,6 +90,7 @@ func newSession(c *client, o *offer) (*session, error) {
 		s.outside.Close()
 		return nil, err
 	}
+	s.mtu.reported = s.mtu.now.Load()
 	s.timers = newTimers(c.Clock, timeoutsOf(o.cfg, o.mobile, time.UnixMilli(o.rep.LoginUnixMs)), s)
 	return s, nil
 }
@@ -260,7 +270,7 @@ func (s *session) report() {
 	cs := s.secure.conn.ConnectionState()
 	info := &ipc.SessionInfo{
 		TlsSuite: tlsName(&cs),
-		Mtu:      uint32(s.offer.tunnel.MTU.Tunnel),
+		Mtu:      uint32(s.mtu.now.Load()),
 	}
 	if !s.offer.psk.IsZero() {
 		sum := sha256.Sum256(s.offer.psk.Reveal())
@@ -281,14 +291,27 @@ func (s *session) dtlsChanged(d *dtlsLane, elsewhere bool) {
 	s.report()
 }
 
-// shrink tells everybody that the tunnel's MTU is smaller than was thought.
-func (s *session) shrink(mtu int) {
-	s.Log.Info("tunnel MTU shrinks", "mtu", mtu)
+// resize tells everybody that the tunnel's MTU is another than was thought. Main
+// hears of it when the timers look: only people want to know there, and routers'
+// reports may come often.
+func (s *session) resize(mtu int) {
+	if s.mtu.now.Swap(int64(mtu)) == int64(mtu) {
+		return
+	}
+	s.Log.Info("tunnel MTU changes", "mtu", mtu)
 	s.stack.SetMTU(mtu)
 	s.relay.SetMTU(mtu)
 	s.gateway.SetMTU(mtu)
-	s.link.conn.Send(ipc.TunMTUT, 0, &ipc.TunMtu{Mtu: uint32(mtu)})
+	s.timers.soon()
 	go s.tellKeepers(mtu) // who calls may be in the midst of sending
+}
+
+// reportMTU tells main.
+func (s *session) reportMTU() {
+	if mtu := s.mtu.now.Load(); mtu != s.mtu.reported {
+		s.mtu.reported = mtu
+		s.link.conn.Send(ipc.TunMTUT, 0, &ipc.TunMtu{Mtu: uint32(mtu)})
+	}
 }
 
 func (s *session) tellKeepers(mtu int) {
@@ -321,7 +344,11 @@ func (s *session) askCSTP() { go s.tunnel.cstp.send(wire.DPDReq, nil) }
 // (ocserv worker-vpn.c probes so).
 func (s *session) askDTLS() {
 	if d := s.tunnel.dtls.Load(); d != nil {
-		go d.send(wire.DPDReq, make([]byte, d.limit.Load()))
+		if s.offer.cfg.TryMtuDiscovery {
+			d.probe.confirm()
+		} else {
+			go d.send(wire.DPDReq, make([]byte, d.limit.Load()))
+		}
 	}
 }
 
@@ -344,7 +371,12 @@ func (s *session) reportStats() {
 
 func (s *session) upkeep() (busy bool) {
 	s.relay.Tick(s.Clock.Now())
-	return s.relay.Flows() > 0
+	busy = s.relay.Flows() > 0
+	if d := s.tunnel.dtls.Load(); d != nil && d.probe.look(s.tunnel.counters.bytesDown.Load()) {
+		busy = true
+	}
+	s.reportMTU()
+	return busy
 }
 
 // trim gives memory back that traffic has taken (measured: 7 MB after 100 MB of

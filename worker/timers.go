@@ -31,9 +31,11 @@ type timers struct {
 	cfg   timeouts
 	s     watched
 
-	mu      sync.Mutex // protects timer and stopped
+	mu      sync.Mutex // protects the next four
 	timer   tcpip.Timer
 	stopped bool
+	looking bool
+	hurry   bool // something has begun that is to be looked at soon
 
 	// Owned by look.
 	askedCSTP, askedDTLS bool // a DPD request is out
@@ -81,11 +83,25 @@ func (t *timers) stop() {
 }
 
 func (t *timers) fire() {
+	t.mu.Lock()
+	t.looking, t.hurry = true, false
+	t.mu.Unlock()
 	busy := t.look()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.looking = false
 	if !t.stopped {
-		t.timer.Reset(t.period(busy))
+		t.timer.Reset(t.period(busy || t.hurry))
+	}
+}
+
+// soon has the timers look as if the session were busy.
+func (t *timers) soon() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.hurry = true
+	if t.timer != nil && !t.looking && !t.stopped {
+		t.timer.Reset(t.period(true))
 	}
 }
 

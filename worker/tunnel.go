@@ -55,7 +55,7 @@ type leased struct {
 // inner is where a client's packets go.
 type inner struct {
 	stack   interface{ Inject(pkts [][]byte) } // TCP, and whatever is odd
-	relay   datagrams                          // UDP and ICMP echo
+	relay   relay                              // UDP and ICMP echo
 	gateway interceptor                        // the gateway's own address
 }
 
@@ -63,6 +63,12 @@ type inner struct {
 type interceptor interface {
 	datagrams
 	Intercepts(h *packet.Header, pkt []byte) bool
+}
+
+// relay also says of any packet that it was too long.
+type relay interface {
+	datagrams
+	Cut(h packet.Header, pkt []byte)
 }
 
 // datagrams takes whole packets of one batch; Flush ends the batch.
@@ -92,6 +98,7 @@ type dtlsLane struct {
 	peer  netip.AddrPort
 	quiet atomic.Bool  // nothing came for long, or data came by CSTP: send by CSTP
 	limit atomic.Int64 // longest packet one datagram takes on this path, bytes
+	probe *prober      // of limit
 }
 
 // counters only grow.
@@ -178,7 +185,9 @@ func (t *tunnel) dtlsPackets(d *dtlsLane, pkts []wire.Packet) {
 			// The same length back: openconnect finds its MTU so
 			// (openconnect mtu.c, detect_mtu).
 			d.send(wire.DPDResp, p.Payload)
-		case wire.Data, wire.DPDResp, wire.Keepalive:
+		case wire.DPDResp:
+			d.probe.answered()
+		case wire.Data, wire.Keepalive:
 		default:
 			t.counters.unknown.Add(1)
 		}
@@ -195,6 +204,9 @@ func (t *tunnel) up(pkt []byte) {
 	h, ok := packet.Parse(pkt)
 	if !ok {
 		t.counters.malformed.Add(1)
+		if h, ok = packet.ParseCut(pkt); ok && h.Length >= wire.MinMTU && t.lease.has(h.Src) {
+			t.inner.relay.Cut(h, pkt)
+		}
 		return
 	}
 	if h.Src != t.lease.ipv4 && h.Src != t.lease.ipv6 {

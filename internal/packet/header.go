@@ -77,6 +77,7 @@ func Destination(b []byte) (netip.Addr, bool) {
 const (
 	ipv4Len = 20
 	ipv6Len = 40
+	cutHead = 256 // bytes that hold all headers, for ParseCut
 )
 
 // Parse reads the IP header of the packet at the beginning of b. It does not
@@ -93,6 +94,31 @@ func Parse(b []byte) (h Header, ok bool) {
 		return parse6(b)
 	}
 	return h, false
+}
+
+// ParseCut reads the header of a packet of which only the beginning is there.
+// Length is what is there. False means that Parse has refused it for another
+// reason.
+func ParseCut(b []byte) (h Header, ok bool) {
+	var head [cutHead]byte
+	n := copy(head[:], b)
+	if n < ipv6Len {
+		return h, false
+	}
+	switch b[0] >> 4 {
+	case 4:
+		ok = int(binary.BigEndian.Uint16(b[2:])) > len(b)
+		binary.BigEndian.PutUint16(head[2:], uint16(n))
+	case 6:
+		ok = ipv6Len+int(binary.BigEndian.Uint16(b[4:])) > len(b)
+		binary.BigEndian.PutUint16(head[4:], uint16(n-ipv6Len))
+	}
+	if !ok {
+		return h, false
+	}
+	h, ok = Parse(head[:n])
+	h.Length = len(b)
+	return h, ok
 }
 
 // parse4 reads an IPv4 header, RFC 791 section 3.1.

@@ -48,6 +48,15 @@ func (r *Relay) tooBig(mtu int, h *packet.Header, pkt []byte) {
 	r.say(packet.TooBig.Error(h, pkt, mtu), r.router(h), h, pkt)
 }
 
+// Cut answers a packet of the client of which only the beginning has come, within
+// a batch. A client whose path has become narrower cuts what its own hosts still
+// send as long as before (openconnect mainloop.c, tun_mainloop); they learn here
+// what gets through.
+func (r *Relay) Cut(h packet.Header, pkt []byte) {
+	r.begin()
+	r.say(packet.TooBig.Error(&h, pkt, h.Length), r.router(&h), &h, pkt)
+}
+
 // answer makes an ICMP error about a packet. What a router would say comes from
 // the gateway, what a host would say from the packet's destination.
 func (r *Relay) answer(p packet.Problem, h *packet.Header, pkt []byte) {

@@ -65,9 +65,11 @@ type Config struct {
 	MaxPacket        int           // longest packet the client may send, MTU probes included; 0: 1500
 	// TooBig is told the length of a packet that was too long for the path, or
 	// 0 if only that one was is known; the package comment says when. May be nil.
-	TooBig func(n int)
-	Log    *slog.Logger
-	Now    func() time.Time // nil: time.Now
+	TooBig func(c *Channel, n int)
+	// Fragment lets routers cut IPv4 datagrams that are too long for the path.
+	Fragment bool
+	Log      *slog.Logger
+	Now      func() time.Time // nil: time.Now
 }
 
 // Channel is the DTLS channel of one client.
@@ -88,7 +90,7 @@ type Channel struct {
 // Start begins the handshake that cfg.First asks for. The descriptor is taken
 // over also if an error is returned.
 func Start(cfg Config) (*Channel, error) {
-	sock, err := openSocket(cfg.FD, cfg.Peer)
+	sock, err := openSocket(cfg.FD, cfg.Peer, cfg.Fragment)
 	if err != nil {
 		return nil, fmt.Errorf("dtls: socket: %w", err)
 	}

@@ -156,7 +156,7 @@ func parked(t *testing.T) (*pair, int) {
 	t.Cleanup(func() { unix.Close(fds[1]) })
 	p := newPair(t, "udp4", "127.0.0.1:0", aes128, nil)
 	p.c.sock.close()
-	if p.c.sock, err = openSocket(fds[0], netip.AddrPort{}); err != nil {
+	if p.c.sock, err = openSocket(fds[0], netip.AddrPort{}, false); err != nil {
 		t.Fatal(err)
 	}
 	return p, fds[1]

@@ -69,8 +69,8 @@
 // TooBig is called with a length from Flush, Next and Add. It is called with 0,
 // from there or from the reading goroutine, when a router has refused an earlier
 // packet: PathMTU then tells more. It must not call the channel's sending side.
-// The socket has "don't fragment" set and ignores the path MTU that the kernel
-// remembers, so that MTU probes are truthful.
+// The socket has "don't fragment" set, but for IPv4 with Config.Fragment, and
+// ignores the path MTU that the kernel remembers, so that MTU probes are truthful.
 //
 // # Moderation
 //

@@ -511,7 +511,7 @@ func TestStartRefuses(t *testing.T) {
 		})
 	}
 	t.Run("not connected", func(t *testing.T) {
-		if _, err := openSocket(f.socket(), peer); err == nil {
+		if _, err := openSocket(f.socket(), peer, false); err == nil {
 			t.Error("socket accepted")
 		}
 	})
@@ -535,7 +535,7 @@ func TestStartRefuses(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := openSocket(fd, peer); err == nil {
+		if _, err := openSocket(fd, peer, false); err == nil {
 			t.Error("socket accepted")
 		}
 	})

@@ -46,7 +46,7 @@ func newPair(t testing.TB, network, address string, id uint16, edit func(*Config
 	if edit != nil {
 		edit(&cfg)
 	}
-	sock, err := openSocket(cfg.FD, cfg.Peer)
+	sock, err := openSocket(cfg.FD, cfg.Peer, cfg.Fragment)
 	if err != nil {
 		t.Fatal(err)
 	}

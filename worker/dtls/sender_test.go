@@ -165,7 +165,7 @@ func TestTooBig(t *testing.T) {
 	checkLeaks(t)
 	var reported []int
 	p := newPair(t, "udp6", "[::1]:0", aes128, func(cfg *Config) {
-		cfg.TooBig = func(n int) { reported = append(reported, n) }
+		cfg.TooBig = func(_ *Channel, n int) { reported = append(reported, n) }
 	})
 	p.c.sock.raw.Control(func(fd uintptr) {
 		if err := unix.SetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_MTU, 1280); err != nil {

@@ -25,8 +25,8 @@ type socket struct {
 }
 
 // openSocket takes fd over; it is closed also in case of an error.
-func openSocket(fd int, peer netip.AddrPort) (*socket, error) {
-	if err := prepare(fd, peer); err != nil {
+func openSocket(fd int, peer netip.AddrPort, fragment bool) (*socket, error) {
+	if err := prepare(fd, peer, fragment); err != nil {
 		unix.Close(fd)
 		return nil, err
 	}
@@ -45,7 +45,7 @@ func openSocket(fd int, peer netip.AddrPort) (*socket, error) {
 }
 
 // prepare checks that fd is a connected UDP socket and sets its options.
-func prepare(fd int, peer netip.AddrPort) error {
+func prepare(fd int, peer netip.AddrPort, fragment bool) error {
 	typ, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
 	if err != nil {
 		return err
@@ -61,8 +61,14 @@ func prepare(fd int, peer netip.AddrPort) error {
 	}
 	// Don't fragment, and let us send probes longer than the path MTU the kernel
 	// remembers. A kernel that lacks one of these works too, less well.
+	// Where fragments are allowed the socket does not look at what it remembers
+	// either, or UDP_SEGMENT would fail on a longer segment.
 	if peer.Addr().Unmap().Is4() {
-		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_PROBE)
+		mode := unix.IP_PMTUDISC_PROBE
+		if fragment {
+			mode = unix.IP_PMTUDISC_OMIT
+		}
+		unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, mode)
 	} else {
 		unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_PROBE)
 	}

@@ -41,6 +41,6 @@ func (c *Channel) Stats() Stats {
 func (c *Channel) reportTooBig(n int) {
 	c.count.tooBig.Add(1)
 	if c.cfg.TooBig != nil {
-		c.cfg.TooBig(n)
+		c.cfg.TooBig(c, n)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -35,7 +36,8 @@ type Lab struct {
 	Dir      string // mode 0755, removed by Close
 	Srv, Tgt Netns
 	Cli      []Netns
-	Routed   *routed // nil but for OpenRouted
+	Routed   *routed  // nil but for OpenRouted
+	Distant  *distant // nil but for OpenDistant
 
 	janitor *exec.Cmd
 	hold    io.Closer // the janitor waits for its end
@@ -75,7 +77,7 @@ func (l *Lab) Close() error {
 }
 
 func (l *Lab) namespaces() []Netns {
-	return append(append([]Netns{l.Srv, l.Tgt}, l.Cli...), l.Routed.namespaces()...)
+	return slices.Concat([]Netns{l.Srv, l.Tgt}, l.Cli, l.Routed.namespaces(), l.Distant.namespaces())
 }
 
 func (l *Lab) hireJanitor() error {
@@ -123,6 +125,11 @@ func (l *Lab) build() error {
 	}
 	if l.Routed != nil {
 		if err := l.wireRouted(); err != nil {
+			return err
+		}
+	}
+	if l.Distant != nil {
+		if err := l.wireDistant(); err != nil {
 			return err
 		}
 	}
