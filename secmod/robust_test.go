@@ -35,6 +35,7 @@ func countFDs(t testing.TB) int {
 // tunnel, some of them misbehaving; and nothing is left behind.
 func TestHundredWorkers(t *testing.T) {
 	st := newSite(t, hashOf(t, "anna", "*", "secret"), "open:*:")
+	st.add("attempts-user = 0") // some guess anna's password while she logs in elsewhere
 	goroutines, fds := runtime.NumGoroutine(), countFDs(t)
 	r := boot(t, st, func(s *server) { s.hashing = hashing{slots: newSlots(2, 1000), check: (*ocpasswd.File).Check} })
 	var wg sync.WaitGroup
