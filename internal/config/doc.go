@@ -14,8 +14,8 @@
 // in, TLS versions and suites (priorities.go).
 //
 // The table is the one place that knows the options. The parser is driven by
-// it; so are the defaults, Effective (what a file comes to), and whatever is
-// generated from Options: a reference page, a sample file.
+// it; so are the defaults, Effective (what a file comes to), and what package
+// reference makes of it: doc/config.md and doc/sample.config.
 //
 // ParseUserFile reads a per-user or per-group file over the settings before it.
 //
@@ -64,3 +64,5 @@
 // become a file's. Text that goes to clients is made valid UTF-8 without
 // control characters here.
 package config
+
+//go:generate go run ./reference ../../doc

@@ -34,7 +34,10 @@ func (c *Config) Effective() []Setting {
 			if o.Status == Gone || o.Scope == ScopeUserOnly || o.Into != "" || i > 0 && o.Scope < ScopeVhost {
 				continue
 			}
-			line := c.lines[place{v.Name, o.Name}]
+			line := 0
+			if list := c.lines[place{v.Name, o.Name}]; len(list) > 0 {
+				line = list[len(list)-1]
+			}
 			values := o.values(&t, line)
 			if slices.Equal(values, base[o.Name]) {
 				continue

@@ -21,8 +21,8 @@ func (p *parser) finish() {
 		p.checkAuth(v)
 		p.keys(v, d)
 		p.tls(v, d)
-		p.networks(vhostPrefix(v.Name), &v.User, d)
-		p.finishUser(vhostPrefix(v.Name), &v.User)
+		p.networks(v.Name, &v.User, d)
+		p.finishUser(v.Name, &v.User)
 		p.checkVhost(v)
 	}
 	p.checkGlobal()
@@ -72,9 +72,9 @@ func (p *parser) checkGlobal() {
 	}
 	switch {
 	case g.ListenProxyProto && len(g.ProxyTrusted) == 0:
-		p.warnf(0, "'listen-proxy-proto' without 'proxy-proto-trusted': whoever reaches the port can claim any address, and bans do not hold him")
+		p.warnf(p.lineOf("", "listen-proxy-proto"), "'listen-proxy-proto' without 'proxy-proto-trusted': whoever reaches the port can claim any address, and bans do not hold him")
 	case !g.ListenProxyProto && len(g.ProxyTrusted) > 0:
-		p.warnf(0, "'proxy-proto-trusted' has no effect without 'listen-proxy-proto'")
+		p.warnf(p.lineOf("", "proxy-proto-trusted"), "'proxy-proto-trusted' has no effect without 'listen-proxy-proto'")
 	}
 }
 
@@ -85,8 +85,11 @@ func (p *parser) keys(v *Vhost, d *draft) {
 	case len(d.certs) == 0 || len(d.keys) == 0:
 		p.errorf(0, "%sthe 'server-cert' and 'server-key' configuration options must be specified!", where)
 		return
-	case len(d.certs) != len(d.keys):
-		p.errorf(0, "%sthe specified number of keys doesn't match the certificates", where)
+	case len(d.certs) > len(d.keys):
+		p.errorf(p.lineOf(v.Name, "server-cert"), "%sthe specified number of keys doesn't match the certificates", where)
+		return
+	case len(d.certs) < len(d.keys):
+		p.errorf(p.lineOf(v.Name, "server-key"), "%sthe specified number of keys doesn't match the certificates", where)
 		return
 	}
 	for i := range d.certs {
@@ -115,7 +118,7 @@ func (p *parser) tls(v *Vhost, d *draft) {
 	if v.CiscoClientCompat && !d.priorities {
 		s += ":-VERS-TLS1.3"
 	}
-	line := p.lineOf(v, "tls-priorities")
+	line := p.lineOf(v.Name, "tls-priorities")
 	t, warnings, err := parsePriorities(s)
 	for _, w := range warnings {
 		p.warnf(line, "%stls-priorities: %s", vhostPrefix(v.Name), w)
@@ -126,29 +129,29 @@ func (p *parser) tls(v *Vhost, d *draft) {
 	v.TLS = t
 }
 
-// lineOf returns where a virtual host's value of an option stands: in its own
-// section, else before all sections, else 0.
-func (p *parser) lineOf(v *Vhost, option string) int {
-	if n := p.config.lines[place{v.Name, option}]; n > 0 {
-		return n
+// lineOf returns where a virtual host's value of an option stands.
+func (p *parser) lineOf(vhost, option string) int {
+	if p.config == nil { // a per-user file
+		return 0
 	}
-	return p.config.lines[place{"", option}]
+	return p.config.line(vhost, option, maxList)
 }
 
 // networks makes the pools of addresses and lengths.
-func (p *parser) networks(where string, u *User, d *draft) {
+func (p *parser) networks(vhost string, u *User, d *draft) {
+	where, line4, line6 := vhostPrefix(vhost), p.lineOf(vhost, "ipv4-network"), p.lineOf(vhost, "ipv6-network")
 	if !d.v4.IsValid() && !d.v6.IsValid() {
 		p.errorf(0, "%sno ipv4-network or ipv6-network options set.", where)
 		return
 	}
 	if d.v4.IsValid() {
 		if d.v4bits < 1 {
-			p.errorf(0, "%sno mask found for IPv4 network.", where)
+			p.errorf(line4, "%sno mask found for IPv4 network.", where)
 		} else {
 			u.IPv4Network = netip.PrefixFrom(d.v4, d.v4bits).Masked()
 		}
 		if d.v4bits > 30 {
-			p.warnf(0, "%sipv4-network %s has no address for a client", where, u.IPv4Network)
+			p.warnf(line4, "%sipv4-network %s has no address for a client", where, u.IPv4Network)
 		}
 	}
 	if !d.v6.IsValid() {
@@ -156,23 +159,23 @@ func (p *parser) networks(where string, u *User, d *draft) {
 	}
 	switch {
 	case d.v6bits < 1:
-		p.errorf(0, "%sno prefix found for IPv6 network.", where)
+		p.errorf(line6, "%sno prefix found for IPv6 network.", where)
 	case d.v6bits >= u.IPv6SubnetBits:
-		p.errorf(0, "%sthe subnet prefix (%d) cannot be smaller or equal to network's (%d)", where, u.IPv6SubnetBits, d.v6bits)
+		p.errorf(line6, "%sthe subnet prefix (%d) cannot be smaller or equal to network's (%d)", where, u.IPv6SubnetBits, d.v6bits)
 	default:
 		u.IPv6Network = netip.PrefixFrom(d.v6, d.v6bits).Masked()
 	}
 }
 
 // finishUser completes settings that a virtual host and per-user files share.
-func (p *parser) finishUser(where string, u *User) {
+func (p *parser) finishUser(vhost string, u *User) {
 	if u.MobileDPD == 0 {
 		u.MobileDPD = u.DPD
 	}
 	u.Routes = withoutDefault(u.Routes)
-	p.checkWays(where, u)
+	p.checkWays(vhost, u)
 	if n := max(len(u.Routes), len(u.NoRoutes)); n > manyRoutes {
-		p.warnf(0, "%s%d routes: AnyConnect clients take about %d and ignore the others", where, n, manyRoutes)
+		p.warnf(0, "%s%d routes: AnyConnect clients take about %d and ignore the others", vhostPrefix(vhost), n, manyRoutes)
 	}
 }
 
@@ -180,10 +183,10 @@ func (p *parser) checkVhost(v *Vhost) {
 	where := vhostPrefix(v.Name)
 	p.checkCertificate(where, v)
 	if on(v, "match-tls-dtls-ciphers") && (v.DTLSLegacy || v.CiscoClientCompat) {
-		p.errorf(0, "%s'match-tls-dtls-ciphers' cannot be applied when 'dtls-legacy' or 'cisco-client-compat' is on", where)
+		p.errorf(p.lineOf(v.Name, "match-tls-dtls-ciphers"), "%s'match-tls-dtls-ciphers' cannot be applied when 'dtls-legacy' or 'cisco-client-compat' is on", where)
 	}
 	if udp := p.config.Global.UDPPort; on(v, "cisco-svc-client-compat") && udp != 0 && udp != 443 {
-		p.errorf(0, "%s'cisco-svc-client-compat' needs 'udp-port' to be 443 or 0", where)
+		p.errorf(p.lineOf(v.Name, "cisco-svc-client-compat"), "%s'cisco-svc-client-compat' needs 'udp-port' to be 443 or 0", where)
 	}
 	for _, m := range v.Auth {
 		group, _ := parseBool(m.Options["groupconfig"])
@@ -195,21 +198,26 @@ func (p *parser) checkVhost(v *Vhost) {
 
 // checkCertificate: who logs in with a certificate must be named in it.
 func (p *parser) checkCertificate(where string, v *Vhost) {
-	isCertificate := func(m Method) bool { return m.Name == "certificate" }
-	if !slices.ContainsFunc(v.Auth, isCertificate) && !slices.ContainsFunc(v.EnableAuth, isCertificate) {
+	line := -1
+	for _, m := range slices.Concat(v.Auth, v.EnableAuth) {
+		if m.Name == "certificate" {
+			line = m.Line
+		}
+	}
+	if line < 0 {
 		return
 	}
 	if v.CACert == "" {
-		p.errorf(0, "%sclient certificates are asked for, and no 'ca-cert' says whose they may be", where)
+		p.errorf(line, "%sclient certificates are asked for, and no 'ca-cert' says whose they may be", where)
 	}
 	switch oid := v.CertUserOID; {
 	case oid == "":
-		p.errorf(0, "%sa certificate is requested by the option 'cert-user-oid' is not set", where)
+		p.errorf(line, "%sa certificate is requested by the option 'cert-user-oid' is not set", where)
 	case !isOID(oid) && !strings.EqualFold(oid, "SAN(rfc822name)"):
-		p.errorf(p.lineOf(v, "cert-user-oid"), "%sunsupported 'cert-user-oid': '%s'", where, oid)
+		p.errorf(p.lineOf(v.Name, "cert-user-oid"), "%sunsupported 'cert-user-oid': '%s'", where, oid)
 	}
 	if oid := v.CertGroupOID; oid != "" && !isOID(oid) {
-		p.errorf(p.lineOf(v, "cert-group-oid"), "%sunsupported 'cert-group-oid': '%s'", where, oid)
+		p.errorf(p.lineOf(v.Name, "cert-group-oid"), "%sunsupported 'cert-group-oid': '%s'", where, oid)
 	}
 }
 

@@ -104,14 +104,38 @@ func (s Status) String() string {
 	return [...]string{"in effect", "not yet in effect", "refused until it is in effect", "no effect", "gone"}[s]
 }
 
-// Options returns the table, in the order of the reference. Every call makes a new one.
-func Options() []Option {
-	rows := processOptions()
-	for _, part := range [][]Option{serverOptions(), vhostOptions(), loginOptions(), userOptions(), networkOptions(), egressOptions(), flowOptions(), oldOptions()} {
-		rows = append(rows, part...)
+// Part is a part of the table: the options about one matter.
+type Part struct {
+	Title   string
+	Options []Option
+}
+
+// Parts returns the table in its parts, in the order of the reference. Every
+// call makes a new one.
+func Parts() []Part {
+	return []Part{
+		{"Processes, sockets and files", processOptions()},
+		{"The server as a whole", serverOptions()},
+		{"TLS and the channels", vhostOptions()},
+		{"Login, groups and files of users", loginOptions()},
+		{"Sessions", userOptions()},
+		{"Addresses, routes and names", networkOptions()},
+		{"What clients may reach, and by which way", egressOptions()},
+		{"Limits of flows", flowOptions()},
+		{"Older names", oldOptions()},
+	}
+}
+
+// Options returns the table in one.
+func Options() (rows []Option) {
+	for _, part := range Parts() {
+		rows = append(rows, part.Options...)
 	}
 	return rows
 }
+
+// Most is the largest value of a number; 0: what 32 bits hold.
+func (o *Option) Most() int64 { return o.most }
 
 // target is where assignments go: the settings of one virtual host and what
 // they are part of. For a per-user file only user and draft are there.

@@ -91,7 +91,7 @@ func Parse(name string, b []byte, role Role) (*Config, error) {
 func (p *parser) begin() {
 	v := &Vhost{}
 	v.User.NetPriority = -1
-	p.config = &Config{Vhosts: []*Vhost{v}, lines: map[place]int{}}
+	p.config = &Config{Vhosts: []*Vhost{v}, file: p.file, lines: map[place][]int{}}
 	p.drafts = map[*Vhost]*draft{v: newDraft()}
 	p.enter(v)
 	for i := range p.table {
@@ -298,6 +298,9 @@ func (p *parser) cleared(o *Option, it item) (done bool) {
 	switch {
 	case it.text == "":
 		empty()
+		if p.config != nil {
+			delete(p.config.lines, p.place(o))
+		}
 		return true
 	case n >= maxList:
 		p.errorf(it.line, "more than %d lines of '%s'", maxList, o.Name)
@@ -309,11 +312,12 @@ func (p *parser) cleared(o *Option, it item) (done bool) {
 // put puts a value where it belongs.
 func (p *parser) put(o *Option, it item) {
 	if p.config != nil && it.line > 0 {
-		where := place{option: o.Name}
-		if o.Scope >= ScopeVhost {
-			where.vhost = p.to.vhost.Name
+		where := p.place(o)
+		if o.List {
+			p.config.lines[where] = append(p.config.lines[where], it.line)
+		} else {
+			p.config.lines[where] = []int{it.line}
 		}
-		p.config.lines[where] = it.line
 	}
 	switch {
 	case o.Secret && (p.role == Main || o.at == nil): // not kept, not even as text
@@ -324,6 +328,14 @@ func (p *parser) put(o *Option, it item) {
 	default:
 		p.unused(o, &p.to, it)
 	}
+}
+
+// place is where an option is set by a line.
+func (p *parser) place(o *Option) place {
+	if o.Scope >= ScopeVhost {
+		return place{p.to.vhost.Name, o.Name}
+	}
+	return place{"", o.Name}
 }
 
 // say warns, once per option, that it does not do what the file wants.

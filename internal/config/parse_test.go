@@ -127,18 +127,18 @@ func TestFatal(t *testing.T) {
 		{"no device", without("device"), []string{"test.conf: the 'device' configuration option must be specified!"}},
 		{"no cert", without("server-cert"), []string{"test.conf: the 'server-cert' and 'server-key' configuration options must be specified!"}},
 		{"no key", without("server-key"), []string{"test.conf: the 'server-cert' and 'server-key' configuration options must be specified!"}},
-		{"two certs", least + "server-cert = x\n", []string{"test.conf: the specified number of keys doesn't match the certificates"}},
+		{"two certs", least + "server-cert = x\n", []string{"test.conf:8: the specified number of keys doesn't match the certificates"}},
 		{"no network", without("ipv4"), []string{"test.conf: no ipv4-network or ipv6-network options set."}},
-		{"no mask", without("ipv4") + "ipv4-network = 10.0.0.0\n", []string{"test.conf: no mask found for IPv4 network."}},
+		{"no mask", without("ipv4") + "ipv4-network = 10.0.0.0\n", []string{"test.conf:7: no mask found for IPv4 network."}},
 		{"bad mask length", least + "ipv4-network = 10.0.0.0/33\n", []string{"test.conf:8: '33' is not a mask"}},
 		{"bad mask", least + "ipv4-netmask = 255.0.255.0\n", []string{"test.conf:8: '255.0.255.0' is not a mask"}},
 		{"bad network", least + "ipv4-network = 1.2\n", []string{"test.conf:8: '1.2' is not an IPv4 network"}},
 		{"v6 as v4", least + "ipv4-network = fd00::/64\n", []string{"test.conf:8: 'fd00::/64' is not an IPv4 network"}},
 		{"v4 as v6", least + "ipv6-network = 10.0.0.0/8\n", []string{"test.conf:8: '10.0.0.0/8' is not an IPv6 network"}},
-		{"no prefix", least + "ipv6-network = fd00::\n", []string{"test.conf: no prefix found for IPv6 network."}},
-		{"bad prefix", least + "ipv6-network = fd00::/129\n", []string{"test.conf:8: '129' is not an IPv6 prefix", "test.conf: no prefix found for IPv6 network."}},
+		{"no prefix", least + "ipv6-network = fd00::\n", []string{"test.conf:8: no prefix found for IPv6 network."}},
+		{"bad prefix", least + "ipv6-network = fd00::/129\n", []string{"test.conf:8: '129' is not an IPv6 prefix", "test.conf:8: no prefix found for IPv6 network."}},
 		{"subnet prefix", least + "ipv6-network = fd00::/64\nipv6-subnet-prefix = 64\n", []string{
-			"test.conf: the subnet prefix (64) cannot be smaller or equal to network's (64)"}},
+			"test.conf:8: the subnet prefix (64) cannot be smaller or equal to network's (64)"}},
 		{"port", least + "udp-port = 65536\ntcp-port = x\n", []string{
 			"test.conf:8: 'udp-port' is a port from 0 to 65535, not '65536'", "test.conf:9: 'tcp-port' is a port from 0 to 65535, not 'x'"}},
 		{"banner", least + "banner = " + strings.Repeat("x", 257), []string{"test.conf:8: banner size is too long"}},
@@ -147,11 +147,11 @@ func TestFatal(t *testing.T) {
 		{"second factor", without("auth") + "auth = plain[passwd=/a,otp=/b]\n", nil},
 		{"certificate", least + "auth = certificate\ncert-user-oid = 2.5.4.3\nca-cert = /ca\n", nil},
 		{"certificate without authorities", least + "enable-auth = certificate\ncert-user-oid = 2.5.4.3\n", []string{
-			"test.conf: client certificates are asked for, and no 'ca-cert' says whose they may be"}},
+			"test.conf:8: client certificates are asked for, and no 'ca-cert' says whose they may be"}},
 		{"certificate without oid", least + "enable-auth = certificate\nca-cert = /ca\n", []string{
-			"test.conf: a certificate is requested by the option 'cert-user-oid' is not set"}},
+			"test.conf:8: a certificate is requested by the option 'cert-user-oid' is not set"}},
 		{"certificate, no oid", least + "auth = certificate\nca-cert = /ca\n", []string{
-			"test.conf: a certificate is requested by the option 'cert-user-oid' is not set"}},
+			"test.conf:8: a certificate is requested by the option 'cert-user-oid' is not set"}},
 		{"certificate, bad oid", least + "auth = certificate\ncert-user-oid = CN\ncert-group-oid = 1.x\nca-cert = /ca\n", []string{
 			"test.conf:9: unsupported 'cert-user-oid': 'CN'", "test.conf:10: unsupported 'cert-group-oid': '1.x'"}},
 		{"two passwords", least + "auth = plain[passwd=/b]\n", []string{"test.conf:8: vhost:default: you cannot mix multiple authentication methods of plain type"}},
@@ -174,10 +174,10 @@ func TestFatal(t *testing.T) {
 		{"ports", least + "restrict-user-to-ports = tcp(443\n", []string{
 			"test.conf:8: cannot parse restrict-user-to-ports: 'tcp(443' is not protocol(port)"}},
 		{"clear text", least + "listen-clear-file = /x\n", []string{"test.conf:8: the 'listen-clear-file' option was removed in ocserv 1.1.2"}},
-		{"svc", least + "cisco-svc-client-compat = true\nudp-port = 8443\n", []string{"test.conf: 'cisco-svc-client-compat' needs 'udp-port' to be 443 or 0"}},
+		{"svc", least + "cisco-svc-client-compat = true\nudp-port = 8443\n", []string{"test.conf:8: 'cisco-svc-client-compat' needs 'udp-port' to be 443 or 0"}},
 		{"svc 443", least + "cisco-svc-client-compat = true\nudp-port = 443\n", nil},
 		{"match ciphers", least + "match-tls-dtls-ciphers = true\n", []string{
-			"test.conf: 'match-tls-dtls-ciphers' cannot be applied when 'dtls-legacy' or 'cisco-client-compat' is on"}},
+			"test.conf:8: 'match-tls-dtls-ciphers' cannot be applied when 'dtls-legacy' or 'cisco-client-compat' is on"}},
 		{"match ciphers, no legacy", least + "match-tls-dtls-ciphers = true\ndtls-legacy = false\n", nil},
 		{"no TLS", least + "tls-priorities = NORMAL:-VERS-ALL:+VERS-TLS1.1\n", []string{
 			"test.conf:8: tls-priorities: no TLS version is left: 1.2 and 1.3 are supported"}},
@@ -188,7 +188,7 @@ func TestFatal(t *testing.T) {
 		{"in a vhost", least + "[vhost:X.org]\nserver-cert = x\nroute = 1.2.3.4\n", []string{
 			"test.conf:10: route '1.2.3.4' is missing a /prefix, use address/prefix"}},
 		{"vhost cert count", least + "[vhost:X.org]\nserver-cert = x\nserver-cert = y\n", []string{
-			"test.conf: vhost:x.org: the specified number of keys doesn't match the certificates"}},
+			"test.conf:10: vhost:x.org: the specified number of keys doesn't match the certificates"}},
 		{"names", least + "[vhost:]\n[vhost:a b]\n[vhost:" + strings.Repeat("x", 44) + "]\n", []string{
 			"test.conf:8: '' cannot be the name of a virtual host", "test.conf:9: 'a b' cannot be the name of a virtual host",
 			"test.conf:10: '" + strings.Repeat("x", 44) + "' cannot be the name of a virtual host"}},
@@ -242,8 +242,8 @@ func TestWarningsAndNotes(t *testing.T) {
 		{"ping-leases = false", "", ""},
 		{"net-priority = 99", "8: 'net-priority' is 0 to 6 or 0xNN, '99' is left out", ""},
 		{"listen-proxy-proto = true\nproxy-proto-trusted = 10.0.0.0/8", "", ""},
-		{"listen-proxy-proto = true", "'listen-proxy-proto' without 'proxy-proto-trusted': whoever reaches the port can claim any address, and bans do not hold him", ""},
-		{"proxy-proto-trusted = 10.0.0.0/8", "'proxy-proto-trusted' has no effect without 'listen-proxy-proto'", ""},
+		{"listen-proxy-proto = true", "8: 'listen-proxy-proto' without 'proxy-proto-trusted': whoever reaches the port can claim any address, and bans do not hold him", ""},
+		{"proxy-proto-trusted = 10.0.0.0/8", "8: 'proxy-proto-trusted' has no effect without 'listen-proxy-proto'", ""},
 		{"use-dbus = no", "", ""},
 		{"use-dbus = true", "", "8: 'use-dbus' was replaced by 'use-occtl'"},
 		{"use-seccomp = true", "", "8: 'use-seccomp' was replaced by 'isolate-workers'"},
@@ -260,7 +260,7 @@ func TestWarningsAndNotes(t *testing.T) {
 		{"select-group = " + strings.Repeat("x", 64), "8: the group name '" + strings.Repeat("x", 64) + "' is longer than 63 bytes, no login can choose it", ""},
 		{"select-group = a[b", "8: select-group 'a': no closing bracket", ""},
 		{"tls-priorities = NORMAL:+VERS-TLS1.0", "8: tls-priorities: 'VERS-TLS1.0' is not supported", ""},
-		{"ipv4-network = 10.0.0.0/31", "ipv4-network 10.0.0.0/31 has no address for a client", ""},
+		{"ipv4-network = 10.0.0.0/31", "8: ipv4-network 10.0.0.0/31 has no address for a client", ""},
 		{strings.Repeat("no-route = 10.0.0.0/8\n", 201), "201 routes: AnyConnect clients take about 200 and ignore the others", ""},
 		{"[vhost:Ex.org]\nfoo = 1", "9: vhost:ex.org: skipping unknown option 'foo'",
 			"8: virtual host name 'Ex.org' was canonicalized to 'ex.org' 8: adding virtual host: ex.org"},

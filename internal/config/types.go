@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -16,12 +17,34 @@ type Config struct {
 	Warnings []Problem // what the operator should see, in file order
 	Notes    []Problem // what ocserv prints as "note: "
 
-	lines map[place]int // where an option was set last
+	file  string
+	lines map[place][]int // where an option was set: of a list every line, else the last
 }
 
 // place is an option in a virtual host.
 type place struct {
 	vhost, option string
+}
+
+// Place says where an option of a virtual host was set, as FILE:LINE, or FILE if
+// nowhere. i is which value of a list it is about.
+func (c *Config) Place(vhost, option string, i int) string {
+	n := c.line(vhost, option, i)
+	if n == 0 {
+		return c.file
+	}
+	return fmt.Sprintf("%s:%d", c.file, n)
+}
+
+// line finds it in the virtual host's own section, else before all sections; 0:
+// it is a default.
+func (c *Config) line(vhost, option string, i int) int {
+	for _, v := range []string{vhost, ""} {
+		if list := c.lines[place{v, option}]; len(list) > 0 {
+			return list[min(i, len(list)-1)]
+		}
+	}
+	return 0
 }
 
 // Vhost returns the virtual host of that name (as canonicalised from SNI), or the default one.

@@ -367,13 +367,13 @@ func setFingerprint(p *parser, t *target, it item) {
 func getFingerprint(t *target) []string { return text(t.user.Fingerprint, t.user.Fingerprint == "") }
 
 // checkWays: every way that is used is defined.
-func (p *parser) checkWays(where string, u *User) {
+func (p *parser) checkWays(vhost string, u *User) {
 	for _, v := range u.Via {
 		for _, n := range v.Ways {
 			for one := range strings.SplitSeq(n, "|") {
 				defined := func(w Way) bool { return w.Name == one }
 				if !slices.Contains(builtInWays, one) && !slices.ContainsFunc(u.Ways, defined) {
-					p.errorf(0, "%segress-via names the way '%s', and no egress line defines it", where, one)
+					p.errorf(p.lineOf(vhost, "egress-via"), "%segress-via names the way '%s', and no egress line defines it", vhostPrefix(vhost), one)
 				}
 			}
 		}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -85,4 +87,58 @@ func TestReplacedFiles(t *testing.T) {
 		t.Error("the client was disturbed")
 	}
 	r.must(hello4.run(r, c))
+}
+
+// The server runs with the sample file. Whatever line of it is broken, a reload
+// changes nothing, says which line it was, and disturbs nobody.
+func TestBrokenReload(t *testing.T) {
+	rocservOnly(t, "it ends by a broken file")
+	r := newLab(t, 1)
+	b, err := os.ReadFile("../../doc/sample.config")
+	r.must(err)
+	text := string(b)
+	for _, change := range [][2]string{
+		{"/etc/rocserv/ocpasswd", r.state.Path("users")},
+		{"/etc/rocserv/server-cert.pem", r.state.Path("cert.pem")},
+		{"/etc/rocserv/server-key.pem", r.state.Path("key.pem")},
+		{"/run/rocserv/socket", r.state.Path("run", "sock")},
+		{"-port = 443", fmt.Sprintf("-port = %d", lab.Port)},
+	} {
+		if !strings.Contains(text, change[0]) {
+			t.Fatalf("the sample has no %s", change[0])
+		}
+		text = strings.ReplaceAll(text, change[0], change[1])
+	}
+	write := func(text string) { r.must(os.WriteFile(r.state.Config, []byte(text), 0o644)) }
+	write(text)
+	r.start()
+	c := r.connect(lab.Dial{})
+	lines := strings.SplitAfter(text, "\n")
+	tried := 0
+	for i, line := range lines {
+		if line == "\n" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		tried++
+		write(strings.Join(lines[:i], "") + "nothing of the kind\n" + strings.Join(lines[i+1:], ""))
+		mark := r.srv.Mark()
+		r.must(r.srv.Signal(syscall.SIGHUP))
+		if _, err := r.srv.ExpectAfter(mark, fmt.Sprintf("configuration not reloaded.*ocserv.conf:%d: ", i+1), 10*time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if tried < 10 {
+		t.Errorf("%d lines were broken", tried)
+	}
+	r.must(hello4.run(r, c))
+	write(text)
+	mark := r.srv.Mark()
+	r.must(r.srv.Signal(syscall.SIGHUP))
+	if _, err := r.srv.ExpectAfter(mark, "configuration reloaded", 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	r.must(hello4.run(r, c))
+	if c.Has(`(?i)reconnect`) {
+		t.Error("the client was disturbed")
+	}
 }

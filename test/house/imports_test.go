@@ -34,6 +34,8 @@ var mayImport = map[string][]string{
 	"internal/oath":       {"internal/secret", "internal/rewrite"},
 	"internal/quickstart": {"internal/ocpasswd", "internal/config"},
 	"test":                {"*"},
+
+	"internal/config/reference": {"internal/config"},
 }
 
 // mustNotReach says what a package must never depend on, through anybody, and why.
@@ -61,6 +63,11 @@ var mustNotReach = []struct {
 	{"mainproc", "encoding/xml", "", "main does not parse what clients send"},
 	{"mainproc", "github.com/pion", "", "main does not parse what clients send"},
 	{"mainproc", "gvisor.dev/gvisor", "", "main has no network stack"},
+	{"mainproc", "rocserv/worker", "", "main runs no code of who faces clients"},
+	{"mainproc", "rocserv/secmod", "", "main runs no code of who holds keys"},
+	{"mainproc", "rocserv/netstack", "", "main has no network stack"},
+	{"mainproc", "rocserv/nat", "", "main has no network stack"},
+	{"mainproc", "rocserv/egress", "", "main opens no sockets for clients"},
 }
 
 type pkg struct {

@@ -111,6 +111,21 @@ func TestGeneratedFilesAreCurrent(t *testing.T) {
 	}
 }
 
+// doc/config.md and doc/sample.config are what the table of options makes.
+func TestReferenceIsCurrent(t *testing.T) {
+	dir := t.TempDir()
+	cmd := exec.Command("go", "run", "./internal/config/reference", dir)
+	cmd.Dir = "../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, name := range []string{"config.md", "sample.config"} {
+		if read(t, dir+"/"+name) != read(t, "../../doc/"+name) {
+			t.Errorf("doc/%s is not what internal/config makes: run make gen", name)
+		}
+	}
+}
+
 // checkDescriptor is what can be said without protoc: every message and field
 // of ipc.proto stands in the generated file.
 func checkDescriptor(t *testing.T) {
