@@ -40,7 +40,7 @@ bench: ## side by side with ocserv; needs root and a quiet machine
 soak: ## mixed load for a long time; needs root
 	test/soak $(DURATION)
 
-gen: ## generated files: needs protoc and protoc-gen-go
+gen: ## generated files: needs protoc
 	$(GO) generate ./...
 
 tools: ## what the tests need of Debian's packages

@@ -43,3 +43,5 @@ require (
 	golang.org/x/tools v0.51.0 // indirect
 	kernel.org/pub/linux/libs/security/libcap/psx v1.2.77 // indirect
 )
+
+tool google.golang.org/protobuf/cmd/protoc-gen-go
