@@ -80,7 +80,7 @@ func TestStop(t *testing.T) {
 			c := r.connect(lab.Dial{})
 			b, err := os.ReadFile(r.srv.PIDFile)
 			r.must(err)
-			if got, want := strings.TrimSpace(string(b)), fmt.Sprint(r.srv.PID()); got != want {
+			if got, want := strings.TrimSpace(string(b)), fmt.Sprint(r.ownPID(r.srv.PID())); got != want {
 				t.Errorf("the pid file says %q, not %q", got, want)
 			}
 			tree, err := lab.Tree(r.srv.PID())

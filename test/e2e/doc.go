@@ -5,6 +5,7 @@
 //	make e2e                                  what is missing is named and skipped
 //	test/e2e/run -run TestLogin -v            arguments are those of go test
 //	SERVER=ocserv test/e2e/run                Debian's ocserv, as root, to compare
+//	SANDBOX=bwrap test/e2e/run                the server as in a container
 //	ROCSERV_BIN=./rocserv test/e2e/run        a binary that is there
 //
 // # Theory of operation
@@ -39,6 +40,21 @@
 //
 // TestSoak is load for a duration: two minutes here, thirty with make soak
 // (SOAK, SOAK_REPORT).
+//
+// # As in a container
+//
+// With SANDBOX=bwrap every server runs in bubblewrap (lab/sandbox.go) as podman
+// would run it with --user 12345:0 --cap-drop=ALL
+// --security-opt=no-new-privileges --read-only: one process namespace in which
+// main is process 1, a root that is read-only, writable only its own folders of
+// the lab, and the system calls of podman's default profile (lab/profile.go).
+// TestSandboxed does some of each kind so in every run.
+//
+// What differs there, and where the tests say so: the server's own process ids
+// are not those of the host (ownPID: pid file, ID of scripts, orders to hostile
+// workers); the group is 0 and there is one filter more (inSandbox). Not in it
+// are ocserv of TestBesideOcserv, which needs root, and TestContainer and
+// TestFirstProcess, which have a container of their own.
 //
 // # Other servers
 //

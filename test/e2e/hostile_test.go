@@ -30,15 +30,17 @@ type hostileRig struct {
 func newHostileRig(t *testing.T) *hostileRig {
 	r := &hostileRig{rig: newLab(t, 2)}
 	dir := r.Path("hostile")
-	r.must(os.Mkdir(dir, 0o777))
-	r.must(os.Chmod(dir, 0o777)) // workers of the pool take their orders there
+	r.must(os.Mkdir(dir, 0o755))
+	r.must(os.Chown(dir, lab.ServerID, lab.ServerID)) // workers of the pool take their orders there
 	r.exe = filepath.Join(dir, "rocserv")
 	build := exec.Command("go", "build", "-tags", "e2e", "-trimpath", "-o", r.exe, "rocserv/test/e2e/hostile/server")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	srv, err := r.StartServer(lab.Program{Kind: lab.Rocserv, Path: r.exe}, r.state)
+	program := server
+	program.Path = r.exe
+	srv, err := r.StartServer(program, r.state)
 	r.srv, r.killed = srv, true // violations are what this is about
 	r.must(err)
 	return r
@@ -143,7 +145,7 @@ func TestHostileWorker(t *testing.T) {
 	r.must(err)
 	r.order = hostile.Order{
 		User: lab.Other, Password: lab.Password,
-		Main: roles[lab.RoleMain][0].PID, SecMod: roles[lab.RoleSecMod][0].PID, Other: before.PID,
+		Main: r.ownPID(roles[lab.RoleMain][0].PID), SecMod: r.ownPID(roles[lab.RoleSecMod][0].PID), Other: r.ownPID(before.PID),
 		Key: r.state.Path("key.pem"), Config: r.state.Config, Port: lab.Port, SafeID: "AAAAAAAAAAAAAAAAAAAAAAAAAAA=",
 	}
 	n := r.withClient()
@@ -168,7 +170,7 @@ func TestHostileWorker(t *testing.T) {
 	r.must(hello4.run(r.rig, c))
 	now, err := r.srv.Processes()
 	r.must(err)
-	if now[lab.RoleSecMod][0].PID != r.order.SecMod {
+	if now[lab.RoleSecMod][0].PID != roles[lab.RoleSecMod][0].PID {
 		t.Error("sec-mod is another one")
 	}
 	if _, err := os.Stat("/tmp/rocserv-hostile"); err == nil {

@@ -190,6 +190,14 @@ func (r *rig) expect(p *lab.Process, expr string, limit time.Duration) []string 
 	return m
 }
 
+// ownPID is the number that a process of the server has for the server itself.
+func (r *rig) ownPID(pid int) int {
+	r.Helper()
+	n, err := lab.OwnPID(pid)
+	r.must(err)
+	return n
+}
+
 // rocservOnly skips what another server is not made to do.
 func rocservOnly(t *testing.T, why string) {
 	t.Helper()

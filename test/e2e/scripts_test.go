@@ -55,7 +55,7 @@ func (r *rig) told(reason, user string) map[string]string {
 			env[name] = value
 		}
 	}
-	for _, name := range []string{"PATH", "HOME", "SHELL", "USER", "LOGNAME"} { // of who starts the server as another user
+	for _, name := range []string{"PATH", "HOME", "SHELL", "USER", "LOGNAME", "PWD"} { // of who starts the server as another user, or in a sandbox
 		delete(env, name)
 	}
 	return env
@@ -103,8 +103,8 @@ func TestScriptsEnvironment(t *testing.T) {
 	r.matches("host-update", r.told("host-update", lab.User), want)
 	worker, err := r.srv.Worker(lab.ClientAddr4(0))
 	r.must(err)
-	if connect["ID"] != strconv.Itoa(worker.PID) {
-		t.Errorf("ID is %s, the worker %d", connect["ID"], worker.PID)
+	if pid := r.ownPID(worker.PID); connect["ID"] != strconv.Itoa(pid) {
+		t.Errorf("ID is %s, the worker %d", connect["ID"], pid)
 	}
 
 	const size = 3 << 20

@@ -16,7 +16,8 @@ import (
 // own copies the server's program to where a test can replace it.
 func (r *rig) own() lab.Program {
 	r.Helper()
-	p := lab.Program{Kind: server.Kind, Path: r.state.Path("bin", "rocserv")}
+	p := server
+	p.Path = r.state.Path("bin", "rocserv")
 	r.must(os.Mkdir(filepath.Dir(p.Path), 0o755))
 	r.must(os.Chmod(filepath.Dir(p.Path), 0o755))
 	r.replace(p)

@@ -20,6 +20,8 @@
 //
 //	server.go     rocserv, as uid 12345 without capabilities, or ocserv as root:
 //	              state folder, certificate, users, configuration
+//	sandbox.go    rocserv as in a container, in bubblewrap
+//	profile.go    the system calls that podman lets a container have
 //	client.go     openconnect with a script of our own, vpnc.sh, that configures
 //	              the tunnel and writes down the environment it was given
 //	quic.go       HTTP/3 there

@@ -202,10 +202,11 @@ func (l *Lab) RestoreUDP(i int) error {
 	return errors.Join(l.Cli[i].Nft("cut"), l.Srv.Nft("cut"))
 }
 
-// OpenPing opens or closes unprivileged ping sockets in srv to the server's group.
+// OpenPing opens or closes unprivileged ping sockets in srv to the server's
+// group, whichever it is.
 func (l *Lab) OpenPing(open bool) error {
 	if open {
-		return l.Srv.Sysctl(fmt.Sprintf("net/ipv4/ping_group_range=%d %d", ServerID, ServerID))
+		return l.Srv.Sysctl(fmt.Sprintf("net/ipv4/ping_group_range=%d %d", SandboxGID, ServerID))
 	}
 	return l.Srv.Sysctl("net/ipv4/ping_group_range=1 0")
 }

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,8 +19,9 @@ type Process struct {
 	Name string
 	*Log
 
-	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended
+	cmd    *exec.Cmd
+	inside int           // pid of the program if cmd is a sandbox around it, else 0
+	done   chan struct{} // closed when it has ended
 }
 
 // ErrRuns is what a program is that should have ended.
@@ -31,9 +33,14 @@ var environment = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/b
 // Start starts a program in the namespace. name is for messages, env is added
 // to the environment, stdin may be nil.
 func (n Netns) Start(name string, stdin io.Reader, env []string, argv ...string) (*Process, error) {
+	return n.start(name, stdin, env, nil, argv...)
+}
+
+// start is Start with files, the first of which is the program's descriptor 3.
+func (n Netns) start(name string, stdin io.Reader, env []string, files []*os.File, argv ...string) (*Process, error) {
 	cmd := exec.Command("ip", append([]string{"netns", "exec", n.Name}, argv...)...)
 	cmd.Env = append(slices.Clone(environment), env...)
-	cmd.Stdin = stdin
+	cmd.Stdin, cmd.ExtraFiles = stdin, files
 	p := &Process{Name: name, Log: newLog(), cmd: cmd, done: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = p.Log, p.Log
 	// Children that outlive the program may hold its standard error.
@@ -50,11 +57,19 @@ func (n Netns) Start(name string, stdin io.Reader, env []string, argv ...string)
 }
 
 // PID is the program's own: ip, setpriv and their like execute what they are
-// given in their own place.
-func (p *Process) PID() int { return p.cmd.Process.Pid }
+// given in their own place. Of a sandbox it is that of the program inside.
+func (p *Process) PID() int { return cmp.Or(p.inside, p.cmd.Process.Pid) }
 
 // Signal sends a signal.
-func (p *Process) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
+func (p *Process) Signal(s syscall.Signal) error {
+	switch {
+	case p.inside == 0:
+		return p.cmd.Process.Signal(s)
+	case !p.Running():
+		return os.ErrProcessDone
+	}
+	return syscall.Kill(p.inside, s)
+}
 
 // Running tells whether the program has not ended yet.
 func (p *Process) Running() bool {

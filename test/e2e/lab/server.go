@@ -33,8 +33,18 @@ const (
 
 // Program is a server to run.
 type Program struct {
-	Kind Kind
-	Path string
+	Kind    Kind
+	Path    string
+	Sandbox bool      // as in a container: startSandboxed
+	Lacks   []uintptr // system calls that there are none of in the sandbox: NoLandlock, NoFilters
+}
+
+// GID is the group it runs as.
+func (p Program) GID() int {
+	if p.Sandbox {
+		return SandboxGID
+	}
+	return ServerID
 }
 
 // Server is a server that runs in srv.
@@ -47,23 +57,27 @@ type Server struct {
 
 // Ordinary puts in front of a command what makes it run as an ordinary user
 // without any capability or hope for one.
-func Ordinary(argv ...string) []string {
-	id := strconv.Itoa(ServerID)
-	return append([]string{"setpriv", "--reuid", id, "--regid", id, "--clear-groups",
+func Ordinary(argv ...string) []string { return ordinary(ServerID, argv...) }
+
+func ordinary(gid int, argv ...string) []string {
+	return append([]string{"setpriv", "--reuid", strconv.Itoa(ServerID), "--regid", strconv.Itoa(gid), "--clear-groups",
 		"--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"}, argv...)
 }
 
-// command is the program with arguments, as who it is to run.
-func (p Program) command(args ...string) []string {
-	if p.Kind == Ocserv {
-		return append([]string{p.Path}, args...)
-	}
-	return Ordinary(append([]string{p.Path}, args...)...)
-}
-
 // Launch starts the program in srv with any arguments.
-func (l *Lab) Launch(p Program, args ...string) (*Process, error) {
-	return l.Srv.Start(string(p.Kind), nil, nil, p.command(args...)...)
+func (l *Lab) Launch(p Program, args ...string) (*Process, error) { return l.launch(nil, p, args...) }
+
+// launch starts the program as who it is to run, with a command that executes
+// it, or nothing, in front.
+func (l *Lab) launch(by []string, p Program, args ...string) (*Process, error) {
+	if p.Sandbox {
+		return l.startSandboxed(by, p, args...)
+	}
+	argv := append([]string{p.Path}, args...)
+	if p.Kind != Ocserv {
+		argv = Ordinary(argv...)
+	}
+	return l.Srv.Start(string(p.Kind), nil, nil, slices.Concat(by, argv)...)
 }
 
 // StartServer starts a server, with more arguments, and waits until it lets
@@ -81,8 +95,7 @@ func (l *Lab) StartServerBy(by []string, p Program, s *State, args ...string) (*
 		}
 	}
 	pidFile := s.Path("run", "pid")
-	argv := slices.Concat(by, p.command(append([]string{"-f", "-d", "3", "-p", pidFile, "-c", s.Config}, args...)...))
-	proc, err := l.Srv.Start(string(p.Kind), nil, nil, argv...)
+	proc, err := l.launch(by, p, append([]string{"-f", "-d", "3", "-p", pidFile, "-c", s.Config}, args...)...)
 	if err != nil {
 		return nil, err
 	}

@@ -64,9 +64,9 @@ func canOpen(pid int, name string, flag int) error {
 	return err
 }
 
-// Trace tries, as the server's own uid, to get into processes, and returns by
-// pid the ways that it got in by.
-func Trace(pids ...int) (map[int][]string, error) {
+// Trace tries, as the server's own uid in this group, to get into processes, and
+// returns by pid the ways that it got in by.
+func Trace(gid int, pids ...int) (map[int][]string, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func Trace(pids ...int) (map[int][]string, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), runLimit)
 	defer cancel()
-	argv := Ordinary(exe)
+	argv := ordinary(gid, exe)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Env = append(slices.Clone(environment), roleVariable+"="+roleTrace)
 	q, err := json.Marshal(pids)
