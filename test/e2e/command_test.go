@@ -155,7 +155,13 @@ func (r *rig) line(key string) int {
 // fails runs the server, which is to end at once with a status and these texts.
 func (r *rig) fails(status int, texts []string, args ...string) {
 	r.Helper()
-	p, err := r.Launch(server, args...)
+	r.failsOn(server, status, texts, args...)
+}
+
+// failsOn is fails with another program, and returns what ran.
+func (r *rig) failsOn(program lab.Program, status int, texts []string, args ...string) *lab.Process {
+	r.Helper()
+	p, err := r.Launch(program, args...)
 	r.must(err)
 	got, err := p.Wait(10 * time.Second)
 	if err != nil {
@@ -169,6 +175,7 @@ func (r *rig) fails(status int, texts []string, args ...string) {
 			r.Errorf("%v: nothing like %q in\n%s", args, text, p.Story())
 		}
 	}
+	return p
 }
 
 // A server that cannot start says why, and what helps.

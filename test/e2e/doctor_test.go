@@ -12,12 +12,19 @@ import (
 	"time"
 
 	"rocserv/internal/doctor"
+	"rocserv/test/e2e/lab"
 )
 
 // doctorSays runs doctor as the server's user in srv.
 func (r *rig) doctorSays(status int, args ...string) string {
 	r.Helper()
-	p, err := r.Launch(server, append([]string{"doctor", "-c", r.state.Config}, args...)...)
+	return r.doctorOn(server, status, args...)
+}
+
+// doctorOn is doctorSays with another program.
+func (r *rig) doctorOn(program lab.Program, status int, args ...string) string {
+	r.Helper()
+	p, err := r.Launch(program, append([]string{"doctor", "-c", r.state.Config}, args...)...)
 	r.must(err)
 	got, err := p.Wait(30 * time.Second)
 	r.must(err)
