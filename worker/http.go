@@ -3,22 +3,31 @@ package worker
 import (
 	"errors"
 	"io"
+	"os"
 	"time"
 
 	"rocserv/internal/wire"
 )
+
+// errTooLong is the end of a login by auth-timeout.
+var errTooLong = errors.New("authentication took too long")
 
 // login answers requests until the client opens the tunnel, which is returned,
 // or goes away (nil without an error).
 func (c *client) login() (*wire.Connect, error) {
 	deadline := c.id.start.Add(time.Duration(c.cfg.AuthTimeoutS) * time.Second)
 	c.raw.SetDeadline(deadline)
+	c.raw.Erase(true) // passwords
+	defer c.raw.Erase(false)
 	reader := wire.NewReader(c.secure.conn)
 	dialogue := newDialogue(c)
 	for {
 		req, err := reader.Next()
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil, nil
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, errTooLong
 		}
 		if err != nil {
 			return nil, err

@@ -23,6 +23,9 @@ type Conn struct {
 	r, w int
 	left int // bytes of the current record not handed out yet
 
+	erasing bool
+	given   [][]byte // while erasing: where the current record was handed out to
+
 	mu        sync.Mutex // protects the rest
 	out       []byte     // whole records that wait for the end of the batch
 	gathering bool
@@ -37,7 +40,14 @@ func NewConn(c net.Conn) *Conn {
 // Read gives at most the rest of the current TLS record. Bytes that are no
 // record are given too, for crypto/tls to refuse in its own words.
 func (c *Conn) Read(p []byte) (int, error) {
+	room := len(p)
 	if c.left == 0 {
+		c.erase()
+		if c.erasing {
+			// crypto/tls makes room for the rest once it has seen the header, and
+			// moves no byte of it.
+			room = min(room, recordHeader)
+		}
 		for c.w-c.r < recordHeader {
 			if err := c.fill(); err != nil {
 				return 0, err
@@ -50,11 +60,29 @@ func (c *Conn) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	n := min(len(p), c.w-c.r, c.left)
+	n := min(room, c.w-c.r, c.left)
 	copy(p, c.in[c.r:c.r+n])
 	c.r += n
 	c.left -= n
+	if c.erasing {
+		c.given = append(c.given, p[:n])
+	}
 	return n, nil
+}
+
+// Erase says whether a record is erased once the next one is asked for. The
+// slices it is handed out in are crypto/tls's own buffer, in which it decrypts,
+// and who asks for another record has taken all of the one before; without
+// this a password stays there until a longer record comes. Only from the
+// reading goroutine.
+func (c *Conn) Erase(on bool) { c.erasing, c.given = on, nil }
+
+func (c *Conn) erase() {
+	for i, b := range c.given {
+		clear(b)
+		c.given[i] = nil
+	}
+	c.given = c.given[:0]
 }
 
 // More says that another whole record has been received already.
