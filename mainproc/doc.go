@@ -22,6 +22,7 @@
 //	demux.go hellos.go          datagrams, until their peer has a socket of its own:
 //	udpsock.go                  whose they are, whether they may, the socket
 //	secmod.go sender.go         the channel to sec-mod; the one writer of a channel
+//	helpers.go                  login helpers, which sec-mod asks for
 //	security.go records.go      sec-mod's death: another one, and what it is given
 //	store.go                    what outlives main, in a file
 //	generation.go reload.go watch.go  the configuration, and when it is read again
@@ -66,6 +67,9 @@
 // gets the configuration in effect out of its memfd, the records, and a channel
 // to every worker with a client (rejoin). Then it is sec-mod. Ends of workers
 // that the one before did not confirm are told again (closings).
+//
+// A login helper (SECM_HELPER_REQ, SECM_HELPER) is a child like a worker; main gives
+// sec-mod the channel to it and has no part in what is said there.
 //
 // Another program takes over (ctl upgrade): tryProgram, standStill, then the
 // leader executes it, and takeOver goes on in it. Workers have another reader

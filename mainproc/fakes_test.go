@@ -86,6 +86,36 @@ func fakeSecMod() {
 	}
 }
 
+// takeHelper talks to a login helper as long as it lives.
+func (f *fakeMod) takeHelper(rec *ipc.Record) {
+	var m ipc.SecmHelper
+	must(rec.Decode(&m))
+	if m.Token != 7 || m.Error != "" || len(rec.FDs) != 1 {
+		f.log.Error("no login helper", "token", m.Token, "err", m.Error)
+		return
+	}
+	c, err := ipc.NewConn(rec.TakeFD(0))
+	must(err)
+	go func() {
+		rep := new(ipc.HelperReady)
+		must(c.Call(ipc.HelperConfigT, new(ipc.HelperConfig), ipc.HelperReadyT, rep))
+		f.log.Info("login helper", "says", rep.Confinement)
+		_, err := c.Recv()
+		f.log.Info("login helper is gone", "err", err)
+	}()
+}
+
+// fakeHelper says what it was started with.
+func fakeHelper() {
+	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	c, err := ipc.NewConn(3)
+	must(err)
+	rec, err := c.Recv()
+	must(err)
+	must(c.Send(ipc.HelperReadyT, rec.ID, &ipc.HelperReady{Confinement: strings.Join(os.Args[1:], " ")}))
+	c.Recv()
+}
+
 func (f *fakeMod) answer(rec ipc.Record) {
 	switch rec.Type {
 	case ipc.SecmConfigT:
@@ -104,9 +134,14 @@ func (f *fakeMod) answer(rec ipc.Record) {
 		}
 		var q ipc.SecmConfig
 		must(rec.Decode(&q))
+		if cfg.SecMod.Helper != "" {
+			f.conn.Send(ipc.SecmHelperReqT, 0, &ipc.SecmHelperReq{Token: 7, Method: cfg.SecMod.Helper})
+		}
 		f.log.Info("configuration", "generation", q.Generation, "keyring", string(q.Keyring), "known", len(q.Known))
 		f.conn.Send(ipc.SecmConfigRepT, rec.ID, &ipc.SecmConfigRep{Error: cfg.SecMod.Refuse, Elsewhere: elsewhere, Keyring: []byte("ring"),
 			Vhosts: []*ipc.VhostKeys{{Chains: []*ipc.Chain{{KeyIndex: 7, Der: [][]byte{[]byte("leaf")}}}}}})
+	case ipc.SecmHelperT:
+		f.takeHelper(&rec)
 	case ipc.SecmRestoreT:
 		var m ipc.SecmRecords
 		must(ipc.ReadSealedMessage(rec.FDs[0], &m))

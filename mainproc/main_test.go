@@ -39,6 +39,9 @@ func TestMain(m *testing.M) {
 		case roleWorker.arg:
 			fakeWorker()
 			quit(0)
+		case roleHelper.arg:
+			fakeHelper()
+			quit(0)
 		case roleTrial.arg:
 			os.Exit(Trial(os.Args[2:], testOptions("", false)))
 		case orphanArg:
@@ -66,6 +69,7 @@ type testConfig struct {
 		// DieOnClose: once, instead of an answer to SECM_SESSION_CLOSE.
 		DieOnClose bool
 		Network    string // of leases
+		Helper     string // a login helper for this method is asked for
 	}
 }
 

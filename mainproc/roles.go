@@ -21,6 +21,12 @@ var (
 		fds:   []string{"channel to main"},
 		vital: true,
 	}
+	// Sec-mod asks for them: helpers.go. What follows the role is the method.
+	roleHelper = &role{
+		name: "helper",
+		arg:  "__helper",
+		fds:  []string{"channel to sec-mod"},
+	}
 	// One client keeps one processor busy at most; a second P costs a worker
 	// 0.2 MB. A collection at half the usual growth keeps 2 MB less after a
 	// download, at the same throughput (both measured).

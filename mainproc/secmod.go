@@ -66,7 +66,10 @@ func (s *server) startSecModOf(r *role, notify func(*ipc.Record) error) (*secmod
 		conn.Close()
 		return nil, err
 	}
-	m := newSecMod(conn, s.log, notify)
+	m := newSecMod(conn, s.log, nil)
+	helper := *roleHelper
+	helper.exe = r.exe
+	m.notify = s.helpersOf(m, &helper, notify)
 	m.child = c
 	go m.out.run()
 	go m.read()

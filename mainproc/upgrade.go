@@ -259,6 +259,7 @@ func (s *server) standStill() *inherited {
 		<-m.gone
 		<-m.child.done
 	}
+	s.procs.finish(roleHelper.arg, closingGrace) // sec-mod's end was theirs
 	all := s.workers.list(false)
 	for _, w := range all {
 		w.out.finish()

@@ -144,6 +144,9 @@ func named(c *config.Config) (files, folders []string) {
 		add(&files, v.PinFile, v.CACert, v.CRL, v.OCSPResponse, v.DefaultUserConfig, v.DefaultGroupConfig)
 		add(&folders, v.ConfigPerUser, v.ConfigPerGroup)
 		for _, m := range slices.Concat(v.Auth, v.EnableAuth, v.Acct) {
+			if m.Remote() { // its helper opens them
+				continue
+			}
 			for _, value := range m.Options {
 				if strings.HasPrefix(value, "/") {
 					add(&files, value)

@@ -48,6 +48,7 @@ func table() map[ipc.Type]row {
 	return map[ipc.Type]row{
 		// From main.
 		ipc.SecmConfigT:       {in: starting | running, main: (*server).configure},
+		ipc.SecmHelperT:       {in: starting | running, main: (*server).takeHelper},
 		ipc.SecmWorkerT:       {in: running, main: (*server).nameWorker},
 		ipc.SecmSessionOpenT:  {in: running, main: answers(ipc.SecmSessionReplyT, (*server).openSession)},
 		ipc.SecmRestoreT:      {in: running, main: (*server).restore},

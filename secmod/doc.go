@@ -7,7 +7,9 @@
 // has a client. main makes the latter and names them: SECM_WORKER carries the
 // channel's end and says who the worker's client is. What a worker says of
 // itself counts nowhere. There is no other way in: sec-mod opens no socket and
-// parses nothing of a client's but names and a password.
+// parses nothing of a client's but names and a password. A login method that needs
+// a server or a library in C is played by a login helper (package helper), to which
+// main makes the channel: SECM_HELPER.
 //
 // Everything it can be asked is one table (dispatch.go): which message, from
 // whom, in which states, how often, and what is done. main's first message is
@@ -64,6 +66,19 @@
 // Per-user and per-group files are read at every SECM_SESSION_OPEN, the users
 // file when it changed.
 //
+// # Login helpers
+//
+// One per method and configuration (helpers.go): started and ready before the
+// configuration takes effect, which is refused if it cannot open what it should;
+// another one, after a pause, when it ends by itself. One of an older configuration
+// stays until its logins are over. A step of a login (remote.go) waits for it on the
+// goroutine of its own worker, at most auth-timeout long, and at most 64 wait at the
+// same time: who comes then is told AUTH_BUSY. Where there is no helper or no answer
+// the login is over as AUTH_UNAVAILABLE, which costs the client nothing but the
+// login. What a method's server grants (addresses, routes, timeouts) is kept with
+// the session and wins over files (grant.go). The helper hears of every login that
+// ends.
+//
 // # The sec-mod after this one
 //
 // Whenever a session changes, main gets it sealed (SECM_RECORD, records.go)
@@ -76,8 +91,7 @@
 //
 // # Goroutines
 //
-// Run reads main's channel and never waits for anything but the first
-// configuration: what takes time (files, the end of a worker's channel) is
+// Run reads main's channel and never waits: what takes time (files, the end of a worker's channel) is
 // answered from a goroutine per request, and ids tell the answers apart. Each
 // worker's channel has a goroutine that reads a request and answers it. One
 // more sweeps expired sessions. The session table, the tickets and the map of
@@ -124,8 +138,8 @@
 //
 // # What is not here yet
 //
-// Methods that ask somebody else (PAM, RADIUS, GSSAPI, OIDC, LDAP). They become
-// rows of newMethod behind the interfaces of login.go. RSA key exchange
+// Methods of login helpers: only their frame (package helper says how to add one).
+// RSA key exchange
 // (SEC_DECRYPT) and keys in tokens are not offered.
 //
 // # Standards

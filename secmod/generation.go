@@ -24,6 +24,8 @@ type generation struct {
 	config *config.Config
 	vhosts map[string]*vhost // by name, "" the default one
 	keys   map[uint32]*keys.Key
+
+	helpers map[string]*helperLink // by method
 }
 
 // vhost is a virtual host as sec-mod needs it.
@@ -68,8 +70,8 @@ func (g *generations) have(vhost string) bool {
 	return g.current.vhosts[vhost] != nil || g.previous != nil && g.previous.vhosts[vhost] != nil
 }
 
-// configure loads a configuration. The first is loaded at once, since nothing
-// can be served before; a later one beside what goes on.
+// configure loads a configuration, beside what goes on: main's word is heard
+// meanwhile, for a login helper may be asked for.
 func (s *server) configure(rec *ipc.Record) error {
 	m := new(ipc.SecmConfig)
 	if err := rec.Decode(m); err != nil {
@@ -79,12 +81,8 @@ func (s *server) configure(rec *ipc.Record) error {
 	if err != nil {
 		return err
 	}
-	load := func() { s.reply(ipc.SecmConfigRepT, rec.ID, s.load(m, b)) }
-	if s.gens.Load() == nil {
-		load()
-	} else {
-		go load()
-	}
+	id := rec.ID
+	go func() { s.reply(ipc.SecmConfigRepT, id, s.load(m, b)) }()
 	return nil
 }
 
@@ -118,13 +116,18 @@ func (s *server) load(m *ipc.SecmConfig, b []byte) (rep *ipc.SecmConfigRep) {
 	}
 	rep = gen.answer(l.warnings)
 	if rep.Keyring, err = s.records.unlock(m.Keyring, gen.keys, s.Log); err != nil {
+		gen.stopHelpers()
 		return &ipc.SecmConfigRep{Error: shortened(err.Error())}
 	}
 	if n := proto.Size(rep); n > ipc.MaxRecord-1024 {
+		gen.stopHelpers()
 		return &ipc.SecmConfigRep{Error: fmt.Sprintf("the certificate chains, OCSP responses and groups of all virtual hosts make a message of %d bytes, more than a record holds", n)}
 	}
 	l.next.current = gen
 	s.gens.Store(l.next)
+	if old != nil {
+		old.current.retireHelpers()
+	}
 	s.tickets.outlive(gen.longestCookie())
 	s.attempts.SetPolicy(attempts.Policy(gen.config.Global.Attempts))
 	return rep
@@ -177,7 +180,7 @@ func (l *loader) load(m *ipc.SecmConfig, b []byte) (*generation, error) {
 	if err := l.server.confine(c); err != nil {
 		return nil, err
 	}
-	l.gen = &generation{number: m.Generation, config: c, vhosts: map[string]*vhost{}, keys: map[uint32]*keys.Key{}}
+	l.gen = &generation{number: m.Generation, config: c, vhosts: map[string]*vhost{}, keys: map[uint32]*keys.Key{}, helpers: map[string]*helperLink{}}
 	var errs []error
 	for _, v := range c.Vhosts {
 		if l.gen.vhosts[v.Name], err = l.vhost(v); err != nil {
@@ -185,6 +188,9 @@ func (l *loader) load(m *ipc.SecmConfig, b []byte) (*generation, error) {
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if err := l.startHelpers(); err != nil {
 		return nil, err
 	}
 	return l.gen, nil
@@ -262,6 +268,12 @@ func (l *loader) ways(c *config.Vhost) (list []way, err error) {
 // method returns the method of a line, which virtual hosts with the same line share.
 func (l *loader) method(m config.Method, c *config.Vhost) (method, error) {
 	if made, ok := l.methods[m.String()]; ok {
+		return made, nil
+	}
+	if m.Remote() {
+		made := &remote{h: l.helper(m.Name)}
+		made.method = made.h.add(m)
+		l.methods[m.String()] = made
 		return made, nil
 	}
 	made, warnings, err := newMethod(l.server, m)

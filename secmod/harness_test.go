@@ -162,6 +162,8 @@ type rig struct {
 	waiting map[uint32]chan ipc.Record
 	notes   chan ipc.Record // SECM_BAN_IP, SECM_ENDED
 	held    map[string]*ipc.SecmRecord
+
+	helper func(*ipc.SecmHelperReq) (fd int, err error) // starts login helpers; nil: there are none
 }
 
 type safeBuffer struct {
@@ -227,6 +229,10 @@ func (r *rig) read() {
 			r.keep(&rec)
 			continue
 		}
+		if rec.Type == ipc.SecmHelperReqT {
+			go r.startHelper(&rec)
+			continue
+		}
 		if rec.ID == 0 {
 			r.notes <- rec
 			continue
@@ -237,6 +243,29 @@ func (r *rig) read() {
 		r.mu.Unlock()
 		c <- rec
 	}
+}
+
+// startHelper does with a SECM_HELPER_REQ what main does.
+func (r *rig) startHelper(rec *ipc.Record) {
+	q := new(ipc.SecmHelperReq)
+	if err := rec.Decode(q); err != nil {
+		r.t.Error(err)
+	}
+	r.mu.Lock()
+	start := r.helper
+	r.mu.Unlock()
+	rep := &ipc.SecmHelper{Token: q.Token, Error: "there are none"}
+	var fds []int
+	if start != nil {
+		fd, err := start(q)
+		if rep.Error = ""; err != nil {
+			rep.Error = err.Error()
+		} else {
+			fds = append(fds, fd)
+			defer unix.Close(fd)
+		}
+	}
+	r.main.Send(ipc.SecmHelperT, 0, rep, fds...)
 }
 
 // keep does with a record what main does.

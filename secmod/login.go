@@ -3,6 +3,7 @@ package secmod
 import (
 	"cmp"
 	"errors"
+	"net/netip"
 	"unicode"
 	"unicode/utf8"
 
@@ -11,6 +12,9 @@ import (
 	"rocserv/internal/session"
 	"rocserv/secmod/attempts"
 )
+
+// cannotSay is what the client is told when who would know cannot be asked.
+const cannotSay = "Login is not possible at the moment"
 
 // maxName is the longest user or group name in bytes (ocserv, MAX_USERNAME_SIZE).
 const maxName = 63
@@ -28,6 +32,9 @@ type method interface {
 type dialogue interface {
 	// answer takes the client's answer, which is cleared when it returns.
 	answer(password []byte) verdict
+	// end is called when nobody will answer any more, perhaps several times, and
+	// perhaps while answer is under way. It waits for nothing.
+	end()
 }
 
 // login is what is kept of a login under way.
@@ -37,11 +44,21 @@ type login struct {
 	certificate session.Fingerprint // of the client's certificate; zero: it was not needed
 }
 
+// drop ends what is left of a login that is over.
+func (l login) drop() {
+	if l.dialogue != nil {
+		l.end()
+	}
+}
+
 // applicant is who wants to log in, by his own word.
 type applicant struct {
 	user  string
 	group string // as asked for; empty: none
 	agent string // what its program calls itself
+	vhost string
+	peer  netip.Addr // of the client, by main's word
+	local netip.Addr // that it reached
 }
 
 // outcome is what a method made of a step.
@@ -53,6 +70,7 @@ const (
 	busy                  // nothing was looked at; the client may try again
 	choose                // a group must be named first
 	admit
+	unavailable // who would know cannot be asked: no verdict, and the end of the login
 )
 
 // verdict is a method's answer to a step.
@@ -62,11 +80,12 @@ type verdict struct {
 	counter     uint32   // with ask: which of several passwords is asked for, from 0
 	user, group string   // with admit
 	choices     []string // with choose: groups
+	grant       *grant   // with admit: what the method says of the session; nil: nothing
 	wrong       bool     // a wrong answer: points against the client's address
 	why         string   // for the log; never holds what the client sent
 }
 
-// newMethod is the table of methods.
+// newMethod is the table of methods that are played here.
 func newMethod(s *server, m config.Method) (made method, warnings []string, err error) {
 	switch m.Name {
 	case "plain":
@@ -118,7 +137,7 @@ func (w *worker) authInit(q *ipc.AuthInit) (*ipc.AuthReply, error) {
 		w.refused(applicant{}, "the virtual host is no more")
 		return failed(), nil
 	}
-	a := applicant{user: q.User, group: q.Group, agent: agentName(q.UserAgent)}
+	a := applicant{user: q.User, group: q.Group, agent: agentName(q.UserAgent), vhost: v.Name, peer: w.peer, local: w.local}
 	if a.group == v.DefaultSelectGroup { // the entry that asks for no group (ocserv, default-select-group)
 		a.group = ""
 	}
@@ -153,8 +172,14 @@ func (w *worker) began(v *vhost, a applicant, cert *certificate, b beginning) *i
 		return question(w.begun, b.verdict)
 	case choose:
 		return choice(b.verdict)
+	case busy:
+		return w.busy(nil, b.prompt)
 	case admit:
-		account := w.account(b.verdict, cert.hash())
+		account, err := w.account(b.verdict, cert.hash())
+		if err != nil {
+			w.refused(a, err.Error())
+			return failed()
+		}
 		account.Agent = a.agent
 		sid, s := w.s.sessions.Admit(account, v.policy(&v.User))
 		return w.admitted(a.user, sid, s)
@@ -164,6 +189,14 @@ func (w *worker) began(v *vhost, a applicant, cert *certificate, b beginning) *i
 		w.s.attempts.Wrong("", w.peer, w.s.Now()) // nobody's password was looked at
 	}
 	w.refused(a, b.why)
+	return closing(b.verdict)
+}
+
+// closing is the answer to a login that is over without a session.
+func closing(v verdict) *ipc.AuthReply {
+	if v.outcome == unavailable {
+		return &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_UNAVAILABLE, Message: cannotSay}
+	}
 	return failed()
 }
 
@@ -183,7 +216,7 @@ func (w *worker) authCont(q *ipc.AuthCont) (*ipc.AuthReply, error) {
 	w.move(inAuth)
 	d, err := w.s.sessions.Take(sid, w.pinned())
 	if errors.Is(err, session.ErrBusy) {
-		return w.busy(sid, ""), nil
+		return w.busy(sid[:], ""), nil
 	}
 	if err != nil {
 		w.refused(applicant{}, err.Error())
@@ -222,11 +255,15 @@ func (w *worker) conclude(sid session.SID, d login, v verdict) *ipc.AuthReply {
 		return question(sid, v)
 	case busy:
 		w.s.sessions.Release(sid)
-		return w.busy(sid, v.prompt)
+		return w.busy(sid[:], v.prompt)
 	case admit:
-		cookie, s, err := w.s.sessions.Complete(sid, w.account(v, d.certificate))
+		account, err := w.account(v, d.certificate)
 		if err == nil {
-			return w.admitted(d.user, cookie, s)
+			var cookie session.SID
+			var s session.Session
+			if cookie, s, err = w.s.sessions.Complete(sid, account); err == nil {
+				return w.admitted(d.user, cookie, s)
+			}
 		}
 		v.why = err.Error()
 	}
@@ -234,7 +271,7 @@ func (w *worker) conclude(sid session.SID, d login, v verdict) *ipc.AuthReply {
 	if !v.wrong {
 		w.refused(applicant{user: v.user}, v.why)
 	}
-	return failed()
+	return closing(v)
 }
 
 func question(sid session.SID, v verdict) *ipc.AuthReply {
@@ -251,8 +288,9 @@ func choice(v verdict) *ipc.AuthReply {
 	return rep
 }
 
-func (w *worker) account(v verdict, cert session.Fingerprint) session.Account {
-	return session.Account{User: v.user, Group: v.group, Vhost: w.pinned(), Peer: w.peer, Certificate: cert}
+func (w *worker) account(v verdict, cert session.Fingerprint) (session.Account, error) {
+	text, err := v.grant.text()
+	return session.Account{User: v.user, Group: v.group, Vhost: w.pinned(), Peer: w.peer, Certificate: cert, Granted: text}, err
 }
 
 // admitted is the answer to a login that succeeded. The SID is the cookie.
@@ -266,10 +304,11 @@ func (w *worker) admitted(named string, sid session.SID, s session.Session) *ipc
 	return &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_OK, Sid: sid[:], User: s.User, Group: s.Group}
 }
 
-// busy is the answer to a step that nobody had the time for. It costs no try.
-func (w *worker) busy(sid session.SID, prompt string) *ipc.AuthReply {
+// busy is the answer to a step that nobody had the time for. It costs no try. A
+// login that could not even begin has no sid.
+func (w *worker) busy(sid []byte, prompt string) *ipc.AuthReply {
 	w.s.counts.busy.Add(1)
-	return &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_BUSY, Sid: sid[:], Message: prompt}
+	return &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_BUSY, Sid: sid, Message: prompt}
 }
 
 // limited is the answer to a step that nobody looks at, after too many wrong

@@ -25,6 +25,8 @@ func (d *scriptedLogin) answer([]byte) verdict {
 	return v
 }
 
+func (d *scriptedLogin) end() {}
+
 // TestMethods: what a method can say, and what becomes of it.
 func TestMethods(t *testing.T) {
 	otp := verdict{outcome: ask, prompt: "Code:", counter: 1}

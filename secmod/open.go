@@ -69,7 +69,7 @@ func (s *server) open(sid session.SID, q *ipc.SecmSessionOpen) (*ipc.SecmSession
 	if v == nil {
 		return nil, nil, errors.New("its virtual host is no more")
 	}
-	user, err := s.userConfig(v.Vhost, known.User, known.Group)
+	user, err := s.userConfig(v.Vhost, known.Account)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: user %q: %w", errConfiguration, known.User, err)
 	}

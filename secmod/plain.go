@@ -180,6 +180,9 @@ func (d *plainLogin) answer(password []byte) verdict {
 	return verdict{outcome: ask, prompt: askOTP, counter: d.asked}
 }
 
+// end does nothing: nobody else knows of the login.
+func (d *plainLogin) end() {}
+
 // answerCode takes a one-time password. Where it is the only one, a group that
 // was asked for is wrong: nobody knows who is in it.
 func (d *plainLogin) answerCode(code []byte) verdict {

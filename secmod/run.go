@@ -66,6 +66,7 @@ type server struct {
 	records  records
 	hashing  hashing
 	signing  *slots // how many signatures are made at once
+	helpers  helperRequests
 
 	mu      sync.Mutex
 	workers map[uint64]*worker // by connection id; nil once stopped
@@ -101,6 +102,8 @@ func newServer(o Options) *server {
 		signing:  newSlots(cpus, 0),
 		workers:  map[uint64]*worker{},
 	}
+	s.helpers = helperRequests{s: s, waiting: map[uint64]chan helperReply{}}
+	s.sessions.Dropped = login.drop
 	s.hashing.behind, s.signing.behind = s.sayBehind, s.sayBehind
 	return s
 }

@@ -21,13 +21,13 @@ var errFileName = errors.New("name cannot be that of a file")
 
 // userConfig merges the configuration of a user at the moment: what the
 // virtual host says, over it the group's file, over it the user's own (ocserv,
-// sup-config/file.c). Any error refuses the session: a file that is wrong
+// sup-config/file.c), over it what the login method granted. Any error refuses the session: a file that is wrong
 // somewhere may restrict somewhere else.
-func (s *server) userConfig(v *config.Vhost, user, group string) (*config.User, error) {
+func (s *server) userConfig(v *config.Vhost, a session.Account) (*config.User, error) {
 	u := v.User
 	for _, layer := range [...]struct{ dir, name, fallback string }{
-		{v.ConfigPerGroup, group, v.DefaultGroupConfig},
-		{v.ConfigPerUser, user, v.DefaultUserConfig},
+		{v.ConfigPerGroup, a.Group, v.DefaultGroupConfig},
+		{v.ConfigPerUser, a.User, v.DefaultUserConfig},
 	} {
 		if layer.name == "" { // no group
 			continue
@@ -49,6 +49,11 @@ func (s *server) userConfig(v *config.Vhost, user, group string) (*config.User, 
 			}
 		}
 	}
+	granted, err := readGrant(a.Granted)
+	if err != nil {
+		return nil, err
+	}
+	granted.apply(&u)
 	u = v.WithVhostRoutes(u)
 	return &u, nil
 }

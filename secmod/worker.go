@@ -20,11 +20,12 @@ import (
 
 // worker is sec-mod's end of the channel to one worker.
 type worker struct {
-	s    *server
-	conn *ipc.Conn
-	id   uint64
-	peer netip.Addr    // of the client, by main's word
-	done chan struct{} // closed when the last record is dealt with
+	s     *server
+	conn  *ipc.Conn
+	id    uint64
+	peer  netip.Addr    // of the client, by main's word
+	local netip.Addr    // that it reached; invalid: not known
+	done  chan struct{} // closed when the last record is dealt with
 
 	gens *generations               // owned by serve: whose keys its chains belong to; nil behind the handshake
 	said map[ipc.Type]int           // owned by serve
@@ -58,7 +59,8 @@ func (s *server) nameWorker(rec *ipc.Record) error {
 		return violation("%v", err)
 	}
 	w := &worker{
-		s: s, conn: conn, id: id, peer: peer.Addr().Unmap(), gens: s.gens.Load(), done: make(chan struct{}),
+		s: s, conn: conn, id: id, peer: peer.Addr().Unmap(),
+		local: ipc.AddrPort(m.GetIdentity().GetLocal()).Addr().Unmap(), gens: s.gens.Load(), done: make(chan struct{}),
 		said: map[ipc.Type]int{}, pace: map[ipc.Type]*rate.Limiter{}, state: fresh,
 	}
 	switch {

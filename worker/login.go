@@ -200,6 +200,9 @@ func (d *dialogue) result(rep *ipc.AuthReply, err error) *wire.Response {
 			f.Username, f.Groups = true, d.options()
 		}
 		return d.ask(f, d.sid.Reveal())
+	case ipc.AuthStatus_AUTH_UNAVAILABLE:
+		d.sid = secret.Bytes{}
+		return &wire.Response{Status: 503, Reason: rep.Message, Close: true}
 	}
 	d.sid = secret.Bytes{}
 	return wire.Unauthorized("Authentication failed")

@@ -13,6 +13,7 @@ import (
 	"rocserv/internal/quickstart"
 	"rocserv/mainproc"
 	"rocserv/secmod"
+	"rocserv/secmod/helper"
 	"rocserv/worker"
 )
 
@@ -23,6 +24,7 @@ var version = "0.1-dev"
 const (
 	roleWorker     = "__worker"
 	roleSecMod     = "__secmod"
+	roleHelper     = "__helper"
 	roleQuickstart = "__quickstart"
 	roleTrial      = "__trial"
 )
@@ -36,6 +38,8 @@ func main() {
 			os.Exit(worker.Main(os.Args[2:]))
 		case roleSecMod:
 			os.Exit(secmod.Main(os.Args[2:]))
+		case roleHelper:
+			os.Exit(helper.Main(os.Args[2:], methods))
 		case roleTrial:
 			os.Exit(mainproc.Trial(os.Args[2:], mainOptions(mainproc.Options{Debug: -1})))
 		case roleQuickstart:

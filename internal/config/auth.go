@@ -14,17 +14,18 @@ type method struct {
 	legacy   []string // sub-options by position, in the older form name[a,b]
 	password bool     // asks for passwords in the login form: one such at most
 	ready    []string // sub-options in effect; nil: the method is not
+	remote   bool     // a login helper plays it, not sec-mod
 }
 
 // methods in the order in which their names are tried as prefixes.
 var methods = [...]method{
 	{name: "plain", options: []string{"passwd", "otp"}, required: []string{"passwd", "otp"}, legacy: []string{"passwd"},
 		password: true, ready: []string{"passwd", "otp"}},
-	{name: "pam", options: []string{"service", "gid-min"}, password: true},
+	{name: "pam", options: []string{"service", "gid-min"}, password: true, remote: true},
 	{name: "radius", options: []string{"config", "groupconfig", "nas-identifier", "group-separator"}, required: []string{"config"},
-		legacy: []string{"config", "groupconfig"}, password: true},
-	{name: "gssapi", options: []string{"keytab", "require-local-user-map", "tgt-freshness-time", "gid-min"}},
-	{name: "oidc", options: []string{"config"}, required: []string{"config"}},
+		legacy: []string{"config", "groupconfig"}, password: true, remote: true},
+	{name: "gssapi", options: []string{"keytab", "require-local-user-map", "tgt-freshness-time", "gid-min"}, remote: true},
+	{name: "oidc", options: []string{"config"}, required: []string{"config"}, remote: true},
 	{name: "certificate", ready: []string{}},
 }
 
@@ -119,6 +120,13 @@ func parseLegacy(kind *method, parts []string, options map[string]string) error 
 		options[name] = value
 	}
 	return nil
+}
+
+// Remote reports whether a login helper plays the method (package helper): sec-mod
+// does not open the files that it names.
+func (m Method) Remote() bool {
+	kind := methodNamed(m.Name)
+	return kind != nil && kind.remote
 }
 
 // String is the method as one would write it.

@@ -15,8 +15,8 @@
 // chains) travels as a sealed memfd beside the message: see Seal and ReadSealed.
 // The id is 0 on lock-step channels (worker to main, worker to sec-mod: one
 // request at a time, the answer is the next record that is no notification)
-// and names the request on the channel between main and sec-mod, where many
-// are outstanding.
+// and names the request on the channels between main and sec-mod and between
+// sec-mod and a login helper, where many are outstanding.
 //
 // A refused password is an answer. A record that is too long, truncated,
 // unknown, without a decodable body, or with another number of descriptors

@@ -264,10 +264,11 @@ func (AuthMethod) EnumDescriptor() ([]byte, []int) {
 type AuthStatus int32
 
 const (
-	AuthStatus_AUTH_FAILED AuthStatus = 0
-	AuthStatus_AUTH_OK     AuthStatus = 1
-	AuthStatus_AUTH_MSG    AuthStatus = 2 // ask the user once more
-	AuthStatus_AUTH_BUSY   AuthStatus = 3 // queue full: try later, costs no attempt
+	AuthStatus_AUTH_FAILED      AuthStatus = 0
+	AuthStatus_AUTH_OK          AuthStatus = 1
+	AuthStatus_AUTH_MSG         AuthStatus = 2 // ask the user once more
+	AuthStatus_AUTH_BUSY        AuthStatus = 3 // queue full: try later, costs no attempt
+	AuthStatus_AUTH_UNAVAILABLE AuthStatus = 4 // nobody can say at the moment: the login is over, and it is nobody's fault
 )
 
 // Enum value maps for AuthStatus.
@@ -277,12 +278,14 @@ var (
 		1: "AUTH_OK",
 		2: "AUTH_MSG",
 		3: "AUTH_BUSY",
+		4: "AUTH_UNAVAILABLE",
 	}
 	AuthStatus_value = map[string]int32{
-		"AUTH_FAILED": 0,
-		"AUTH_OK":     1,
-		"AUTH_MSG":    2,
-		"AUTH_BUSY":   3,
+		"AUTH_FAILED":      0,
+		"AUTH_OK":          1,
+		"AUTH_MSG":         2,
+		"AUTH_BUSY":        3,
+		"AUTH_UNAVAILABLE": 4,
 	}
 )
 
@@ -311,6 +314,58 @@ func (x AuthStatus) Number() protoreflect.EnumNumber {
 // Deprecated: Use AuthStatus.Descriptor instead.
 func (AuthStatus) EnumDescriptor() ([]byte, []int) {
 	return file_ipc_proto_rawDescGZIP(), []int{4}
+}
+
+type HelperOutcome int32
+
+const (
+	HelperOutcome_HELPER_REFUSED     HelperOutcome = 0 // for good
+	HelperOutcome_HELPER_ASK         HelperOutcome = 1 // the login goes on with an answer
+	HelperOutcome_HELPER_ADMIT       HelperOutcome = 2
+	HelperOutcome_HELPER_UNAVAILABLE HelperOutcome = 3 // who would know cannot be asked
+)
+
+// Enum value maps for HelperOutcome.
+var (
+	HelperOutcome_name = map[int32]string{
+		0: "HELPER_REFUSED",
+		1: "HELPER_ASK",
+		2: "HELPER_ADMIT",
+		3: "HELPER_UNAVAILABLE",
+	}
+	HelperOutcome_value = map[string]int32{
+		"HELPER_REFUSED":     0,
+		"HELPER_ASK":         1,
+		"HELPER_ADMIT":       2,
+		"HELPER_UNAVAILABLE": 3,
+	}
+)
+
+func (x HelperOutcome) Enum() *HelperOutcome {
+	p := new(HelperOutcome)
+	*p = x
+	return p
+}
+
+func (x HelperOutcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HelperOutcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_ipc_proto_enumTypes[5].Descriptor()
+}
+
+func (HelperOutcome) Type() protoreflect.EnumType {
+	return &file_ipc_proto_enumTypes[5]
+}
+
+func (x HelperOutcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HelperOutcome.Descriptor instead.
+func (HelperOutcome) EnumDescriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{5}
 }
 
 // Identity says who a worker's client is. It is main's word, sent to the worker
@@ -4001,6 +4056,114 @@ func (x *SecmViolation) GetWhat() string {
 	return ""
 }
 
+// SECM_HELPER_REQ: sec-mod wants a login helper. SECM_HELPER with the same token
+// is the answer.
+type SecmHelperReq struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         uint64                 `protobuf:"varint,1,opt,name=token,proto3" json:"token,omitempty"`  // sec-mod's, never 0
+	Method        string                 `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"` // of the configuration
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecmHelperReq) Reset() {
+	*x = SecmHelperReq{}
+	mi := &file_ipc_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecmHelperReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecmHelperReq) ProtoMessage() {}
+
+func (x *SecmHelperReq) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecmHelperReq.ProtoReflect.Descriptor instead.
+func (*SecmHelperReq) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *SecmHelperReq) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *SecmHelperReq) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+// SECM_HELPER: a login helper was started. Descriptor, unless there is an error:
+// sec-mod's end of its channel.
+type SecmHelper struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         uint64                 `protobuf:"varint,1,opt,name=token,proto3" json:"token,omitempty"`
+	Error         string                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecmHelper) Reset() {
+	*x = SecmHelper{}
+	mi := &file_ipc_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecmHelper) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecmHelper) ProtoMessage() {}
+
+func (x *SecmHelper) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecmHelper.ProtoReflect.Descriptor instead.
+func (*SecmHelper) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *SecmHelper) GetToken() uint64 {
+	if x != nil {
+		return x.Token
+	}
+	return 0
+}
+
+func (x *SecmHelper) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 // SECM_ENDED: sessions whose cookie is no longer good; main frees their leases. No answer.
 type SecmEnded struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4011,7 +4174,7 @@ type SecmEnded struct {
 
 func (x *SecmEnded) Reset() {
 	*x = SecmEnded{}
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4023,7 +4186,7 @@ func (x *SecmEnded) String() string {
 func (*SecmEnded) ProtoMessage() {}
 
 func (x *SecmEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4036,7 +4199,7 @@ func (x *SecmEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmEnded.ProtoReflect.Descriptor instead.
 func (*SecmEnded) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{50}
+	return file_ipc_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SecmEnded) GetSafeIds() []string {
@@ -4070,7 +4233,7 @@ type SecmStats struct {
 
 func (x *SecmStats) Reset() {
 	*x = SecmStats{}
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4082,7 +4245,7 @@ func (x *SecmStats) String() string {
 func (*SecmStats) ProtoMessage() {}
 
 func (x *SecmStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4095,7 +4258,7 @@ func (x *SecmStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmStats.ProtoReflect.Descriptor instead.
 func (*SecmStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{51}
+	return file_ipc_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SecmStats) GetLogins() uint64 {
@@ -4214,7 +4377,7 @@ type SecmCookies struct {
 
 func (x *SecmCookies) Reset() {
 	*x = SecmCookies{}
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4226,7 +4389,7 @@ func (x *SecmCookies) String() string {
 func (*SecmCookies) ProtoMessage() {}
 
 func (x *SecmCookies) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4239,7 +4402,7 @@ func (x *SecmCookies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookies.ProtoReflect.Descriptor instead.
 func (*SecmCookies) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{52}
+	return file_ipc_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SecmCookies) GetCookies() []*SecmCookie {
@@ -4271,7 +4434,7 @@ type SecmCookie struct {
 
 func (x *SecmCookie) Reset() {
 	*x = SecmCookie{}
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4283,7 +4446,7 @@ func (x *SecmCookie) String() string {
 func (*SecmCookie) ProtoMessage() {}
 
 func (x *SecmCookie) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4296,7 +4459,7 @@ func (x *SecmCookie) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookie.ProtoReflect.Descriptor instead.
 func (*SecmCookie) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{53}
+	return file_ipc_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SecmCookie) GetSafeId() string {
@@ -4408,7 +4571,7 @@ type SecmTerminate struct {
 
 func (x *SecmTerminate) Reset() {
 	*x = SecmTerminate{}
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4420,7 +4583,7 @@ func (x *SecmTerminate) String() string {
 func (*SecmTerminate) ProtoMessage() {}
 
 func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4433,7 +4596,7 @@ func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminate.ProtoReflect.Descriptor instead.
 func (*SecmTerminate) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{54}
+	return file_ipc_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SecmTerminate) GetUser() string {
@@ -4460,7 +4623,7 @@ type SecmTerminateRep struct {
 
 func (x *SecmTerminateRep) Reset() {
 	*x = SecmTerminateRep{}
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4472,7 +4635,7 @@ func (x *SecmTerminateRep) String() string {
 func (*SecmTerminateRep) ProtoMessage() {}
 
 func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4485,7 +4648,7 @@ func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminateRep.ProtoReflect.Descriptor instead.
 func (*SecmTerminateRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{55}
+	return file_ipc_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SecmTerminateRep) GetEnded() []string {
@@ -4500,6 +4663,586 @@ func (x *SecmTerminateRep) GetLive() []string {
 		return x.Live
 	}
 	return nil
+}
+
+// HELPER_CONFIG: what is configured of the helper's method; the first message, once.
+type HelperConfig struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Methods       []*HelperMethod        `protobuf:"bytes,1,rep,name=methods,proto3" json:"methods,omitempty"`                                  // named by their place
+	StepTimeoutS  uint32                 `protobuf:"varint,2,opt,name=step_timeout_s,json=stepTimeoutS,proto3" json:"step_timeout_s,omitempty"` // how long sec-mod waits for one answer; 0: as long as it takes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelperConfig) Reset() {
+	*x = HelperConfig{}
+	mi := &file_ipc_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelperConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelperConfig) ProtoMessage() {}
+
+func (x *HelperConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelperConfig.ProtoReflect.Descriptor instead.
+func (*HelperConfig) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *HelperConfig) GetMethods() []*HelperMethod {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+func (x *HelperConfig) GetStepTimeoutS() uint32 {
+	if x != nil {
+		return x.StepTimeoutS
+	}
+	return 0
+}
+
+// HelperMethod is one line auth, enable-auth or acct, which virtual hosts may share.
+type HelperMethod struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Options       map[string]string      `protobuf:"bytes,1,rep,name=options,proto3" json:"options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // as in name[key=value,...]
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelperMethod) Reset() {
+	*x = HelperMethod{}
+	mi := &file_ipc_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelperMethod) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelperMethod) ProtoMessage() {}
+
+func (x *HelperMethod) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelperMethod.ProtoReflect.Descriptor instead.
+func (*HelperMethod) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *HelperMethod) GetOptions() map[string]string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+// HELPER_READY: what the configuration names is open and the helper is confined;
+// or why not, and then it ends.
+type HelperReady struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`
+	Warnings      []string               `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
+	Confinement   string                 `protobuf:"bytes,3,opt,name=confinement,proto3" json:"confinement,omitempty"` // what was reached, for the log
+	Missing       []string               `protobuf:"bytes,4,rep,name=missing,proto3" json:"missing,omitempty"`         // layers that are not there, with the reason
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelperReady) Reset() {
+	*x = HelperReady{}
+	mi := &file_ipc_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelperReady) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelperReady) ProtoMessage() {}
+
+func (x *HelperReady) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelperReady.ProtoReflect.Descriptor instead.
+func (*HelperReady) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *HelperReady) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *HelperReady) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+func (x *HelperReady) GetConfinement() string {
+	if x != nil {
+		return x.Confinement
+	}
+	return ""
+}
+
+func (x *HelperReady) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+// HELPER_BEGIN: a login begins. Answer, when the method has one: HELPER_VERDICT.
+type HelperBegin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Login         uint64                 `protobuf:"varint,1,opt,name=login,proto3" json:"login,omitempty"`   // its number from now on; never used twice
+	Method        uint32                 `protobuf:"varint,2,opt,name=method,proto3" json:"method,omitempty"` // of HELPER_CONFIG
+	User          string                 `protobuf:"bytes,3,opt,name=user,proto3" json:"user,omitempty"`      // by the client's own word, as is the group
+	Group         string                 `protobuf:"bytes,4,opt,name=group,proto3" json:"group,omitempty"`
+	Vhost         string                 `protobuf:"bytes,5,opt,name=vhost,proto3" json:"vhost,omitempty"`
+	Agent         string                 `protobuf:"bytes,6,opt,name=agent,proto3" json:"agent,omitempty"`
+	Peer          []byte                 `protobuf:"bytes,7,opt,name=peer,proto3" json:"peer,omitempty"`   // Addr: the client, by main's word
+	Local         []byte                 `protobuf:"bytes,8,opt,name=local,proto3" json:"local,omitempty"` // Addr the client reached
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelperBegin) Reset() {
+	*x = HelperBegin{}
+	mi := &file_ipc_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelperBegin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelperBegin) ProtoMessage() {}
+
+func (x *HelperBegin) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelperBegin.ProtoReflect.Descriptor instead.
+func (*HelperBegin) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *HelperBegin) GetLogin() uint64 {
+	if x != nil {
+		return x.Login
+	}
+	return 0
+}
+
+func (x *HelperBegin) GetMethod() uint32 {
+	if x != nil {
+		return x.Method
+	}
+	return 0
+}
+
+func (x *HelperBegin) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *HelperBegin) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *HelperBegin) GetVhost() string {
+	if x != nil {
+		return x.Vhost
+	}
+	return ""
+}
+
+func (x *HelperBegin) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *HelperBegin) GetPeer() []byte {
+	if x != nil {
+		return x.Peer
+	}
+	return nil
+}
+
+func (x *HelperBegin) GetLocal() []byte {
+	if x != nil {
+		return x.Local
+	}
+	return nil
+}
+
+// HELPER_ANSWER: the client's answer to the question of the last verdict. Answer:
+// HELPER_VERDICT.
+type HelperAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Login         uint64                 `protobuf:"varint,1,opt,name=login,proto3" json:"login,omitempty"`
+	Answer        []byte                 `protobuf:"bytes,2,opt,name=answer,proto3" json:"answer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelperAnswer) Reset() {
+	*x = HelperAnswer{}
+	mi := &file_ipc_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelperAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelperAnswer) ProtoMessage() {}
+
+func (x *HelperAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelperAnswer.ProtoReflect.Descriptor instead.
+func (*HelperAnswer) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *HelperAnswer) GetLogin() uint64 {
+	if x != nil {
+		return x.Login
+	}
+	return 0
+}
+
+func (x *HelperAnswer) GetAnswer() []byte {
+	if x != nil {
+		return x.Answer
+	}
+	return nil
+}
+
+// HELPER_CANCEL: nobody answers any more, or waits for the answer. No answer, and
+// none to what is under way.
+type HelperCancel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Login         uint64                 `protobuf:"varint,1,opt,name=login,proto3" json:"login,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelperCancel) Reset() {
+	*x = HelperCancel{}
+	mi := &file_ipc_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelperCancel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelperCancel) ProtoMessage() {}
+
+func (x *HelperCancel) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelperCancel.ProtoReflect.Descriptor instead.
+func (*HelperCancel) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *HelperCancel) GetLogin() uint64 {
+	if x != nil {
+		return x.Login
+	}
+	return 0
+}
+
+// HELPER_VERDICT. With any outcome but HELPER_ASK the login is over.
+type HelperVerdict struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Outcome       HelperOutcome          `protobuf:"varint,1,opt,name=outcome,proto3,enum=rocserv.ipc.HelperOutcome" json:"outcome,omitempty"`
+	Prompt        string                 `protobuf:"bytes,2,opt,name=prompt,proto3" json:"prompt,omitempty"`    // with HELPER_ASK
+	Counter       uint32                 `protobuf:"varint,3,opt,name=counter,proto3" json:"counter,omitempty"` // with HELPER_ASK: which of several passwords is asked for, from 0
+	Wrong         bool                   `protobuf:"varint,4,opt,name=wrong,proto3" json:"wrong,omitempty"`     // the client gave a wrong answer
+	Why           string                 `protobuf:"bytes,5,opt,name=why,proto3" json:"why,omitempty"`          // for the log; never holds what the client sent
+	User          string                 `protobuf:"bytes,6,opt,name=user,proto3" json:"user,omitempty"`        // with HELPER_ADMIT: who it is
+	Groups        []string               `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"`    // the user's; the first is taken unless the client asked for another
+	Grant         *Grant                 `protobuf:"bytes,8,opt,name=grant,proto3" json:"grant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelperVerdict) Reset() {
+	*x = HelperVerdict{}
+	mi := &file_ipc_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelperVerdict) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelperVerdict) ProtoMessage() {}
+
+func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelperVerdict.ProtoReflect.Descriptor instead.
+func (*HelperVerdict) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *HelperVerdict) GetOutcome() HelperOutcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return HelperOutcome_HELPER_REFUSED
+}
+
+func (x *HelperVerdict) GetPrompt() string {
+	if x != nil {
+		return x.Prompt
+	}
+	return ""
+}
+
+func (x *HelperVerdict) GetCounter() uint32 {
+	if x != nil {
+		return x.Counter
+	}
+	return 0
+}
+
+func (x *HelperVerdict) GetWrong() bool {
+	if x != nil {
+		return x.Wrong
+	}
+	return false
+}
+
+func (x *HelperVerdict) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *HelperVerdict) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *HelperVerdict) GetGroups() []string {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+func (x *HelperVerdict) GetGrant() *Grant {
+	if x != nil {
+		return x.Grant
+	}
+	return nil
+}
+
+// Grant is what a method's server says of a session. What is not set is as the
+// configuration has it.
+type Grant struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Ipv4            []byte                 `protobuf:"bytes,1,opt,name=ipv4,proto3" json:"ipv4,omitempty"` // Addr
+	Ipv6            []byte                 `protobuf:"bytes,2,opt,name=ipv6,proto3" json:"ipv6,omitempty"`
+	Routes          [][]byte               `protobuf:"bytes,3,rep,name=routes,proto3" json:"routes,omitempty"` // Prefix
+	Dns             [][]byte               `protobuf:"bytes,4,rep,name=dns,proto3" json:"dns,omitempty"`       // Addr
+	SessionTimeoutS uint32                 `protobuf:"varint,5,opt,name=session_timeout_s,json=sessionTimeoutS,proto3" json:"session_timeout_s,omitempty"`
+	IdleTimeoutS    uint32                 `protobuf:"varint,6,opt,name=idle_timeout_s,json=idleTimeoutS,proto3" json:"idle_timeout_s,omitempty"`
+	InterimS        uint32                 `protobuf:"varint,7,opt,name=interim_s,json=interimS,proto3" json:"interim_s,omitempty"`              // between two interim accounts
+	RxBytesPerS     uint64                 `protobuf:"varint,8,opt,name=rx_bytes_per_s,json=rxBytesPerS,proto3" json:"rx_bytes_per_s,omitempty"` // from the client
+	TxBytesPerS     uint64                 `protobuf:"varint,9,opt,name=tx_bytes_per_s,json=txBytesPerS,proto3" json:"tx_bytes_per_s,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_ipc_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *Grant) GetIpv4() []byte {
+	if x != nil {
+		return x.Ipv4
+	}
+	return nil
+}
+
+func (x *Grant) GetIpv6() []byte {
+	if x != nil {
+		return x.Ipv6
+	}
+	return nil
+}
+
+func (x *Grant) GetRoutes() [][]byte {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+func (x *Grant) GetDns() [][]byte {
+	if x != nil {
+		return x.Dns
+	}
+	return nil
+}
+
+func (x *Grant) GetSessionTimeoutS() uint32 {
+	if x != nil {
+		return x.SessionTimeoutS
+	}
+	return 0
+}
+
+func (x *Grant) GetIdleTimeoutS() uint32 {
+	if x != nil {
+		return x.IdleTimeoutS
+	}
+	return 0
+}
+
+func (x *Grant) GetInterimS() uint32 {
+	if x != nil {
+		return x.InterimS
+	}
+	return 0
+}
+
+func (x *Grant) GetRxBytesPerS() uint64 {
+	if x != nil {
+		return x.RxBytesPerS
+	}
+	return 0
+}
+
+func (x *Grant) GetTxBytesPerS() uint64 {
+	if x != nil {
+		return x.TxBytesPerS
+	}
+	return 0
 }
 
 // SessionConfig is the merged configuration of one user, for the worker.
@@ -4548,7 +5291,7 @@ type SessionConfig struct {
 
 func (x *SessionConfig) Reset() {
 	*x = SessionConfig{}
-	mi := &file_ipc_proto_msgTypes[56]
+	mi := &file_ipc_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4560,7 +5303,7 @@ func (x *SessionConfig) String() string {
 func (*SessionConfig) ProtoMessage() {}
 
 func (x *SessionConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[56]
+	mi := &file_ipc_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4573,7 +5316,7 @@ func (x *SessionConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionConfig.ProtoReflect.Descriptor instead.
 func (*SessionConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{56}
+	return file_ipc_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *SessionConfig) GetRoutes() []string {
@@ -4845,7 +5588,7 @@ type PortRule struct {
 
 func (x *PortRule) Reset() {
 	*x = PortRule{}
-	mi := &file_ipc_proto_msgTypes[57]
+	mi := &file_ipc_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4857,7 +5600,7 @@ func (x *PortRule) String() string {
 func (*PortRule) ProtoMessage() {}
 
 func (x *PortRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[57]
+	mi := &file_ipc_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4870,7 +5613,7 @@ func (x *PortRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRule.ProtoReflect.Descriptor instead.
 func (*PortRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{57}
+	return file_ipc_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *PortRule) GetProto() string {
@@ -4905,7 +5648,7 @@ type EgressPolicy struct {
 
 func (x *EgressPolicy) Reset() {
 	*x = EgressPolicy{}
-	mi := &file_ipc_proto_msgTypes[58]
+	mi := &file_ipc_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4917,7 +5660,7 @@ func (x *EgressPolicy) String() string {
 func (*EgressPolicy) ProtoMessage() {}
 
 func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[58]
+	mi := &file_ipc_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4930,7 +5673,7 @@ func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressPolicy.ProtoReflect.Descriptor instead.
 func (*EgressPolicy) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{58}
+	return file_ipc_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *EgressPolicy) GetInternet() bool {
@@ -5009,7 +5752,7 @@ type GatewayForward struct {
 
 func (x *GatewayForward) Reset() {
 	*x = GatewayForward{}
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5021,7 +5764,7 @@ func (x *GatewayForward) String() string {
 func (*GatewayForward) ProtoMessage() {}
 
 func (x *GatewayForward) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5034,7 +5777,7 @@ func (x *GatewayForward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayForward.ProtoReflect.Descriptor instead.
 func (*GatewayForward) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{59}
+	return file_ipc_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *GatewayForward) GetPort() uint32 {
@@ -5070,7 +5813,7 @@ type EgressRule struct {
 
 func (x *EgressRule) Reset() {
 	*x = EgressRule{}
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5082,7 +5825,7 @@ func (x *EgressRule) String() string {
 func (*EgressRule) ProtoMessage() {}
 
 func (x *EgressRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5095,7 +5838,7 @@ func (x *EgressRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
 func (*EgressRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{60}
+	return file_ipc_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *EgressRule) GetAllow() bool {
@@ -5145,7 +5888,7 @@ type WayOut struct {
 
 func (x *WayOut) Reset() {
 	*x = WayOut{}
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5157,7 +5900,7 @@ func (x *WayOut) String() string {
 func (*WayOut) ProtoMessage() {}
 
 func (x *WayOut) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5170,7 +5913,7 @@ func (x *WayOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WayOut.ProtoReflect.Descriptor instead.
 func (*WayOut) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{61}
+	return file_ipc_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *WayOut) GetName() string {
@@ -5304,7 +6047,7 @@ type EgressVia struct {
 
 func (x *EgressVia) Reset() {
 	*x = EgressVia{}
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5316,7 +6059,7 @@ func (x *EgressVia) String() string {
 func (*EgressVia) ProtoMessage() {}
 
 func (x *EgressVia) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5329,7 +6072,7 @@ func (x *EgressVia) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressVia.ProtoReflect.Descriptor instead.
 func (*EgressVia) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{62}
+	return file_ipc_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *EgressVia) GetWays() []string {
@@ -5366,7 +6109,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5378,7 +6121,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5391,7 +6134,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{63}
+	return file_ipc_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *Destination) GetNets() [][]byte {
@@ -5426,7 +6169,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_ipc_proto_msgTypes[64]
+	mi := &file_ipc_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5438,7 +6181,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[64]
+	mi := &file_ipc_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5451,7 +6194,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{64}
+	return file_ipc_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *PortRange) GetProto() uint32 {
@@ -5794,7 +6537,14 @@ const file_ipc_proto_rawDesc = "" +
 	"\x05cause\x18\x03 \x01(\tR\x05cause\"<\n" +
 	"\rSecmViolation\x12\x17\n" +
 	"\aconn_id\x18\x01 \x01(\x04R\x06connId\x12\x12\n" +
-	"\x04what\x18\x02 \x01(\tR\x04what\"&\n" +
+	"\x04what\x18\x02 \x01(\tR\x04what\"=\n" +
+	"\rSecmHelperReq\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\x04R\x05token\x12\x16\n" +
+	"\x06method\x18\x02 \x01(\tR\x06method\"8\n" +
+	"\n" +
+	"SecmHelper\x12\x14\n" +
+	"\x05token\x18\x01 \x01(\x04R\x05token\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"&\n" +
 	"\tSecmEnded\x12\x19\n" +
 	"\bsafe_ids\x18\x01 \x03(\tR\asafeIds\"\x92\x04\n" +
 	"\tSecmStats\x12\x16\n" +
@@ -5847,7 +6597,53 @@ const file_ipc_proto_rawDesc = "" +
 	"\bsafe_ids\x18\x02 \x03(\tR\asafeIds\"<\n" +
 	"\x10SecmTerminateRep\x12\x14\n" +
 	"\x05ended\x18\x01 \x03(\tR\x05ended\x12\x12\n" +
-	"\x04live\x18\x02 \x03(\tR\x04live\"\xfe\t\n" +
+	"\x04live\x18\x02 \x03(\tR\x04live\"i\n" +
+	"\fHelperConfig\x123\n" +
+	"\amethods\x18\x01 \x03(\v2\x19.rocserv.ipc.HelperMethodR\amethods\x12$\n" +
+	"\x0estep_timeout_s\x18\x02 \x01(\rR\fstepTimeoutS\"\x8c\x01\n" +
+	"\fHelperMethod\x12@\n" +
+	"\aoptions\x18\x01 \x03(\v2&.rocserv.ipc.HelperMethod.OptionsEntryR\aoptions\x1a:\n" +
+	"\fOptionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"{\n" +
+	"\vHelperReady\x12\x14\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error\x12\x1a\n" +
+	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12 \n" +
+	"\vconfinement\x18\x03 \x01(\tR\vconfinement\x12\x18\n" +
+	"\amissing\x18\x04 \x03(\tR\amissing\"\xbb\x01\n" +
+	"\vHelperBegin\x12\x14\n" +
+	"\x05login\x18\x01 \x01(\x04R\x05login\x12\x16\n" +
+	"\x06method\x18\x02 \x01(\rR\x06method\x12\x12\n" +
+	"\x04user\x18\x03 \x01(\tR\x04user\x12\x14\n" +
+	"\x05group\x18\x04 \x01(\tR\x05group\x12\x14\n" +
+	"\x05vhost\x18\x05 \x01(\tR\x05vhost\x12\x14\n" +
+	"\x05agent\x18\x06 \x01(\tR\x05agent\x12\x12\n" +
+	"\x04peer\x18\a \x01(\fR\x04peer\x12\x14\n" +
+	"\x05local\x18\b \x01(\fR\x05local\"<\n" +
+	"\fHelperAnswer\x12\x14\n" +
+	"\x05login\x18\x01 \x01(\x04R\x05login\x12\x16\n" +
+	"\x06answer\x18\x02 \x01(\fR\x06answer\"$\n" +
+	"\fHelperCancel\x12\x14\n" +
+	"\x05login\x18\x01 \x01(\x04R\x05login\"\xf5\x01\n" +
+	"\rHelperVerdict\x124\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2\x1a.rocserv.ipc.HelperOutcomeR\aoutcome\x12\x16\n" +
+	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x12\x18\n" +
+	"\acounter\x18\x03 \x01(\rR\acounter\x12\x14\n" +
+	"\x05wrong\x18\x04 \x01(\bR\x05wrong\x12\x10\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\x12\x12\n" +
+	"\x04user\x18\x06 \x01(\tR\x04user\x12\x16\n" +
+	"\x06groups\x18\a \x03(\tR\x06groups\x12(\n" +
+	"\x05grant\x18\b \x01(\v2\x12.rocserv.ipc.GrantR\x05grant\"\x92\x02\n" +
+	"\x05Grant\x12\x12\n" +
+	"\x04ipv4\x18\x01 \x01(\fR\x04ipv4\x12\x12\n" +
+	"\x04ipv6\x18\x02 \x01(\fR\x04ipv6\x12\x16\n" +
+	"\x06routes\x18\x03 \x03(\fR\x06routes\x12\x10\n" +
+	"\x03dns\x18\x04 \x03(\fR\x03dns\x12*\n" +
+	"\x11session_timeout_s\x18\x05 \x01(\rR\x0fsessionTimeoutS\x12$\n" +
+	"\x0eidle_timeout_s\x18\x06 \x01(\rR\fidleTimeoutS\x12\x1b\n" +
+	"\tinterim_s\x18\a \x01(\rR\binterimS\x12#\n" +
+	"\x0erx_bytes_per_s\x18\b \x01(\x04R\vrxBytesPerS\x12#\n" +
+	"\x0etx_bytes_per_s\x18\t \x01(\x04R\vtxBytesPerS\"\xfe\t\n" +
 	"\rSessionConfig\x12\x16\n" +
 	"\x06routes\x18\x01 \x03(\tR\x06routes\x12\x1b\n" +
 	"\tno_routes\x18\x02 \x03(\tR\bnoRoutes\x12\x10\n" +
@@ -5976,13 +6772,20 @@ const file_ipc_proto_rawDesc = "" +
 	"\rAUTH_PASSWORD\x10\x00\x12\x14\n" +
 	"\x10AUTH_CERTIFICATE\x10\x01\x12\x0f\n" +
 	"\vAUTH_GSSAPI\x10\x02\x12\x0f\n" +
-	"\vAUTH_BEARER\x10\x03*G\n" +
+	"\vAUTH_BEARER\x10\x03*]\n" +
 	"\n" +
 	"AuthStatus\x12\x0f\n" +
 	"\vAUTH_FAILED\x10\x00\x12\v\n" +
 	"\aAUTH_OK\x10\x01\x12\f\n" +
 	"\bAUTH_MSG\x10\x02\x12\r\n" +
-	"\tAUTH_BUSY\x10\x03B\x16Z\x14rocserv/internal/ipcb\x06proto3"
+	"\tAUTH_BUSY\x10\x03\x12\x14\n" +
+	"\x10AUTH_UNAVAILABLE\x10\x04*]\n" +
+	"\rHelperOutcome\x12\x12\n" +
+	"\x0eHELPER_REFUSED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"HELPER_ASK\x10\x01\x12\x10\n" +
+	"\fHELPER_ADMIT\x10\x02\x12\x16\n" +
+	"\x12HELPER_UNAVAILABLE\x10\x03B\x16Z\x14rocserv/internal/ipcb\x06proto3"
 
 var (
 	file_ipc_proto_rawDescOnce sync.Once
@@ -5996,126 +6799,142 @@ func file_ipc_proto_rawDescGZIP() []byte {
 	return file_ipc_proto_rawDescData
 }
 
-var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
+var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 76)
 var file_ipc_proto_goTypes = []any{
 	(KeyKind)(0),             // 0: rocserv.ipc.KeyKind
 	(CookieResult)(0),        // 1: rocserv.ipc.CookieResult
 	(Reason)(0),              // 2: rocserv.ipc.Reason
 	(AuthMethod)(0),          // 3: rocserv.ipc.AuthMethod
 	(AuthStatus)(0),          // 4: rocserv.ipc.AuthStatus
-	(*Identity)(nil),         // 5: rocserv.ipc.Identity
-	(*WorkerStartup)(nil),    // 6: rocserv.ipc.WorkerStartup
-	(*HostInfo)(nil),         // 7: rocserv.ipc.HostInfo
-	(*WorkerConfig)(nil),     // 8: rocserv.ipc.WorkerConfig
-	(*Limits)(nil),           // 9: rocserv.ipc.Limits
-	(*Chain)(nil),            // 10: rocserv.ipc.Chain
-	(*TLSSettings)(nil),      // 11: rocserv.ipc.TLSSettings
-	(*Vhost)(nil),            // 12: rocserv.ipc.Vhost
-	(*Group)(nil),            // 13: rocserv.ipc.Group
-	(*AuthOffer)(nil),        // 14: rocserv.ipc.AuthOffer
-	(*WorkerReady)(nil),      // 15: rocserv.ipc.WorkerReady
-	(*AuthCookieReq)(nil),    // 16: rocserv.ipc.AuthCookieReq
-	(*AuthCookieRep)(nil),    // 17: rocserv.ipc.AuthCookieRep
-	(*Lease)(nil),            // 18: rocserv.ipc.Lease
-	(*SessionInfo)(nil),      // 19: rocserv.ipc.SessionInfo
-	(*TunMtu)(nil),           // 20: rocserv.ipc.TunMtu
-	(*UdpFd)(nil),            // 21: rocserv.ipc.UdpFd
-	(*Terminate)(nil),        // 22: rocserv.ipc.Terminate
-	(*BanIP)(nil),            // 23: rocserv.ipc.BanIP
-	(*SessionStats)(nil),     // 24: rocserv.ipc.SessionStats
-	(*Nothing)(nil),          // 25: rocserv.ipc.Nothing
-	(*WorkerStats)(nil),      // 26: rocserv.ipc.WorkerStats
-	(*Detached)(nil),         // 27: rocserv.ipc.Detached
-	(*Retire)(nil),           // 28: rocserv.ipc.Retire
-	(*Retired)(nil),          // 29: rocserv.ipc.Retired
-	(*KeeperNote)(nil),       // 30: rocserv.ipc.KeeperNote
-	(*TcpFlow)(nil),          // 31: rocserv.ipc.TcpFlow
-	(*NatMapping)(nil),       // 32: rocserv.ipc.NatMapping
-	(*SignReq)(nil),          // 33: rocserv.ipc.SignReq
-	(*SignRep)(nil),          // 34: rocserv.ipc.SignRep
-	(*AuthInit)(nil),         // 35: rocserv.ipc.AuthInit
-	(*AuthCont)(nil),         // 36: rocserv.ipc.AuthCont
-	(*AuthReply)(nil),        // 37: rocserv.ipc.AuthReply
-	(*CliStats)(nil),         // 38: rocserv.ipc.CliStats
-	(*ResumeReq)(nil),        // 39: rocserv.ipc.ResumeReq
-	(*ResumeRep)(nil),        // 40: rocserv.ipc.ResumeRep
-	(*SecmConfig)(nil),       // 41: rocserv.ipc.SecmConfig
-	(*SecmConfigRep)(nil),    // 42: rocserv.ipc.SecmConfigRep
-	(*VhostKeys)(nil),        // 43: rocserv.ipc.VhostKeys
-	(*SecmWorker)(nil),       // 44: rocserv.ipc.SecmWorker
-	(*SecmRecord)(nil),       // 45: rocserv.ipc.SecmRecord
-	(*SecmRecords)(nil),      // 46: rocserv.ipc.SecmRecords
-	(*SecmRestoreRep)(nil),   // 47: rocserv.ipc.SecmRestoreRep
-	(*SecmSessionOpen)(nil),  // 48: rocserv.ipc.SecmSessionOpen
-	(*SecmSessionReply)(nil), // 49: rocserv.ipc.SecmSessionReply
-	(*LeaseRequest)(nil),     // 50: rocserv.ipc.LeaseRequest
-	(*SecmSessionClose)(nil), // 51: rocserv.ipc.SecmSessionClose
-	(*SecmCliStats)(nil),     // 52: rocserv.ipc.SecmCliStats
-	(*SecmBanIP)(nil),        // 53: rocserv.ipc.SecmBanIP
-	(*SecmViolation)(nil),    // 54: rocserv.ipc.SecmViolation
-	(*SecmEnded)(nil),        // 55: rocserv.ipc.SecmEnded
-	(*SecmStats)(nil),        // 56: rocserv.ipc.SecmStats
-	(*SecmCookies)(nil),      // 57: rocserv.ipc.SecmCookies
-	(*SecmCookie)(nil),       // 58: rocserv.ipc.SecmCookie
-	(*SecmTerminate)(nil),    // 59: rocserv.ipc.SecmTerminate
-	(*SecmTerminateRep)(nil), // 60: rocserv.ipc.SecmTerminateRep
-	(*SessionConfig)(nil),    // 61: rocserv.ipc.SessionConfig
-	(*PortRule)(nil),         // 62: rocserv.ipc.PortRule
-	(*EgressPolicy)(nil),     // 63: rocserv.ipc.EgressPolicy
-	(*GatewayForward)(nil),   // 64: rocserv.ipc.GatewayForward
-	(*EgressRule)(nil),       // 65: rocserv.ipc.EgressRule
-	(*WayOut)(nil),           // 66: rocserv.ipc.WayOut
-	(*EgressVia)(nil),        // 67: rocserv.ipc.EgressVia
-	(*Destination)(nil),      // 68: rocserv.ipc.Destination
-	(*PortRange)(nil),        // 69: rocserv.ipc.PortRange
+	(HelperOutcome)(0),       // 5: rocserv.ipc.HelperOutcome
+	(*Identity)(nil),         // 6: rocserv.ipc.Identity
+	(*WorkerStartup)(nil),    // 7: rocserv.ipc.WorkerStartup
+	(*HostInfo)(nil),         // 8: rocserv.ipc.HostInfo
+	(*WorkerConfig)(nil),     // 9: rocserv.ipc.WorkerConfig
+	(*Limits)(nil),           // 10: rocserv.ipc.Limits
+	(*Chain)(nil),            // 11: rocserv.ipc.Chain
+	(*TLSSettings)(nil),      // 12: rocserv.ipc.TLSSettings
+	(*Vhost)(nil),            // 13: rocserv.ipc.Vhost
+	(*Group)(nil),            // 14: rocserv.ipc.Group
+	(*AuthOffer)(nil),        // 15: rocserv.ipc.AuthOffer
+	(*WorkerReady)(nil),      // 16: rocserv.ipc.WorkerReady
+	(*AuthCookieReq)(nil),    // 17: rocserv.ipc.AuthCookieReq
+	(*AuthCookieRep)(nil),    // 18: rocserv.ipc.AuthCookieRep
+	(*Lease)(nil),            // 19: rocserv.ipc.Lease
+	(*SessionInfo)(nil),      // 20: rocserv.ipc.SessionInfo
+	(*TunMtu)(nil),           // 21: rocserv.ipc.TunMtu
+	(*UdpFd)(nil),            // 22: rocserv.ipc.UdpFd
+	(*Terminate)(nil),        // 23: rocserv.ipc.Terminate
+	(*BanIP)(nil),            // 24: rocserv.ipc.BanIP
+	(*SessionStats)(nil),     // 25: rocserv.ipc.SessionStats
+	(*Nothing)(nil),          // 26: rocserv.ipc.Nothing
+	(*WorkerStats)(nil),      // 27: rocserv.ipc.WorkerStats
+	(*Detached)(nil),         // 28: rocserv.ipc.Detached
+	(*Retire)(nil),           // 29: rocserv.ipc.Retire
+	(*Retired)(nil),          // 30: rocserv.ipc.Retired
+	(*KeeperNote)(nil),       // 31: rocserv.ipc.KeeperNote
+	(*TcpFlow)(nil),          // 32: rocserv.ipc.TcpFlow
+	(*NatMapping)(nil),       // 33: rocserv.ipc.NatMapping
+	(*SignReq)(nil),          // 34: rocserv.ipc.SignReq
+	(*SignRep)(nil),          // 35: rocserv.ipc.SignRep
+	(*AuthInit)(nil),         // 36: rocserv.ipc.AuthInit
+	(*AuthCont)(nil),         // 37: rocserv.ipc.AuthCont
+	(*AuthReply)(nil),        // 38: rocserv.ipc.AuthReply
+	(*CliStats)(nil),         // 39: rocserv.ipc.CliStats
+	(*ResumeReq)(nil),        // 40: rocserv.ipc.ResumeReq
+	(*ResumeRep)(nil),        // 41: rocserv.ipc.ResumeRep
+	(*SecmConfig)(nil),       // 42: rocserv.ipc.SecmConfig
+	(*SecmConfigRep)(nil),    // 43: rocserv.ipc.SecmConfigRep
+	(*VhostKeys)(nil),        // 44: rocserv.ipc.VhostKeys
+	(*SecmWorker)(nil),       // 45: rocserv.ipc.SecmWorker
+	(*SecmRecord)(nil),       // 46: rocserv.ipc.SecmRecord
+	(*SecmRecords)(nil),      // 47: rocserv.ipc.SecmRecords
+	(*SecmRestoreRep)(nil),   // 48: rocserv.ipc.SecmRestoreRep
+	(*SecmSessionOpen)(nil),  // 49: rocserv.ipc.SecmSessionOpen
+	(*SecmSessionReply)(nil), // 50: rocserv.ipc.SecmSessionReply
+	(*LeaseRequest)(nil),     // 51: rocserv.ipc.LeaseRequest
+	(*SecmSessionClose)(nil), // 52: rocserv.ipc.SecmSessionClose
+	(*SecmCliStats)(nil),     // 53: rocserv.ipc.SecmCliStats
+	(*SecmBanIP)(nil),        // 54: rocserv.ipc.SecmBanIP
+	(*SecmViolation)(nil),    // 55: rocserv.ipc.SecmViolation
+	(*SecmHelperReq)(nil),    // 56: rocserv.ipc.SecmHelperReq
+	(*SecmHelper)(nil),       // 57: rocserv.ipc.SecmHelper
+	(*SecmEnded)(nil),        // 58: rocserv.ipc.SecmEnded
+	(*SecmStats)(nil),        // 59: rocserv.ipc.SecmStats
+	(*SecmCookies)(nil),      // 60: rocserv.ipc.SecmCookies
+	(*SecmCookie)(nil),       // 61: rocserv.ipc.SecmCookie
+	(*SecmTerminate)(nil),    // 62: rocserv.ipc.SecmTerminate
+	(*SecmTerminateRep)(nil), // 63: rocserv.ipc.SecmTerminateRep
+	(*HelperConfig)(nil),     // 64: rocserv.ipc.HelperConfig
+	(*HelperMethod)(nil),     // 65: rocserv.ipc.HelperMethod
+	(*HelperReady)(nil),      // 66: rocserv.ipc.HelperReady
+	(*HelperBegin)(nil),      // 67: rocserv.ipc.HelperBegin
+	(*HelperAnswer)(nil),     // 68: rocserv.ipc.HelperAnswer
+	(*HelperCancel)(nil),     // 69: rocserv.ipc.HelperCancel
+	(*HelperVerdict)(nil),    // 70: rocserv.ipc.HelperVerdict
+	(*Grant)(nil),            // 71: rocserv.ipc.Grant
+	(*SessionConfig)(nil),    // 72: rocserv.ipc.SessionConfig
+	(*PortRule)(nil),         // 73: rocserv.ipc.PortRule
+	(*EgressPolicy)(nil),     // 74: rocserv.ipc.EgressPolicy
+	(*GatewayForward)(nil),   // 75: rocserv.ipc.GatewayForward
+	(*EgressRule)(nil),       // 76: rocserv.ipc.EgressRule
+	(*WayOut)(nil),           // 77: rocserv.ipc.WayOut
+	(*EgressVia)(nil),        // 78: rocserv.ipc.EgressVia
+	(*Destination)(nil),      // 79: rocserv.ipc.Destination
+	(*PortRange)(nil),        // 80: rocserv.ipc.PortRange
+	nil,                      // 81: rocserv.ipc.HelperMethod.OptionsEntry
 }
 var file_ipc_proto_depIdxs = []int32{
-	5,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
-	7,  // 1: rocserv.ipc.WorkerStartup.host:type_name -> rocserv.ipc.HostInfo
-	12, // 2: rocserv.ipc.WorkerConfig.vhosts:type_name -> rocserv.ipc.Vhost
+	6,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
+	8,  // 1: rocserv.ipc.WorkerStartup.host:type_name -> rocserv.ipc.HostInfo
+	13, // 2: rocserv.ipc.WorkerConfig.vhosts:type_name -> rocserv.ipc.Vhost
 	0,  // 3: rocserv.ipc.Chain.kind:type_name -> rocserv.ipc.KeyKind
-	10, // 4: rocserv.ipc.Vhost.chains:type_name -> rocserv.ipc.Chain
-	11, // 5: rocserv.ipc.Vhost.tls:type_name -> rocserv.ipc.TLSSettings
-	13, // 6: rocserv.ipc.Vhost.groups:type_name -> rocserv.ipc.Group
-	14, // 7: rocserv.ipc.Vhost.auth:type_name -> rocserv.ipc.AuthOffer
+	11, // 4: rocserv.ipc.Vhost.chains:type_name -> rocserv.ipc.Chain
+	12, // 5: rocserv.ipc.Vhost.tls:type_name -> rocserv.ipc.TLSSettings
+	14, // 6: rocserv.ipc.Vhost.groups:type_name -> rocserv.ipc.Group
+	15, // 7: rocserv.ipc.Vhost.auth:type_name -> rocserv.ipc.AuthOffer
 	1,  // 8: rocserv.ipc.AuthCookieRep.result:type_name -> rocserv.ipc.CookieResult
-	18, // 9: rocserv.ipc.AuthCookieRep.lease:type_name -> rocserv.ipc.Lease
+	19, // 9: rocserv.ipc.AuthCookieRep.lease:type_name -> rocserv.ipc.Lease
 	2,  // 10: rocserv.ipc.Terminate.reason:type_name -> rocserv.ipc.Reason
 	2,  // 11: rocserv.ipc.SessionStats.reason:type_name -> rocserv.ipc.Reason
-	24, // 12: rocserv.ipc.Detached.stats:type_name -> rocserv.ipc.SessionStats
-	24, // 13: rocserv.ipc.Retired.stats:type_name -> rocserv.ipc.SessionStats
-	31, // 14: rocserv.ipc.KeeperNote.flows:type_name -> rocserv.ipc.TcpFlow
-	32, // 15: rocserv.ipc.KeeperNote.mappings:type_name -> rocserv.ipc.NatMapping
-	31, // 16: rocserv.ipc.KeeperNote.ended:type_name -> rocserv.ipc.TcpFlow
+	25, // 12: rocserv.ipc.Detached.stats:type_name -> rocserv.ipc.SessionStats
+	25, // 13: rocserv.ipc.Retired.stats:type_name -> rocserv.ipc.SessionStats
+	32, // 14: rocserv.ipc.KeeperNote.flows:type_name -> rocserv.ipc.TcpFlow
+	33, // 15: rocserv.ipc.KeeperNote.mappings:type_name -> rocserv.ipc.NatMapping
+	32, // 16: rocserv.ipc.KeeperNote.ended:type_name -> rocserv.ipc.TcpFlow
 	3,  // 17: rocserv.ipc.AuthInit.method:type_name -> rocserv.ipc.AuthMethod
 	4,  // 18: rocserv.ipc.AuthReply.status:type_name -> rocserv.ipc.AuthStatus
-	13, // 19: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
+	14, // 19: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
 	2,  // 20: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
-	10, // 21: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
-	43, // 22: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
-	10, // 23: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
-	13, // 24: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
-	5,  // 25: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
-	45, // 26: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
-	50, // 27: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
+	11, // 21: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
+	44, // 22: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
+	11, // 23: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
+	14, // 24: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
+	6,  // 25: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
+	46, // 26: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
+	51, // 27: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
 	2,  // 28: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
-	58, // 29: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
-	62, // 30: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
-	63, // 31: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
-	9,  // 32: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
-	65, // 33: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
-	66, // 34: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
-	67, // 35: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
-	64, // 36: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
-	68, // 37: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
-	68, // 38: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
-	69, // 39: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	61, // 29: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
+	65, // 30: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
+	81, // 31: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
+	5,  // 32: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
+	71, // 33: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
+	73, // 34: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
+	74, // 35: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
+	10, // 36: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
+	76, // 37: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
+	77, // 38: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
+	78, // 39: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
+	75, // 40: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
+	79, // 41: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
+	79, // 42: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
+	80, // 43: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
+	44, // [44:44] is the sub-list for method output_type
+	44, // [44:44] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_ipc_proto_init() }
@@ -6128,8 +6947,8 @@ func file_ipc_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   65,
+			NumEnums:      6,
+			NumMessages:   76,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

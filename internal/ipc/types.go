@@ -38,6 +38,14 @@ const (
 	SignRepT    Type = 125
 	CliStatsT   Type = 128
 
+	// Between sec-mod and a login helper.
+	HelperConfigT  Type = 150
+	HelperReadyT   Type = 151
+	HelperBeginT   Type = 152
+	HelperAnswerT  Type = 153
+	HelperCancelT  Type = 154
+	HelperVerdictT Type = 155
+
 	// Between main and sec-mod.
 	SecmConfigT       Type = 200
 	SecmConfigRepT    Type = 201
@@ -51,6 +59,8 @@ const (
 	SecmTerminateT    Type = 209
 	SecmTerminateRepT Type = 210
 	SecmBehindT       Type = 211
+	SecmHelperReqT    Type = 212
+	SecmHelperT       Type = 213
 	SecmRecordT       Type = 220
 	SecmRestoreT      Type = 221
 	SecmRestoreRepT   Type = 222
@@ -77,7 +87,9 @@ var typeNames = map[Type]string{
 	SecmStatsReqT: "SECM_STATS_REQ", SecmStatsT: "SECM_STATS", SecmListCookiesT: "SECM_LIST_COOKIES", SecmCookiesT: "SECM_COOKIES",
 	SecmBehindT: "SECM_BEHIND", SecmTerminateT: "SECM_TERMINATE_SESSION", SecmTerminateRepT: "SECM_TERMINATE_SESSION_REP",
 	SecModFdT: "SECMOD_FD", SecmRecordT: "SECM_RECORD", SecmRestoreT: "SECM_RESTORE", SecmRestoreRepT: "SECM_RESTORE_REP",
-	SecmBanIPT: "SECM_BAN_IP", SecmCliStatsT: "SECM_CLI_STATS",
+	SecmBanIPT: "SECM_BAN_IP", SecmCliStatsT: "SECM_CLI_STATS", SecmHelperReqT: "SECM_HELPER_REQ", SecmHelperT: "SECM_HELPER",
+	HelperConfigT: "HELPER_CONFIG", HelperReadyT: "HELPER_READY", HelperBeginT: "HELPER_BEGIN", HelperAnswerT: "HELPER_ANSWER",
+	HelperCancelT: "HELPER_CANCEL", HelperVerdictT: "HELPER_VERDICT",
 }
 
 func (t Type) String() string {
@@ -100,4 +112,5 @@ var fds = map[Type][2]int{ // least, most
 	SecmSessionReplyT: {0, 2}, // the SessionConfig and what main may read of it, with ok
 	SecModFdT:         {1, 1}, // the worker's end of the channel
 	SecmRestoreT:      {1, 1}, // the records
+	SecmHelperT:       {0, 1}, // sec-mod's end of the helper's channel
 }

@@ -116,6 +116,29 @@ func secModFilter() *filter {
 	)}
 }
 
+// helperFilter: a call without a rule fails. A login helper talks to servers of
+// the operator's, and its libraries try more than is foreseen.
+func helperFilter() *filter {
+	const v4, v6 = unix.AF_INET, unix.AF_INET6
+	stream := masked(1, 0xf, unix.SOCK_STREAM)
+	dgram := masked(1, 0xf, unix.SOCK_DGRAM)
+	return &filter{otherwise: denied, foreign: kill, rules: slices.Concat(
+		runtimeRules(),
+		[]rule{
+			{why: "the method's servers, and the DNS's: TCP and UDP", then: allow, calls: []uintptr{unix.SYS_SOCKET}, when: []match{
+				{is(0, v4), stream, is(2, 0)}, {is(0, v4), stream, is(2, unix.IPPROTO_TCP)},
+				{is(0, v6), stream, is(2, 0)}, {is(0, v6), stream, is(2, unix.IPPROTO_TCP)},
+				{is(0, v4), dgram, is(2, 0)}, {is(0, v4), dgram, is(2, unix.IPPROTO_UDP)},
+				{is(0, v6), dgram, is(2, 0)}, {is(0, v6), dgram, is(2, unix.IPPROTO_UDP)},
+			}},
+			{why: "to bind and connect them", then: allow, calls: []uintptr{unix.SYS_BIND, unix.SYS_CONNECT}},
+			{why: "a helper waits for nobody on a stream", then: denied, calls: []uintptr{unix.SYS_LISTEN, unix.SYS_ACCEPT, unix.SYS_ACCEPT4}},
+			{why: "files the method named when it was configured", then: allow, calls: fileCalls},
+		},
+		neverRules(),
+	)}
+}
+
 // mainFilter takes away what neither main nor a script that it starts needs:
 // a filter stays through every exec. What it lists fails, all else goes on.
 func mainFilter() *filter {

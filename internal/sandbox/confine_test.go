@@ -126,7 +126,7 @@ func probeMain(r Role, probe string, dirs []string) int {
 		o.Confine = err.Error()
 	}
 	var files Files
-	if r == SecMod {
+	if r == SecMod || r == Helper {
 		files = Files{Read: []string{dirs[0]}}
 	}
 	rep, err := Confine(r, opts, files)
@@ -209,26 +209,26 @@ func TestConfined(t *testing.T) {
 		t.Log("no Landlock here: files of sec-mod are not tested")
 	}
 	tests := []struct {
-		probe                string
-		dirs                 []string
-		worker, secmod, main want
+		probe                        string
+		dirs                         []string
+		worker, secmod, helper, main want
 	}{
-		{"work", []string{inside}, ok, eperm, ok}, // sec-mod makes no sockets
-		{"open", []string{inside, fileIn}, eperm, ok, ok},
-		{"open", []string{inside, fileOut}, eperm, eacces, ok},
-		{"list", []string{inside}, eperm, eacces, ok},
-		{"write", []string{inside}, eperm, eacces, ok},
-		{"passwd", []string{inside}, eperm, eacces, ok},
-		{"maps", []string{inside}, eperm, eacces, want{errno: unix.EACCES}}, // not dumpable: root's, where the test is not root
-		{"unix", []string{inside}, eperm, eperm, ok},
-		{"netlink", []string{inside}, eperm, eperm, ok},
-		{"raw", []string{inside}, eperm, eperm, ok},
-		{"udp", []string{inside}, ok, eperm, ok},
-		{"dumpable", []string{inside}, eperm, eperm, ok},
-		{"exec", []string{inside}, dead, dead, want{}}, // and prints nothing
-		{"fork", []string{inside}, dead, dead, ok},
-		{"ptrace", []string{inside}, dead, dead, eperm},
-		{"signal", []string{inside}, dead, dead, ok},
+		{"work", []string{inside}, ok, eperm, ok, ok}, // sec-mod makes no sockets
+		{"open", []string{inside, fileIn}, eperm, ok, ok, ok},
+		{"open", []string{inside, fileOut}, eperm, eacces, eacces, ok},
+		{"list", []string{inside}, eperm, eacces, eacces, ok},
+		{"write", []string{inside}, eperm, eacces, eacces, ok},
+		{"passwd", []string{inside}, eperm, eacces, eacces, ok},
+		{"maps", []string{inside}, eperm, eacces, eacces, want{errno: unix.EACCES}}, // not dumpable: root's, where the test is not root
+		{"unix", []string{inside}, eperm, eperm, eperm, ok},
+		{"netlink", []string{inside}, eperm, eperm, eperm, ok},
+		{"raw", []string{inside}, eperm, eperm, eperm, ok},
+		{"udp", []string{inside}, ok, eperm, ok, ok},
+		{"dumpable", []string{inside}, eperm, eperm, eperm, ok},
+		{"exec", []string{inside}, dead, dead, dead, want{}}, // and prints nothing
+		{"fork", []string{inside}, dead, dead, dead, ok},
+		{"ptrace", []string{inside}, dead, dead, dead, eperm},
+		{"signal", []string{inside}, dead, dead, dead, ok},
 	}
 	for name, exe := range binaries(t) {
 		t.Run(name, func(t *testing.T) {
@@ -236,7 +236,7 @@ func TestConfined(t *testing.T) {
 				for _, p := range []struct {
 					role Role
 					want want
-				}{{Worker, tt.worker}, {SecMod, tt.secmod}, {Main, tt.main}} {
+				}{{Worker, tt.worker}, {SecMod, tt.secmod}, {Helper, tt.helper}, {Main, tt.main}} {
 					if p.role == Main && slices.Contains([]string{"exec", "maps", "raw", "signal"}, tt.probe) {
 						continue // as any user's process
 					}
@@ -259,7 +259,7 @@ func TestConfined(t *testing.T) {
 // A crash still writes its trace: a worker that panics must be found out about.
 func TestCrash(t *testing.T) {
 	self, _ := os.Executable()
-	for _, r := range []Role{Worker, SecMod} {
+	for _, r := range []Role{Worker, SecMod, Helper} {
 		_, _, stderr := attempt(t, self, r, "crash", t.TempDir())
 		if !strings.Contains(stderr, "panic: on purpose") || !strings.Contains(stderr, "goroutine 1") {
 			t.Errorf("%s: trace %q", r, stderr)

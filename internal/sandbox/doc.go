@@ -19,6 +19,7 @@
 //	role     filter: a call without a rule   Landlock
 //	worker   ends the worker (SIGSYS)        no file; signals and abstract sockets of its own
 //	secmod   fails (EPERM)                   the folders of the files its configuration names
+//	helper   fails (EPERM)                   the folders of the files its method will open again, mostly none
 //	main     goes on                         none
 //
 // In all of them what only an attacker tries (another program, another process,
@@ -29,7 +30,7 @@
 // more, which the kernel allows some hundred times).
 //
 // Who is started by a confined sec-mod would be as confined as it. A login
-// helper that needs other files or sockets is therefore main's child, like a
+// helper needs other files, and sockets: it is therefore main's child, like a
 // worker, and sec-mod gets its end of the channel.
 //
 // Both say what they reached, for the log and for doctor. What is missing in

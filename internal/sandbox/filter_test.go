@@ -124,13 +124,48 @@ func TestVerdicts(t *testing.T) {
 			}
 		}
 	}
-	for name, f := range map[string]*filter{"worker": workerFilter(), "secmod": secModFilter()} {
+	for name, f := range map[string]*filter{"worker": workerFilter(), "secmod": secModFilter(), "helper": helperFilter()} {
 		if got := decide(t, f, auditArch^1, unix.SYS_READ); got != kill {
 			t.Errorf("%s: another machine's read: %#x", name, got)
 		}
 	}
 	if got := decide(t, mainFilter(), auditArch^1, unix.SYS_READ); got != allow {
 		t.Errorf("main: a 32-bit script's read: %#x", got)
+	}
+}
+
+// A login helper has the network, and of files what Landlock leaves it; what only
+// an attacker tries is the end of it.
+func TestHelperVerdicts(t *testing.T) {
+	if auditArch == 0 {
+		t.Skip("no list for this machine")
+	}
+	const v4, v6, flags = unix.AF_INET, unix.AF_INET6, unix.SOCK_NONBLOCK | unix.SOCK_CLOEXEC
+	for _, tt := range []struct {
+		name string
+		nr   uintptr
+		args []uint64
+		want verdict
+	}{
+		{"UDP", unix.SYS_SOCKET, []uint64{v4, unix.SOCK_DGRAM | flags, 0}, allow},
+		{"TCP", unix.SYS_SOCKET, []uint64{v6, unix.SOCK_STREAM | flags, unix.IPPROTO_TCP}, allow},
+		{"ping", unix.SYS_SOCKET, []uint64{v4, unix.SOCK_DGRAM, unix.IPPROTO_ICMP}, denied},
+		{"raw", unix.SYS_SOCKET, []uint64{v4, unix.SOCK_RAW, unix.IPPROTO_TCP}, denied},
+		{"unix socket", unix.SYS_SOCKET, []uint64{unix.AF_UNIX, unix.SOCK_STREAM, 0}, denied},
+		{"netlink", unix.SYS_SOCKET, []uint64{unix.AF_NETLINK, unix.SOCK_RAW, 0}, denied},
+		{"connect", unix.SYS_CONNECT, nil, allow},
+		{"listen", unix.SYS_LISTEN, nil, denied},
+		{"openat", unix.SYS_OPENAT, nil, allow},
+		{"rename", unix.SYS_RENAMEAT2, nil, denied},
+		{"execve", unix.SYS_EXECVE, nil, kill},
+		{"fork", unix.SYS_CLONE, []uint64{uint64(unix.SIGCHLD)}, kill},
+		{"ptrace", unix.SYS_PTRACE, nil, kill},
+		{"executable memory", unix.SYS_MMAP, []uint64{0, 4096, unix.PROT_READ | unix.PROT_EXEC}, kill},
+		{"bpf", unix.SYS_BPF, nil, kill},
+	} {
+		if got := decide(t, helperFilter(), auditArch, tt.nr, tt.args...); got != tt.want {
+			t.Errorf("%s: %#x, want %#x", tt.name, got, tt.want)
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ const (
 	Main   Role = "main"
 	SecMod Role = "secmod"
 	Worker Role = "worker"
+	Helper Role = "helper"
 )
 
 // profile is what Prepare and Confine do for a role.
@@ -53,6 +54,16 @@ var profiles = map[Role]profile{
 		},
 		ignored: fromOutside,
 		calls:   secModFilter,
+		files:   true,
+	},
+	Helper: {
+		comm: "rocserv-helper",
+		limits: []limit{
+			{"memlock", unix.RLIMIT_MEMLOCK, 0},   // locks nothing
+			{"msgqueue", unix.RLIMIT_MSGQUEUE, 0}, // uses none
+		},
+		ignored: fromOutside,
+		calls:   helperFilter,
 		files:   true,
 	},
 	Worker: {

@@ -128,6 +128,7 @@ func TestPrepare(t *testing.T) {
 	}{
 		{Main, "rocserv-main", "", map[string]uint64{"core": 0}, 1},
 		{SecMod, "rocserv-secmod", "", map[string]uint64{"core": 0}, 4},
+		{Helper, "rocserv-helper", "", map[string]uint64{"core": 0}, 4},
 		{Worker, "rocserv-worker", "1000", map[string]uint64{"core": 0, "nofile": 4096, "data": 1 << 30}, 4},
 	}
 	for _, tt := range tests {

@@ -61,8 +61,8 @@ func (t *Table[C]) Fail(sid SID) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if e := t.taken(sid); e != nil {
-		var zero C
-		e.taken, e.state, e.conv = false, Failed, zero
+		t.forget(e)
+		e.taken, e.state = false, Failed
 	}
 }
 

@@ -72,6 +72,7 @@ type Account struct {
 	Agent string     // the client's word for what it is
 	// Certificate was part of the login: who opens the session must have it.
 	Certificate Fingerprint
+	Granted     string // what the login's method says of the session; nothing to this package
 }
 
 // Policy is what the configuration says of a session.
@@ -103,6 +104,11 @@ type Limits struct {
 
 // Table is the table. C is what a login keeps between two answers.
 type Table[C any] struct {
+	// Dropped, if set before the table is used, gets what was kept of a login once
+	// that is over, however it ended. It is called within the table and must not
+	// call or wait.
+	Dropped func(C)
+
 	now    func() time.Time
 	limits Limits
 
@@ -189,8 +195,17 @@ func (t *Table[C]) remove(e *entry[C]) {
 	if t.byID[e.session.SafeID] == e {
 		delete(t.byID, e.session.SafeID)
 	}
+	t.forget(e)
+	e.state = Inactive
+}
+
+// forget gives up what is kept of a login.
+func (t *Table[C]) forget(e *entry[C]) {
+	if t.Dropped != nil && (e.state == Init || e.state == Cont) {
+		t.Dropped(e.conv)
+	}
 	var zero C
-	e.state, e.conv = Inactive, zero
+	e.conv = zero
 }
 
 // enqueue puts e into a bounded list; the oldest there makes room.

@@ -14,7 +14,7 @@ import (
 // Bytes and allocations, never time. To raise a number is a decision: say why
 // in the commit.
 const (
-	startupBytes  = 300 << 10
+	startupBytes  = 368 << 10
 	startupAllocs = 1250
 	packageBytes  = 24 << 10 // of one package, unless it has a row
 )
@@ -23,6 +23,10 @@ const (
 var packageBudget = map[string]int{
 	"rocserv/internal/ipc": 96 << 10, // the descriptor of ipc.proto
 	"encoding/gob":         32 << 10, // pion/dtls serialises its state by it
+
+	// In whose initialisation the runtime's table of interface types grows to 4096
+	// entries (runtime.itabAdd): with more of the program it may be another's.
+	"github.com/pion/dtls/v3": 48 << 10,
 
 	"github.com/refraction-networking/utls/dicttls": 32 << 10, // names of TLS numbers
 }

@@ -1,0 +1,49 @@
+// Package helper is the process that plays a login method which must not be
+// played in sec-mod: one that talks to servers, reads what strangers encode, or
+// needs a library in C.
+//
+// # Theory of operation
+//
+// Main starts one helper per method that a configuration names, when sec-mod
+// asks for it, and gives sec-mod the other end of its channel (descriptor 3).
+// The binary is the same; cmd has the table of methods (Table), each a folder
+// below this one.
+//
+//	sec-mod  HELPER_CONFIG            the lines of the configuration that name the method
+//	helper   opens what they name, gives up all files and programs (sandbox.Helper)
+//	helper   HELPER_READY             or why not, and ends
+//	sec-mod  HELPER_BEGIN   login n   a Method begins a Dialogue
+//	helper   HELPER_VERDICT           ask, admit, refused, unavailable
+//	sec-mod  HELPER_ANSWER  login n   the Dialogue goes on
+//	helper   HELPER_VERDICT
+//	sec-mod  HELPER_CANCEL  login n   nobody answers any more: Dialogue.End
+//
+// Requests carry ids, which their answers repeat; any number is under way. A
+// helper never begins anything by itself. A reload is another helper: the one
+// before serves its logins to their end, and gets no new ones. When its channel
+// ends, so does the process. secmod/remote.go is the other side, which bounds how
+// many requests are under way, and starts another helper when one dies.
+//
+// # A new method
+//
+//   - internal/config/auth.go: its row, with helper and what is ready
+//   - a folder here with a type that is a Method, and a Make function
+//   - cmd/rocserv/helpers.go: its name and Make
+//   - internal/doctor/methods.go: what it needs of a host
+//
+// Make opens every file there is to open: afterwards only the folders it returns
+// can be read. What is given to a Method is whatever a client typed; what comes
+// from its server is the word of the operator's server, if that can be told.
+//
+// # Goroutines
+//
+// One reads the channel. Each request has one of its own, so Begin and Answer may
+// take as long as they like: nobody but that login waits. Answers of one login
+// are given one at a time. The context ends when nobody waits for the verdict.
+//
+// # Security
+//
+// A helper sees names and passwords of its method's users, and no key, session or
+// file of the server's. What it says is believed for its method's logins only. A
+// panic costs the login it happens in. Answers are cleared after use.
+package helper

@@ -1,0 +1,85 @@
+package helper
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"rocserv/internal/sandbox"
+)
+
+// Method is a way to log in, as one line of the configuration says it.
+type Method interface {
+	// Begin hears who wants to log in. With Ask the login goes on with the
+	// dialogue; otherwise there is none.
+	Begin(ctx context.Context, a Applicant) (Dialogue, Verdict)
+}
+
+// Dialogue is a login under way.
+type Dialogue interface {
+	// Answer takes the client's answer, which is cleared when it returns. Any
+	// verdict but Ask ends the login.
+	Answer(ctx context.Context, answer []byte) Verdict
+	// End is called once, when the login is over, for whatever reason.
+	End()
+}
+
+// Applicant is who wants to log in.
+type Applicant struct {
+	User  string // by the client's own word, as is all but the addresses
+	Group string // as asked for; empty: none
+	Vhost string
+	Agent string     // what its program calls itself
+	Peer  netip.Addr // of the client
+	Local netip.Addr // that it reached; invalid: not known
+}
+
+// Outcome is what a method made of a step.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Refused     Outcome = iota // for good
+	Ask                        // the login goes on
+	Admit                      // logged in
+	Unavailable                // who would know cannot be asked
+)
+
+// Verdict is a method's answer to a step.
+type Verdict struct {
+	Outcome Outcome
+	Prompt  string   // with Ask
+	Counter uint32   // with Ask: which of several passwords is asked for, from 0
+	Wrong   bool     // the client gave a wrong answer: points against its address
+	Why     string   // for the log; never holds what the client sent
+	User    string   // with Admit: who it is
+	Groups  []string // with Admit: the user's groups; the first is taken unless another is asked for
+	Grant   Grant    // with Admit
+}
+
+// Grant is what a method's server says of a session; zero values are as the
+// configuration has them.
+type Grant struct {
+	IPv4, IPv6     netip.Addr
+	Routes         []netip.Prefix
+	DNS            []netip.Addr
+	SessionTimeout time.Duration
+	IdleTimeout    time.Duration
+	Interim        time.Duration // between two interim accounts
+	RxPerSec       uint64        // bytes from the client
+	TxPerSec       uint64
+}
+
+// Made is a method that is ready.
+type Made struct {
+	Method   Method
+	Warnings []string      // for the operator
+	Files    sandbox.Files // folders in which it will open files again
+}
+
+// Make makes a method of the options of a line of the configuration. It opens
+// what they name; log is for what happens later.
+type Make func(options map[string]string, log Logger) (Made, error)
+
+// Table has the methods, by their names in the configuration.
+type Table map[string]Make

@@ -1,0 +1,297 @@
+package helper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+
+	"google.golang.org/protobuf/proto"
+
+	"rocserv/internal/ipc"
+	"rocserv/internal/sandbox"
+)
+
+// Logger is what methods log with.
+type Logger = *slog.Logger
+
+// maxLogins is how many logins are under way at most; sec-mod has no more.
+const maxLogins = 4096
+
+// ErrSecModGone is what Run returns when sec-mod's end of the channel is closed.
+var ErrSecModGone = errors.New("helper: sec-mod is gone")
+
+// Options are what Run needs.
+type Options struct {
+	SecMod *ipc.Conn // the channel to sec-mod; Run closes it
+	Make   Make
+	Log    Logger
+
+	// Confine leaves this process these files and nothing else. nil: it is not
+	// confined.
+	Confine func(sandbox.Files) (sandbox.Report, error)
+}
+
+// Run is the life of a helper: it hears what is configured, and serves logins
+// until sec-mod is gone (ErrSecModGone) or breaks the protocol.
+func Run(o Options) error {
+	s := &server{Options: o, logins: map[uint64]*login{}}
+	defer s.stop()
+	if err := s.configure(); err != nil {
+		return err
+	}
+	for {
+		rec, err := s.SecMod.Recv()
+		if err == nil {
+			err = s.dispatch(&rec)
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return ErrSecModGone
+		case err != nil:
+			return fmt.Errorf("helper: sec-mod: %w", err)
+		}
+	}
+}
+
+// server is a helper.
+type server struct {
+	Options
+	methods []Method
+
+	mu     sync.Mutex
+	logins map[uint64]*login // by sec-mod's numbers
+}
+
+// configure hears the first message, makes the methods, gives up everything else,
+// and says so.
+func (s *server) configure() error {
+	rec, err := s.SecMod.Recv()
+	switch {
+	case errors.Is(err, io.EOF):
+		return ErrSecModGone
+	case err != nil:
+		return err
+	case rec.Type != ipc.HelperConfigT:
+		return violation("%v before the configuration", rec.Type)
+	}
+	m := new(ipc.HelperConfig)
+	if err := rec.Decode(m); err != nil {
+		return err
+	}
+	rep := new(ipc.HelperReady)
+	err = s.make(m, rep)
+	if err != nil {
+		rep = &ipc.HelperReady{Error: err.Error()}
+	}
+	return errors.Join(err, s.SecMod.Send(ipc.HelperReadyT, rec.ID, rep))
+}
+
+func (s *server) make(m *ipc.HelperConfig, rep *ipc.HelperReady) error {
+	var files sandbox.Files
+	for _, line := range m.Methods {
+		made, err := s.Make(line.Options, s.Log)
+		if err != nil {
+			return err
+		}
+		s.methods = append(s.methods, made.Method)
+		for _, w := range made.Warnings {
+			if !slices.Contains(rep.Warnings, w) {
+				rep.Warnings = append(rep.Warnings, w)
+			}
+		}
+		files.Read = append(files.Read, made.Files.Read...)
+		files.List = append(files.List, made.Files.List...)
+		files.Write = append(files.Write, made.Files.Write...)
+	}
+	if s.Confine == nil {
+		return nil
+	}
+	done, err := s.Confine(files)
+	rep.Confinement, rep.Missing = sandbox.Report{Reached: done.Reached}.String(), done.Missing
+	return err
+}
+
+// row is what is done with a message. Each runs on a goroutine of its own, but
+// for taking its login, which happens in the order of messages.
+type row func(*server, *ipc.Record) error
+
+// table is everything sec-mod can say once the helper is ready.
+var table = map[ipc.Type]row{
+	ipc.HelperBeginT:  (*server).begin,
+	ipc.HelperAnswerT: (*server).answer,
+	ipc.HelperCancelT: (*server).cancel,
+}
+
+func (s *server) dispatch(rec *ipc.Record) error {
+	defer rec.Clear()
+	do, ok := table[rec.Type]
+	if !ok {
+		return violation("%v from sec-mod", rec.Type)
+	}
+	return do(s, rec)
+}
+
+// login is a login under way. It is in server.logins until its last verdict, or
+// until it is cancelled.
+type login struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu       sync.Mutex // held while a step is under way
+	dialogue Dialogue
+}
+
+func (s *server) begin(rec *ipc.Record) error {
+	m := new(ipc.HelperBegin)
+	if err := rec.Decode(m); err != nil {
+		return err
+	}
+	if int(m.Method) >= len(s.methods) {
+		return violation("method %d of %d", m.Method, len(s.methods))
+	}
+	l := new(login)
+	l.ctx, l.cancel = context.WithCancel(context.Background())
+	s.mu.Lock()
+	known, full := s.logins[m.Login] != nil, len(s.logins) >= maxLogins
+	if !known && !full {
+		s.logins[m.Login] = l
+	}
+	s.mu.Unlock()
+	switch {
+	case known:
+		return violation("login %d begun twice", m.Login)
+	case full:
+		l.cancel()
+		return s.reply(rec.ID, Verdict{Outcome: Unavailable, Why: "too many logins under way"})
+	}
+	l.mu.Lock()
+	go s.step(rec.ID, m.Login, l, func() Verdict {
+		d, v := s.methods[m.Method].Begin(l.ctx, applicantOf(m))
+		l.dialogue = d
+		return v
+	})
+	return nil
+}
+
+func (s *server) answer(rec *ipc.Record) error {
+	m := new(ipc.HelperAnswer)
+	if err := rec.Decode(m); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	l := s.logins[m.Login]
+	s.mu.Unlock()
+	if l == nil {
+		return s.reply(rec.ID, Verdict{Outcome: Unavailable, Why: "the login is over"})
+	}
+	if !l.mu.TryLock() {
+		return violation("login %d has two answers at once", m.Login)
+	}
+	go s.step(rec.ID, m.Login, l, func() Verdict {
+		defer clear(m.Answer)
+		return l.dialogue.Answer(l.ctx, m.Answer)
+	})
+	return nil
+}
+
+// cancel ends a login. What is under way is told by its context, and its end is
+// awaited elsewhere.
+func (s *server) cancel(rec *ipc.Record) error {
+	m := new(ipc.HelperCancel)
+	if err := rec.Decode(m); err != nil {
+		return err
+	}
+	if l := s.take(m.Login); l != nil {
+		l.cancel()
+		go func() {
+			l.mu.Lock()
+			l.end()
+		}()
+	}
+	return nil
+}
+
+// take removes a login from those under way; nil if it is not among them.
+func (s *server) take(id uint64) *login {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.logins[id]
+	delete(s.logins, id)
+	return l
+}
+
+// step makes a step of a login and tells sec-mod. l.mu is held and released.
+func (s *server) step(id uint32, number uint64, l *login, do func() Verdict) {
+	v := s.guarded(do).bounded()
+	if v.Outcome == Ask {
+		l.mu.Unlock()
+	} else if s.take(number) != nil {
+		l.cancel()
+		l.end()
+	} else { // cancelled meanwhile, and who did that ends it
+		l.mu.Unlock()
+	}
+	if err := s.reply(id, v); err != nil {
+		s.SecMod.Close()
+	}
+}
+
+// end ends the dialogue, if one was begun. l.mu is held for good.
+func (l *login) end() {
+	if l.dialogue != nil {
+		l.dialogue.End()
+	}
+}
+
+// guarded makes a panic the end of one login. Only the runtime's own errors are
+// known to hold nothing of what the program was working on.
+func (s *server) guarded(do func() Verdict) (v Verdict) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		what := fmt.Sprintf("value of type %T", p)
+		if e, ok := p.(runtime.Error); ok {
+			what = e.Error()
+		}
+		const most = 3 << 10
+		stack := debug.Stack()
+		s.Log.Error("panic", "what", what, "stack", string(stack[:min(most, len(stack))]))
+		v = Verdict{Outcome: Unavailable, Why: "internal error of the login helper"}
+	}()
+	return do()
+}
+
+func (s *server) reply(id uint32, v Verdict) error {
+	return s.SecMod.Send(ipc.HelperVerdictT, id, v.message())
+}
+
+// bounded is the verdict if a record can hold it, whatever a server has said.
+func (v Verdict) bounded() Verdict {
+	const room = ipc.MaxRecord - 1024
+	if proto.Size(v.message()) > room {
+		return Verdict{Outcome: Unavailable, Why: "its server says more than a message holds"}
+	}
+	return v
+}
+
+// stop ends every login.
+func (s *server) stop() {
+	s.SecMod.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range s.logins {
+		l.cancel()
+	}
+}
+
+func violation(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ipc.ErrViolation, fmt.Sprintf(format, args...))
+}
