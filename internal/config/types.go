@@ -69,7 +69,8 @@ type Global struct {
 	Listen       []string // listen-host; empty: every address
 	UDPListen    []string // udp-listen-host; empty: as Listen
 	TCPPort      int
-	UDPPort      int // 0: no DTLS
+	UDPPort      int    // 0: no DTLS
+	Congestion   string // tcp-congestion-control; empty: bbr where allowed
 	RunAsUser    string
 	RunAsGroup   string
 	SocketFile   string        // prefix; only its folder matters to us

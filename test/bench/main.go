@@ -22,6 +22,7 @@ type options struct {
 	limit   time.Duration
 	settle  time.Duration
 	servers string
+	set     string
 	json    string
 	doc     string
 	from    string
@@ -43,6 +44,7 @@ func main() {
 	flag.DurationVar(&o.limit, "limit", 14*time.Minute, "begin no measurement after this `time`")
 	flag.DurationVar(&o.settle, "settle", 20*time.Second, "wait so long for a quiet machine before a measurement")
 	flag.StringVar(&o.servers, "servers", "ocserv,rocserv", "what to measure")
+	flag.StringVar(&o.set, "set", "", "lines of configuration, separated by ;, that the servers get beside ours")
 	flag.StringVar(&o.json, "json", "", "write all samples to this `file`")
 	flag.StringVar(&o.doc, "doc", "", "write performance.md and its charts to this `folder`")
 	flag.StringVar(&o.from, "from", "", "measure nothing, take the samples from this `file`")
@@ -110,6 +112,9 @@ func results(o options) (*result, error) {
 	all, err := contenders(o.servers)
 	if err != nil {
 		return nil, err
+	}
+	if o.set != "" {
+		settings = append(settings, strings.Split(o.set, ";")...)
 	}
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)

@@ -65,8 +65,7 @@ const (
 func overPath(via int, p relay.Path, cc string, down bool) func(*contender, plan) (sample, error) {
 	p.Rate, p.Queue = pathRate, pathQueue
 	return func(c *contender, plan plan) (sample, error) {
-		o, err := c.client(via)
-		if err != nil {
+		if err := c.openPath(via); err != nil {
 			return nil, err
 		}
 		way := c.paths[via]
@@ -74,7 +73,15 @@ func overPath(via int, p relay.Path, cc string, down bool) func(*contender, plan
 		way.down.Set(p)
 		defer way.up.Set(relay.Path{})
 		defer way.down.Set(relay.Path{})
-		time.Sleep(2 * p.Delay)
+		// The outer TCP is to find its path as it will be: BBR would believe in
+		// a round trip of a wire for ten seconds.
+		if via == viaPathTLS {
+			c.hangUp(via)
+		}
+		o, err := c.client(via)
+		if err != nil {
+			return nil, err
+		}
 		before := way.down.Counts()
 		args := []string{"-O", "4", "-C", cc}
 		if down {
