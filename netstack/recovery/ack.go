@@ -55,7 +55,7 @@ func (p *Path) Received(addrs []byte, tcp []byte, payload int) bool {
 		}
 		p.setDeadline(f, now)
 	}
-	told := p.offer(f, tcp, ack, p.pace(f, now, a.bytes))
+	told := p.offer(f, tcp, ack, now, p.pace(f, now, a.bytes))
 	p.wake()
 	return told || !selective || !empty
 }

@@ -38,6 +38,7 @@ type told struct {
 	ack  uint32
 	edge uint32 // right edge of the window
 	at   int64  // when, ns
+	aged int64  // when what was unused of it was last cut down, ns
 }
 
 // reply is what the stack's own segments said last: what is sent again says it too.

@@ -20,8 +20,18 @@ const (
 	// segments is what may be in flight in any case, in bytes: ten packets of 1400.
 	segments = 14000
 	// queuedSamples is how many acknowledgements in a row must have waited for
-	// the start to end.
+	// the start to end, over no less time than that of the queue: what a pause
+	// has held up comes all at once.
 	queuedSamples = 16
+	// probeEvery is how often one looks for it at most, in ns.
+	probeEvery = 2_000 * ms
+	// mostDrain is how long probing waits for what is in flight to become less.
+	mostDrain = 1000 * ms
+	// mostRoom bounds what is granted to pauses, in ns.
+	mostRoom = 200 * ms
+	// standing is after how many round trips without one packet that did not
+	// wait it is a queue.
+	standing = 4
 	// lossMuch is the part of a round trip's packets whose loss means that
 	// there is too much in flight, and not that the way loses packets.
 	lossMuch = 0.05
@@ -51,12 +61,14 @@ type model struct {
 	limitedTo int64 // samples up to this many delivered bytes are short of data; 0: none
 
 	phase    phase
-	phaseEnd int64 // of probing: ns
+	drained  bool  // of probing: no more is in flight than there should be
+	phaseEnd int64 // of probing: when it has lasted long enough, or has been waited for that; ns
 	round    int64
 	roundEnd int64 // the round ends when what is sent after this many delivered bytes arrives
 
 	best   best
 	trip   trip
+	pauses pauses
 	losses losses
 }
 
@@ -73,7 +85,17 @@ type trip struct {
 	at      int64 // when it was seen
 	round   int64 // least of this round; 0: none
 	queued  int   // samples in a row that show a queue
+	since   int64 // when the first of them came
 	crowded int   // rounds in a row with a queue that is not ours
+}
+
+// pauses are what makes acknowledgements late besides a queue: radios that listen
+// elsewhere, hosts that are busy. In ns.
+type pauses struct {
+	sum, n int64 // of this round's samples: by how much they exceed the least, how many
+	mean   int64 // that, over the last rounds
+	high   int   // rounds in a row in which every sample shows a queue
+	room   int64 // what may be in flight for their sake, as time
 }
 
 // losses bounds what is in flight where much is lost.
@@ -81,6 +103,7 @@ type losses struct {
 	arrived, missing int64 // bytes of this round that arrived, were found lost
 	ceiling          int64 // bytes in flight that lost too many; 0: none
 	climb            int64 // by how much the ceiling grows next
+	settling         bool  // what is lost in this round was sent before the ceiling was lowered
 }
 
 func (m *model) reset() {
@@ -143,6 +166,8 @@ func (m *model) arrive(now int64, a arrival) {
 	}
 	if a.rtt > 0 {
 		m.learnRTT(now, a.rtt)
+		m.pauses.sum += a.rtt - m.trip.least
+		m.pauses.n++
 	}
 	if a.newest.delivered >= m.roundEnd {
 		m.endRound(now)
@@ -156,7 +181,11 @@ func (m *model) arrive(now int64, a arrival) {
 			*slot = max(*slot, r)
 		}
 	}
-	if m.phase == starting && m.trip.queued >= queuedSamples {
+	if m.phase == probing && !m.drained && (m.pipe <= m.window || now >= m.phaseEnd) {
+		m.drained, m.phaseEnd = true, now+m.trip.least+minQueue
+		m.roundEnd, m.trip.round = m.delivered, 0
+	}
+	if m.phase == starting && m.trip.queued >= queuedSamples && now-m.trip.since >= m.slack() {
 		m.phase = cruising // the way is full: what is sent beyond it waits
 	}
 	if !a.backlog && m.pipe < m.window {
@@ -167,7 +196,9 @@ func (m *model) arrive(now int64, a arrival) {
 
 func (m *model) learnRTT(now, rtt int64) {
 	if m.trip.least != 0 && rtt > m.trip.least+m.slack() {
-		m.trip.queued++
+		if m.trip.queued++; m.trip.queued == 1 {
+			m.trip.since = now
+		}
 	} else {
 		m.trip.queued = 0
 	}
@@ -183,15 +214,17 @@ func (m *model) learnRTT(now, rtt int64) {
 func (m *model) endRound(now int64) {
 	limited := m.limitedTo != 0
 	m.judgeLoss(limited)
+	m.judgePauses(limited)
 	switch m.phase {
 	case starting:
 		m.checkFull(limited)
 	case cruising:
 		m.checkRTT(now)
 	case probing:
-		if now >= m.phaseEnd && m.trip.round > 0 {
+		if m.drained && now >= m.phaseEnd && m.trip.round > 0 {
 			m.trip.least, m.trip.at = m.trip.round, now
 			m.phase, m.trip.crowded = cruising, 0
+			m.pauses = pauses{}
 		}
 	}
 	m.round++
@@ -220,16 +253,43 @@ func (m *model) checkFull(limited bool) {
 }
 
 // checkRTT begins a look at the round-trip time without our queue, when what is
-// known of it is old or cannot be true any more.
+// known of it is old or cannot be true any more: what waits is more than what our
+// window explains.
 func (m *model) checkRTT(now int64) {
-	if m.trip.round > 2*m.trip.least+2*minQueue {
+	explained := m.slack()*3/2 + int64(segments/max(m.rate(), 1e-6))
+	if m.trip.round > m.trip.least+explained {
 		m.trip.crowded++
 	} else {
 		m.trip.crowded = 0
 	}
-	if m.trip.crowded >= 8 || now-m.trip.at > rttLife {
-		m.phase = probing
-		m.phaseEnd = now + m.trip.least + minQueue
+	age := now - m.trip.at
+	if m.trip.crowded >= 8 && age > probeEvery || age > rttLife {
+		m.phase, m.drained = probing, false
+		m.phaseEnd = now + mostDrain
+	}
+}
+
+// judgePauses grants room for the time by which acknowledgements are late on
+// average, as long as some are not: a queue would keep all of them waiting. With
+// what the way holds and no more, each pause would leave it idle, and what it then
+// delivers would be taken for its rate.
+func (m *model) judgePauses(limited bool) {
+	j := &m.pauses
+	if j.n > 0 {
+		j.mean += (j.sum/j.n - j.mean) / 4
+	}
+	j.sum, j.n = 0, 0
+	switch {
+	case m.phase != cruising || m.trip.round == 0:
+	case m.trip.round > m.trip.least+m.slack():
+		if j.high++; j.high >= standing {
+			j.room -= j.room / 4
+		}
+	default:
+		j.high = 0
+		if !limited && m.trip.round <= m.trip.least+m.slack()/2 {
+			j.room += (min(j.mean, mostRoom) - j.room) / 4
+		}
 	}
 }
 
@@ -237,9 +297,13 @@ func (m *model) checkRTT(now int64) {
 // after one that did not.
 func (m *model) judgeLoss(limited bool) {
 	total := m.losses.arrived + m.losses.missing
+	if m.losses.settling {
+		m.losses.settling = false
+		return
+	}
 	if m.losses.missing > segments/2 && float64(m.losses.missing) > lossMuch*float64(total) {
 		m.losses.ceiling = max(int64(lossBack*float64(min(m.window, max(m.pipe, total)))), 2*segments)
-		m.losses.climb = segments
+		m.losses.climb, m.losses.settling = segments, true
 		if m.phase == starting {
 			m.phase = cruising
 		}
@@ -267,9 +331,10 @@ func (m *model) setWindow() {
 	case starting:
 		w = startGain*holds + 2*segments
 	case cruising:
-		w = holds + rate*float64(m.slack()) + segments/2
+		w = holds + rate*float64(m.slack()+m.pauses.room) + segments/2
 	case probing:
-		w = holds / 2
+		// What the way holds by what it delivered last: the best may be history.
+		w = m.best.rates[(m.round+rateRounds-1)%rateRounds] * float64(m.trip.least) / 2
 	}
 	m.window = int64(min(max(w, segments), math.MaxInt32))
 	if m.losses.ceiling != 0 && m.window > m.losses.ceiling {

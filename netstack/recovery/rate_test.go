@@ -164,3 +164,37 @@ func TestMoved(t *testing.T) {
 		}
 	}
 }
+
+// TestPauses: a path on which nothing arrives now and then, as over a radio or on a
+// busy host, has no queue, and is not taken for one that has.
+func TestPauses(t *testing.T) {
+	for i, x := range []struct {
+		rtt, pause, every time.Duration // ms
+		least             float64
+	}{
+		{100, 60, 60, 120}, {100, 30, 60, 120}, {40, 30, 40, 120}, {40, 100, 200, 100}, {5, 20, 20, 100}, {20, 50, 100, 100}, {100, 150, 60, 50}, {40, 100, 30, 50}, {20, 100, 50, 50},
+	} {
+		if testing.Short() && i != 4 {
+			continue
+		}
+		t.Run(fmt.Sprintf("%d ms, %d ms every %d ms", x.rtt, x.pause, x.every), func(t *testing.T) {
+			t.Parallel()
+			r := newRig(t, 7)
+			r.both(relay.Path{
+				Rate: 200 * mbit, Queue: 100 * time.Millisecond, Delay: x.rtt * time.Millisecond / 2,
+				Pause: x.pause * time.Millisecond, Every: x.every * time.Millisecond,
+			})
+			c := r.dial(-1, false)
+			r.w.run(5 * time.Second)
+			half := c.read
+			r.w.run(15 * time.Second)
+			got := float64(c.read-half) / mbit / 10
+			s := r.p.Stats()
+			wait := r.down.Wait()
+			t.Logf("%.1f Mbit/s, window %d KB, queue %v; dropped %d; found %d, spurious %d", got, s.Window/1000, wait, r.down.Dropped, s.Lost, s.Spurious)
+			if got < x.least {
+				t.Errorf("%.1f Mbit/s, at least %.0f expected", got, x.least)
+			}
+		})
+	}
+}

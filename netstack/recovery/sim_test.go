@@ -141,6 +141,7 @@ type conn struct {
 	una, nxt, edge uint32
 	cwnd           int // packets
 	sentFIN        bool
+	pumping        bool
 	rto            func()
 	timeouts       int
 
@@ -372,5 +373,12 @@ func (c *conn) acked(tcp []byte) {
 		}
 	}
 	c.edge = ack + uint32(binary.BigEndian.Uint16(tcp[14:]))<<7
-	c.pump()
+	// The stack comes to it when all that has arrived together is handed in.
+	if !c.pumping {
+		c.pumping = true
+		c.r.w.at(c.r.w.now, func() {
+			c.pumping = false
+			c.pump()
+		})
+	}
 }

@@ -9,11 +9,11 @@ func (p *Path) backlogged(f *flow) bool {
 
 // offer writes the window into the header that the stack is to believe, and
 // says whether it differs from what it was told before.
-func (p *Path) offer(f *flow, tcp []byte, ack uint32, pace int64) bool {
+func (p *Path) offer(f *flow, tcp []byte, ack uint32, now, pace int64) bool {
 	field := binary.BigEndian.Uint16(tcp[14:])
 	edge := ack + uint32(field)<<f.shift
 	if !p.lossless {
-		may := uint32(p.may(f, pace))
+		may := uint32(p.may(f, now, pace))
 		may -= may % f.mss
 		if field != 0 && before(f.nxt+may, edge) {
 			edge = f.nxt + may
@@ -39,13 +39,17 @@ func (p *Path) pace(f *flow, now, arrived int64) int64 {
 
 // may is how many bytes of new data the flow may send, with pace more than it was
 // allowed before.
-func (p *Path) may(f *flow, pace int64) int64 {
+func (p *Path) may(f *flow, now, pace int64) int64 {
 	unused := int64(0)
 	if f.told.ok && before(f.nxt, f.told.edge) {
 		unused = int64(f.told.edge - f.nxt)
 	}
-	burst := max(pace, 2*segments, int64(p.model.rate()*float64(minQueue)))
-	most := max(min(unused+pace, burst), segments-f.pipe)
+	// What the stack has left unused is old after a while.
+	if now-f.told.aged > minQueue {
+		f.told.aged = now
+		unused = min(unused, max(2*segments, int64(p.model.rate()*float64(minQueue))))
+	}
+	most := max(unused+pace, segments-f.pipe)
 	return max(min(p.share(f)-f.pipe-f.lost, most), 0)
 }
 

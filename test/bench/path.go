@@ -73,11 +73,9 @@ func overPath(via int, p relay.Path, cc string, down bool) func(*contender, plan
 		way.down.Set(p)
 		defer way.up.Set(relay.Path{})
 		defer way.down.Set(relay.Path{})
-		// The outer TCP is to find its path as it will be: BBR would believe in
-		// a round trip of a wire for ten seconds.
-		if via == viaPathTLS {
-			c.hangUp(via)
-		}
+		// The client comes by the path as it will be: who controls congestion
+		// would believe in the round trip of another one for ten seconds.
+		c.hangUp(via)
 		o, err := c.client(via)
 		if err != nil {
 			return nil, err

@@ -16,6 +16,10 @@ type Path struct {
 	Late   float64       // part of the packets that arrives By later
 	By     time.Duration
 	Twice  float64 // part of the packets that arrives again a millisecond later
+	// Pause is up to how long nothing arrives now and then, every Every on
+	// average: what comes meanwhile arrives together at its end. Radios that
+	// listen elsewhere do it, and hosts that are busy.
+	Pause, Every time.Duration
 }
 
 // Line is one direction of a path. It is for one goroutine.
@@ -23,8 +27,9 @@ type Line struct {
 	Path
 	Rand *rand.Rand
 
-	free time.Duration // when the rate has room for the next packet
-	deaf time.Duration // until then all are lost
+	free time.Duration    // when the rate has room for the next packet
+	deaf time.Duration    // until then all are lost
+	rest [2]time.Duration // the pause that comes next or lasts: its begin and end
 	Counts
 }
 
@@ -74,9 +79,25 @@ func (l *Line) Send(now time.Duration, n int) (arrivals [2]time.Duration, count 
 	if l.Rand.Float64() < l.Late {
 		at += l.By
 	}
+	at = l.pause(at)
 	arrivals[0], count = at, 1
 	if l.Rand.Float64() < l.Twice {
 		arrivals[1], count = at+time.Millisecond, 2
 	}
 	return arrivals, count
+}
+
+// pause says when arrives what would arrive at.
+func (l *Line) pause(at time.Duration) time.Duration {
+	if l.Pause <= 0 || l.Every <= 0 {
+		return at
+	}
+	for l.rest[1] <= at {
+		from := max(l.rest[1], at-l.Every) + time.Duration(l.Rand.ExpFloat64()*float64(l.Every))
+		l.rest = [2]time.Duration{from, from + time.Duration(l.Rand.Int64N(int64(l.Pause)))}
+	}
+	if l.rest[0] <= at {
+		return l.rest[1]
+	}
+	return at
 }
