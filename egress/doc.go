@@ -1,6 +1,5 @@
 // Package egress is the only code that opens sockets for clients: the policy
-// that judges every destination, the host's sockets (Direct), and the forwarder
-// of DNS queries to the host's resolvers (Resolver).
+// that judges every destination, and the host's sockets (Direct).
 //
 // # Theory of operation
 //
@@ -33,19 +32,6 @@
 // epoll_wait, and no timer is involved. A round gives each ready socket one
 // turn of one batch; who has more waits for the next round, behind others.
 //
-// A DNS query of the client takes this way:
-//
-//	Query     read as far as the question, copied, given a random id → sent to
-//	          the preferred upstream by a socket that many queries share
-//	Receive   id, socket and question fit? → the client's id → cut to what the
-//	          client takes → reply
-//	tick      no answer for 1.5 s: the next upstream is asked too, and whichever
-//	          answers first is it; after three tries SERVFAIL
-//
-// Sockets to upstreams are connected: the kernel admits nothing else and tells
-// when nobody listens. One serves 128 queries or 10 s; then another port is
-// used and the old one kept while an answer may come. Nobody asks: none is open.
-//
 // # Invariants
 //
 // Nothing here blocks a thread, but for a Receiver that blocks the poller's
@@ -55,15 +41,11 @@
 // names sockets are never used twice, so an event on its way finds its own
 // socket or none. Closing a socket waits for nobody.
 // Sending and receiving allocate nothing; nor does a verdict.
-// Resolver.mu is not held while a reply is delivered.
-// There is at most one waiting try for each query, and tries wait equally long,
-// so their list is in the order of their deadlines.
 //
 // # Goroutines
 //
-// One for each Direct, from its first packet socket to Close. Receive and most
-// DNS replies run on it; DNS replies also on the caller of Query and on a
-// timer's goroutine. DialTCP runs on its caller's.
+// One for each Direct, from its first packet socket to Close. Receive runs on
+// it. DialTCP runs on its caller's.
 //
 // # Costs
 //
@@ -102,10 +84,6 @@
 // never the client's, and no two clients share one.
 // Nothing rewrites a destination. Only DNS upstreams, which are configuration,
 // bypass the policy; a socket without one is connected.
-// DNS answers are accepted by address and port (kernel), transaction id,
-// socket and question (RFC 5452). Queries of one client in a burst share a port,
-// so a forger has to guess the 16 bits of the id against few ports; but there is
-// no cache to poison, and the forged answer would reach only that client.
 //
 // The system calls are: socket (AF_INET, AF_INET6; SOCK_STREAM, SOCK_DGRAM with
 // UDP, ICMP, ICMPv6), connect, setsockopt, getsockopt, getsockname, shutdown,
@@ -115,12 +93,10 @@
 // # What is not here yet
 //
 // UDP_GRO on receiving sockets. The extensions of ICMP errors (RFC 4884,
-// IP_RECVERR_RFC4884). Resolvers by name, over TLS or through proxies
-// (egress/way has those for connections and datagrams).
+// IP_RECVERR_RFC4884).
 //
 // # Standards
 //
-// RFC 1035, RFC 2181 section 9, RFC 6891 (EDNS), RFC 9715, RFC 5452, RFC 7766;
 // RFC 6890 and the RFCs named in ranges.go (special addresses); RFC 4291, RFC
 // 6052, RFC 8215, RFC 3056, RFC 4380 (embedded addresses); RFC 4787; RFC 792,
 // RFC 4443, RFC 1191 (reports); RFC 6052, RFC 7050, RFC 7915 section 5.2 (nat64.go).

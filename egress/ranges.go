@@ -1,6 +1,10 @@
 package egress
 
-import "net/netip"
+import (
+	"net/netip"
+	"slices"
+	"sync"
+)
 
 // Denied is a refusal by Policy and says which line of it refused. It wraps
 // ErrProhibited.
@@ -121,4 +125,32 @@ var privateTier = []addrRange{
 	{netip.MustParsePrefix("203.0.113.0/24"), DeniedDocumentation},  // RFC 5737
 	{netip.MustParsePrefix("2001:db8::/32"), DeniedDocumentation},   // RFC 3849
 	{netip.MustParsePrefix("3fff::/20"), DeniedDocumentation},       // RFC 9637
+}
+
+// everywhere are both tiers, as they are in every network.
+var everywhere = sync.OnceValue(func() *rules {
+	r := new(rules)
+	r.insert(privateTier)
+	r.insert(hardTier)
+	return r
+})
+
+// Private says whether an address, or one it stands for, means another thing in
+// every network: it is not of the public Internet. Addresses of documentation
+// are nobody's, so nobody's inside either.
+func Private(a netip.Addr) bool {
+	r := everywhere()
+	inside := func(a netip.Addr) bool {
+		d, _ := r.table.Lookup(a)
+		return d != 0 && d != DeniedDocumentation
+	}
+	a = a.Unmap().WithZone("")
+	if inside(a) {
+		return true
+	}
+	if a.Is6() {
+		var buf [maxReadings]netip.Addr
+		return slices.ContainsFunc(r.embedded(a, &buf), inside)
+	}
+	return false
 }

@@ -31,6 +31,10 @@ func watched(name string, c *config.Config) (files []string) {
 		for _, w := range v.User.Ways {
 			files = append(files, w.CA)
 		}
+		for _, d := range v.User.Resolver.Servers {
+			files = append(files, d.CA)
+		}
+		files = append(files, v.User.Resolver.BlockFiles()...)
 	}
 	return files
 }

@@ -138,6 +138,10 @@ func named(c *config.Config) (files, folders []string) {
 		for _, w := range v.User.Ways {
 			add(&files, w.CA)
 		}
+		for _, d := range v.User.Resolver.Servers {
+			add(&files, d.CA)
+		}
+		add(&files, v.User.Resolver.BlockFiles()...)
 		for _, pair := range v.Keys {
 			add(&files, pair.Cert, pair.Key)
 		}

@@ -15,7 +15,7 @@ import (
 )
 
 // egressOf is what a user may reach, as the worker gets it.
-func egressOf(g *config.Global, u *config.User, a session.Account, cas *caFiles) *ipc.EgressPolicy {
+func egressOf(g *config.Global, u *config.User, a session.Account, files *egressFiles) *ipc.EgressPolicy {
 	m := &ipc.EgressPolicy{Internet: u.EgressInternet}
 	for _, p := range g.EgressAllowUnsafe {
 		m.AllowUnsafe = append(m.AllowUnsafe, ipc.PutPrefix(p))
@@ -25,21 +25,47 @@ func egressOf(g *config.Global, u *config.User, a session.Account, cas *caFiles)
 			Allow: r.Allow, Text: r.String(), Where: destinationOf([]netip.Prefix{r.Net}, []string{r.Domain}, r.Ports),
 		})
 	}
-	for _, r := range u.Resolvers {
-		m.Resolvers = append(m.Resolvers, ipc.PutAddrPort(r))
-	}
+	resolverOf(m, u, a, files)
 	m.ClientDns = u.ClientDNS
 	for _, f := range u.Forwards {
 		m.Forwards = append(m.Forwards, &ipc.GatewayForward{Port: uint32(f.Port), Host: f.Host, To: uint32(f.To)})
 	}
-	waysOf(m, u, a, cas)
+	waysOf(m, u, a, files)
 	return m
+}
+
+// resolverOf adds how the gateway's resolver answers this user.
+func resolverOf(m *ipc.EgressPolicy, u *config.User, a session.Account, files *egressFiles) {
+	r := &ipc.GatewayResolver{
+		Block: files.block, Refuse: u.Resolver.Refuse,
+		Guard: u.Resolver.Guard, GuardExcept: u.Resolver.GuardExcept, CacheBytes: uint64(u.Resolver.Cache),
+	}
+	for _, names := range u.Resolver.Via {
+		r.Via = append(r.Via, shared(names, a.User)...)
+	}
+	for _, d := range u.Resolver.Servers {
+		s := &ipc.DNSServer{Kind: d.Kind, Host: d.Host, Port: uint32(d.Port), Path: d.Path, Zones: d.Zones}
+		if d.Kind != "udp" {
+			s.Pins, s.Roots, s.ServerName = pinsOf(&d.Peer), files.cas[d.CA], d.ServerName
+			if s.Fingerprint = d.Fingerprint; s.Fingerprint == "" {
+				s.Fingerprint = u.Fingerprint
+			}
+			if d.CA == "" {
+				m.Roots = files.system
+			}
+		}
+		r.Servers = append(r.Servers, s)
+	}
+	m.Resolver = r
 }
 
 // waysOf adds the lines of egress-via that are about this user, and of the ways
 // those that they name: what a user cannot take, its worker does not know.
-func waysOf(m *ipc.EgressPolicy, u *config.User, a session.Account, cas *caFiles) {
+func waysOf(m *ipc.EgressPolicy, u *config.User, a session.Account, files *egressFiles) {
 	used := map[string]bool{}
+	for _, n := range m.Resolver.Via {
+		used[n] = true
+	}
 	for _, v := range u.Via {
 		if !v.Holds(a.User, a.Group) {
 			continue
@@ -55,9 +81,9 @@ func waysOf(m *ipc.EgressPolicy, u *config.User, a session.Account, cas *caFiles
 	}
 	for i := range u.Ways {
 		if w := &u.Ways[i]; used[w.Name] {
-			m.Ways = append(m.Ways, wayOf(w, u.Fingerprint, cas))
+			m.Ways = append(m.Ways, wayOf(w, u.Fingerprint, files))
 			if w.Kind == "https" && w.CA == "" {
-				m.Roots = cas.system
+				m.Roots = files.system
 			}
 		}
 	}
@@ -79,11 +105,11 @@ func shared(names, user string) []string {
 	return list
 }
 
-func wayOf(w *config.Way, fingerprint string, cas *caFiles) *ipc.WayOut {
+func wayOf(w *config.Way, fingerprint string, files *egressFiles) *ipc.WayOut {
 	m := &ipc.WayOut{
 		Name: w.Name, Kind: w.Kind, Host: w.Host, Port: uint32(w.Port),
 		User: w.User, Password: w.Password.Reveal(), Bearer: w.Bearer.Reveal(),
-		Roots: cas.files[w.CA], ServerName: w.ServerName, Fingerprint: w.Fingerprint, OldHttp: w.OldHTTP,
+		Roots: files.cas[w.CA], Pins: pinsOf(&w.Peer), ServerName: w.ServerName, Fingerprint: w.Fingerprint, OldHttp: w.OldHTTP,
 		Check: w.Check, TimeoutMs: uint32(w.Timeout / time.Millisecond), Interface: w.Interface,
 	}
 	if m.Fingerprint == "" {
@@ -92,10 +118,6 @@ func wayOf(w *config.Way, fingerprint string, cas *caFiles) *ipc.WayOut {
 	if w.OldHTTP {
 		m.Fingerprint = "go" // a browser's would offer HTTP/2
 	}
-	for _, p := range w.Pins {
-		b, _ := base64.StdEncoding.DecodeString(p) // config has looked
-		m.Pins = append(m.Pins, b)
-	}
 	if w.Source4.IsValid() {
 		m.Source4 = ipc.PutAddr(w.Source4)
 	}
@@ -103,6 +125,14 @@ func wayOf(w *config.Way, fingerprint string, cas *caFiles) *ipc.WayOut {
 		m.Source6 = ipc.PutAddr(w.Source6)
 	}
 	return m
+}
+
+func pinsOf(p *config.Peer) (pins [][]byte) {
+	for _, s := range p.Pins {
+		b, _ := base64.StdEncoding.DecodeString(s) // config has looked
+		pins = append(pins, b)
+	}
+	return pins
 }
 
 // destinationOf leaves out what is no network and no domain.

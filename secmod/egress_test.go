@@ -7,7 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"rocserv/internal/ipc"
+	"rocserv/internal/blocklist"
 )
 
 // A worker is told the ways that its user may take and no others: not their
@@ -56,7 +56,7 @@ func TestGatewayOfAUser(t *testing.T) {
 	st.add("resolver = 192.0.2.53", "client-dns = intercept", "gateway-forward = tcp:5201 -> 127.0.0.1:5202")
 	_, anna := boot(t, st).tunnelOf("anna", "")
 	e := anna.Egress
-	if got := ipc.AddrPorts(e.Resolvers); len(got) != 1 || got[0].String() != "192.0.2.53:53" || e.ClientDns != "intercept" {
+	if got := e.Resolver.Servers; len(got) != 1 || got[0].Host != "192.0.2.53" || got[0].Port != 53 || e.ClientDns != "intercept" || e.Resolver.CacheBytes != 262144 {
 		t.Errorf("resolvers %v, client-dns %q", got, e.ClientDns)
 	}
 	if f := e.Forwards; len(f) != 1 || f[0].Port != 5201 || f[0].Host != "127.0.0.1" || f[0].To != 5202 {
@@ -91,6 +91,56 @@ func TestNoCAFile(t *testing.T) {
 	st.add("egress = web https://192.0.2.2 ca=/nonexistent/ca.pem", "egress-via = web")
 	r := newRig(t)
 	if rep := r.configure(1, st.text()); !strings.Contains(rep.Error, "egress: open /nonexistent/ca.pem") {
+		t.Errorf("%q", rep.Error)
+	}
+}
+
+// What the resolver of a user needs of files is read for the worker, read again
+// when it has changed, and the ways that only the resolver takes are known.
+func TestResolverOfAUser(t *testing.T) {
+	st := newSite(t, "anna:staff:")
+	ca, list := st.write("dns.pem", "-- pem --"), st.write("blocked", "ads.example\nno name\n0.0.0.0 spy.example\n")
+	st.add("egress = corp socks5://corpuser:corppass@192.0.2.1", "egress = other socks5://192.0.2.2",
+		"resolver = tls://dns.example ca="+ca+" tls-fingerprint=firefox for x.example", "resolver-via = corp", "resolver-block = "+list+", zip",
+		"resolver-block-answer = refused", "resolver-guard = true", "resolver-guard-except = y.example")
+	r := boot(t, st)
+	_, anna := r.tunnelOf("anna", "")
+	m := anna.Egress.Resolver
+	if s := m.Servers; len(s) != 1 || s[0].Kind != "tls" || s[0].Host != "dns.example" || s[0].Port != 853 || string(s[0].Roots) != "-- pem --" || s[0].Fingerprint != "firefox" || s[0].Zones[0] != "x.example" {
+		t.Errorf("%v", s)
+	}
+	if len(anna.Egress.Ways) != 1 || anna.Egress.Ways[0].Name != "corp" || !slices.Equal(m.Via, []string{"corp"}) || !m.Refuse || !m.Guard || !slices.Equal(m.GuardExcept, []string{"y.example"}) {
+		t.Errorf("%v", anna.Egress)
+	}
+	has := func(names string) string {
+		_, anna := r.tunnelOf("anna", "")
+		var found []string
+		for n := range strings.FieldsSeq(names) {
+			if blocklist.Set(anna.Egress.Resolver.Block).Has(n) {
+				found = append(found, n)
+			}
+		}
+		return strings.Join(found, " ")
+	}
+	const all = "ads.example x.spy.example a.zip new.example example"
+	if got := has(all); got != "ads.example x.spy.example a.zip" {
+		t.Errorf("blocked: %s", got)
+	}
+	if !strings.Contains(r.log.String(), "lines are left out that are no names") {
+		t.Error("nothing is said of a line that is no name")
+	}
+	st.write("blocked", "new.example\n")
+	if got := has(all); got != "a.zip new.example" {
+		t.Errorf("blocked after a change of the file: %s", got)
+	}
+}
+
+// A list that is not there is no list that blocks nothing.
+func TestNoBlockFile(t *testing.T) {
+	st := newSite(t, "anna:*:")
+	st.add("resolver-block = /nonexistent/list")
+	r := newRig(t)
+	if rep := r.configure(1, st.text()); !strings.Contains(rep.Error, "resolver-block: stat /nonexistent/list") {
 		t.Errorf("%q", rep.Error)
 	}
 }

@@ -237,7 +237,7 @@ func (l *loader) vhost(c *config.Vhost) (*vhost, error) {
 			l.warn("%sauto-select-group: only %d of %d groups are offered", vhostPrefix(c.Name), most, n)
 		}
 	}
-	if _, err := readCAs(&c.User); err != nil { // rather now than when a client comes
+	if _, err := l.server.egressFiles(&c.User); err != nil { // rather now than when a client comes
 		return nil, fmt.Errorf("egress: %w", err)
 	}
 	v.public.OcspResponse, err = readOCSP(c.OCSPResponse)

@@ -73,11 +73,11 @@ func (s *server) open(sid session.SID, q *ipc.SecmSessionOpen) (*ipc.SecmSession
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: user %q: %w", errConfiguration, known.User, err)
 	}
-	cas, err := readCAs(user)
+	files, err := s.egressFiles(user)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: user %q: egress: %w", errConfiguration, known.User, err)
 	}
-	fds, err := sealSession(sessionConfig(gen.config, v.Vhost, user, known.Account, clientName(q.Hostname), cas))
+	fds, err := sealSession(sessionConfig(gen.config, v.Vhost, user, known.Account, clientName(q.Hostname), files))
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errConfiguration, err)
 	}

@@ -67,6 +67,7 @@ type server struct {
 	hashing  hashing
 	signing  *slots // how many signatures are made at once
 	helpers  helperRequests
+	blocked  blockLists
 
 	mu      sync.Mutex
 	workers map[uint64]*worker // by connection id; nil once stopped
@@ -100,6 +101,7 @@ func newServer(o Options) *server {
 		tickets:  newTickets(o.Now),
 		hashing:  hashing{slots: newSlots(max(1, cpus/2), maxHashQueue), check: (*ocpasswd.File).Check},
 		signing:  newSlots(cpus, 0),
+		blocked:  blockLists{warn: o.Log.Warn},
 		workers:  map[uint64]*worker{},
 	}
 	s.helpers = helperRequests{s: s, waiting: map[uint64]chan helperReply{}}

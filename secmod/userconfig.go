@@ -100,7 +100,7 @@ func readIn(dir, name string) ([]byte, error) {
 }
 
 // sessionConfig is a user's configuration as the worker gets it.
-func sessionConfig(c *config.Config, v *config.Vhost, u *config.User, a session.Account, clientHostname string, cas *caFiles) *ipc.SessionConfig {
+func sessionConfig(c *config.Config, v *config.Vhost, u *config.User, a session.Account, clientHostname string, files *egressFiles) *ipc.SessionConfig {
 	expand := strings.NewReplacer("%{U}", a.User, "%{G}", a.Group)
 	m := &ipc.SessionConfig{
 		Routes: config.RouteStrings(u.Routes), NoRoutes: config.RouteStrings(u.NoRoutes),
@@ -118,7 +118,7 @@ func sessionConfig(c *config.Config, v *config.Vhost, u *config.User, a session.
 		RestrictToRoutes: u.RestrictToRoutes, PortsDeny: u.PortsDeny,
 		RxBytesPerS: u.RxPerSec, TxBytesPerS: u.TxPerSec, NetPriority: int32(u.NetPriority),
 		TryMtuDiscovery: v.TryMTUDiscovery, OutputBuffer: uint32(v.OutputBuffer),
-		Egress: egressOf(&c.Global, u, a, cas),
+		Egress: egressOf(&c.Global, u, a, files),
 		Limits: limitsOf(&u.Flows), FullCone: u.Flows.FullCone,
 	}
 	if u.Hostname != "" {

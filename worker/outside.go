@@ -11,6 +11,7 @@ import (
 
 	"rocserv/egress"
 	"rocserv/egress/httpproxy"
+	"rocserv/egress/resolver"
 	"rocserv/egress/tlsclient"
 	"rocserv/egress/way"
 	"rocserv/internal/ipc"
@@ -46,39 +47,39 @@ type OpenOutside func(OutsideConfig) (Outside, error)
 func hostOutside(c OutsideConfig) (Outside, error) {
 	direct := egress.NewDirect(c.Policy, egress.DirectConfig{RecvTTL: true})
 	direct.SetNAT64(nat64Of(c.Host))
-	resolver := egress.NewResolver(direct, egress.ResolverConfig{
-		Upstreams:  upstreamsOf(c.Egress, c.Host),
-		AAAAFilter: !c.Host.Ipv6Out,
-		Names:      c.Names,
-		Now:        time.Now,
-	})
-	o := Outside{
-		Net:      direct,
-		Resolver: resolver,
-		SetHost: func(m *ipc.HostInfo) {
-			direct.SetNAT64(nat64Of(m))
-			resolver.SetUpstreams(upstreamsOf(c.Egress, m))
-			resolver.SetAAAAFilter(!m.Ipv6Out)
-		},
-		Dial: func(ctx context.Context, host string, port uint16) (egress.Stream, error) {
-			return egress.DialService(ctx, direct, resolver, host, port)
-		},
-		Trim: direct.Trim,
-		Close: func() {
-			resolver.Close()
+	o := Outside{Net: direct, Trim: direct.Trim}
+	pools := &pools{system: c.Egress.GetRoots(), made: map[string]*x509.CertPool{}}
+	names := new(resolvers)
+	var ways *way.Ways
+	if len(c.Egress.GetVia()) > 0 || len(c.Egress.GetResolver().GetVia()) > 0 { // few users have any
+		var err error
+		if ways, err = waysOf(c, direct, names.lookup, pools); err != nil {
 			direct.Close()
-		},
+			return Outside{}, err
+		}
 	}
-	if len(c.Egress.GetVia()) == 0 {
-		return o, nil // as most users: nothing between them and the host's sockets
-	}
-	ways, err := waysOf(c, direct, resolver)
-	if err != nil {
-		o.Close()
+	if err := names.open(c, direct, ways, pools); err != nil {
+		direct.Close()
 		return Outside{}, err
 	}
-	closeHost := o.Close
-	o.Net, o.Close = ways, func() { ways.Close(); closeHost() }
+	if len(c.Egress.GetVia()) > 0 {
+		o.Net = ways // for others nothing is between them and the host's sockets
+	}
+	o.Resolver = names.main
+	o.SetHost = func(m *ipc.HostInfo) {
+		direct.SetNAT64(nat64Of(m))
+		names.setHost(c.Egress, m)
+	}
+	o.Dial = func(ctx context.Context, host string, port uint16) (egress.Stream, error) {
+		return resolver.DialService(ctx, direct, names.main.Lookup, host, port)
+	}
+	o.Close = func() {
+		if ways != nil {
+			ways.Close()
+		}
+		names.close()
+		direct.Close()
+	}
 	return o, nil
 }
 
@@ -91,11 +92,10 @@ func nat64Of(h *ipc.HostInfo) netip.Prefix {
 }
 
 // waysOf makes the user's ways.
-func waysOf(c OutsideConfig, direct *egress.Direct, resolver *egress.Resolver) (*way.Ways, error) {
-	cfg := way.Config{Direct: direct, Policy: c.Policy, Names: c.Names, Lookup: resolver.Lookup, Log: c.Log}
-	pools := pools{system: c.Egress.Roots, made: map[string]*x509.CertPool{}}
+func waysOf(c OutsideConfig, direct *egress.Direct, lookup resolver.Lookup, pools *pools) (*way.Ways, error) {
+	cfg := way.Config{Direct: direct, Policy: c.Policy, Names: c.Names, Lookup: lookup, Log: c.Log}
 	for _, w := range c.Egress.Ways {
-		d, err := definitionOf(w, &pools)
+		d, err := definitionOf(w, pools)
 		if err != nil {
 			return nil, fmt.Errorf("way %s: %w", w.Name, err)
 		}
@@ -121,19 +121,26 @@ func definitionOf(w *ipc.WayOut, p *pools) (way.Definition, error) {
 	if d.Kind != way.HTTPS {
 		return d, nil
 	}
-	d.TLS = tlsclient.Config{ServerName: w.ServerName, Fingerprint: w.Fingerprint}
+	var err error
+	d.TLS, err = p.peer(w.ServerName, w.Fingerprint, w.Pins, w.Roots)
 	if w.OldHttp {
 		d.TLS.Protocols = []string{"http/1.1"}
 	}
-	for _, b := range w.Pins {
+	return d, err
+}
+
+// peer is whom to expect at the other end of a TLS connection.
+func (p *pools) peer(name, fingerprint string, pins [][]byte, roots []byte) (tlsclient.Config, error) {
+	t := tlsclient.Config{ServerName: name, Fingerprint: fingerprint}
+	for _, b := range pins {
 		if len(b) != len(tlsclient.Pin{}) {
-			return d, errors.New("a pin of another length")
+			return t, errors.New("a pin of another length")
 		}
-		d.TLS.Pins = append(d.TLS.Pins, tlsclient.Pin(b))
+		t.Pins = append(t.Pins, tlsclient.Pin(b))
 	}
 	var err error
-	d.TLS.Roots, err = p.pool(w.Roots)
-	return d, err
+	t.Roots, err = p.pool(roots)
+	return t, err
 }
 
 // pools are certificates to verify by. Those of the system are some hundreds,

@@ -12,6 +12,7 @@ import (
 
 	"rocserv/egress"
 	"rocserv/egress/httpproxy"
+	"rocserv/egress/resolver"
 	"rocserv/egress/tlsclient"
 )
 
@@ -46,6 +47,10 @@ const defaultTimeout = 5 * time.Second
 type target struct {
 	addr netip.AddrPort
 	name string // by which the client asked for it; empty: unknown
+
+	// configured is what the operator names, not a client; it may have a name and
+	// no address.
+	configured bool
 }
 
 // authority is the target as HTTP writes it.
@@ -83,11 +88,20 @@ func (f *Failure) Unwrap() error { return syscall.EHOSTUNREACH }
 var errCannot = fmt.Errorf("no way out carries this protocol: %w", egress.ErrProhibited)
 
 // direct is the host's own sockets.
-type direct struct{ net *egress.Direct }
+type direct struct {
+	net    *egress.Direct
+	lookup resolver.Lookup
+}
 
 func (direct) carries(egress.Proto) bool { return true }
 
 func (d direct) dial(ctx context.Context, t target) (egress.Stream, error) {
+	switch {
+	case t.configured && t.name != "":
+		return resolver.DialService(ctx, d.net, d.lookup, t.name, t.addr.Port())
+	case t.configured:
+		return d.net.DialConfigured(ctx, t.addr)
+	}
 	return d.net.DialTCP(ctx, netip.AddrPort{}, t.addr)
 }
 
@@ -126,7 +140,7 @@ func (silence) Close() error                            { return nil }
 type server struct {
 	Definition
 	net    *egress.Direct
-	lookup func(context.Context, string) ([]netip.Addr, error)
+	lookup resolver.Lookup
 }
 
 // connect makes a connection to the proxy within the way's time.

@@ -2,6 +2,7 @@ package way
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -9,6 +10,7 @@ import (
 
 	"rocserv/egress"
 	"rocserv/egress/match"
+	"rocserv/egress/resolver"
 )
 
 // Config is what Ways is made of.
@@ -17,7 +19,7 @@ type Config struct {
 	Policy *egress.Policy
 	Names  *egress.Names
 	// Lookup resolves the names of proxies.
-	Lookup func(ctx context.Context, name string) ([]netip.Addr, error)
+	Lookup resolver.Lookup
 
 	Ways  []Definition // beside "direct" and "blackhole", which are there
 	Rules []Rule       // the first that holds decides; where none does: direct
@@ -50,7 +52,7 @@ func New(cfg Config) (*Ways, error) {
 		cfg.Now = time.Now
 	}
 	w := &Ways{cfg: cfg, members: map[string]*member{}}
-	w.add("direct", direct{cfg.Direct})
+	w.add("direct", direct{cfg.Direct, cfg.Lookup})
 	w.add("blackhole", blackhole{})
 	for _, d := range cfg.Ways {
 		c, err := w.carrier(d)
@@ -62,22 +64,46 @@ func New(cfg Config) (*Ways, error) {
 	w.rest = &list{members: []*member{w.members["direct"]}}
 	where := make([]match.Rule, len(cfg.Rules))
 	for i, r := range cfg.Rules {
-		l := &list{}
-		for _, name := range r.Ways {
-			m := w.members[name]
-			if m == nil {
-				return nil, fmt.Errorf("rule '%s': no way '%s'", r.Text, name)
-			}
-			l.members = append(l.members, m)
-		}
-		if len(l.members) == 0 {
-			return nil, fmt.Errorf("rule '%s' names no way", r.Text)
+		l, err := w.list(r.Ways)
+		if err != nil {
+			return nil, fmt.Errorf("rule '%s': %w", r.Text, err)
 		}
 		w.lists, where[i] = append(w.lists, l), r.Rule
 	}
 	var err error
 	w.table, err = match.New(where)
 	return w, err
+}
+
+func (w *Ways) list(names []string) (*list, error) {
+	l := &list{}
+	for _, name := range names {
+		m := w.members[name]
+		if m == nil {
+			return nil, fmt.Errorf("no way '%s'", name)
+		}
+		l.members = append(l.members, m)
+	}
+	if len(l.members) == 0 {
+		return nil, errors.New("it names no way")
+	}
+	return l, nil
+}
+
+// Via is how to connect by some ways, in order, to what the configuration names,
+// by a name or an address: the policy is for what clients name.
+func (w *Ways) Via(names []string) (resolver.Dial, error) {
+	l, err := w.list(names)
+	if err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, host string, port uint16) (egress.Stream, error) {
+		t := target{name: host, addr: netip.AddrPortFrom(netip.IPv4Unspecified(), port), configured: true}
+		if a, err := netip.ParseAddr(host); err == nil {
+			t.name, t.addr = "", netip.AddrPortFrom(a, port)
+		}
+		return l.dial(ctx, t)
+	}, nil
 }
 
 func (w *Ways) add(name string, c carrier) {
@@ -88,7 +114,7 @@ func (w *Ways) carrier(d Definition) (carrier, error) {
 	s := server{Definition: d, net: w.cfg.Direct.Bound(d.Binding), lookup: w.cfg.Lookup}
 	switch d.Kind {
 	case Direct:
-		return direct{s.net}, nil
+		return direct{s.net, w.cfg.Lookup}, nil
 	case Blackhole:
 		return blackhole{}, nil
 	case SOCKS5:

@@ -4,16 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 )
 
-const (
-	dnsPort      = 53
-	maxResolvers = 8
-	maxForwards  = 64
-)
+const maxForwards = 64
 
 // Forward is one line of gateway-forward: a TCP port of the gateway address
 // that stands for a service of the operator's.
@@ -21,42 +16,6 @@ type Forward struct {
 	Port int
 	Host string // name or address
 	To   int
-}
-
-func setResolver(p *parser, t *target, it item) {
-	for _, s := range split(it.text) {
-		a, err := parseResolver(s)
-		switch {
-		case err != nil:
-			p.errorf(it.line, "resolver: %v", err)
-		case len(t.user.Resolvers) == maxResolvers:
-			p.errorf(it.line, "resolver: more than %d", maxResolvers)
-		default:
-			t.user.Resolvers = append(t.user.Resolvers, a)
-		}
-	}
-}
-
-func getResolvers(t *target) []string { return stringsOf(t.user.Resolvers) }
-
-// parseResolver reads an address with or without a port: 192.0.2.1:53,
-// 2001:db8::1, [2001:db8::1]:53.
-func parseResolver(s string) (netip.AddrPort, error) {
-	a, err := netip.ParseAddrPort(s)
-	if err != nil {
-		addr, err := netip.ParseAddr(s)
-		if err != nil {
-			return a, fmt.Errorf("'%.64s' is neither an address nor an address and a port", s)
-		}
-		a = netip.AddrPortFrom(addr, dnsPort)
-	}
-	switch addr := a.Addr(); {
-	case addr.Zone() != "":
-		return a, fmt.Errorf("'%.64s': an address with a zone is not supported", s)
-	case addr.IsUnspecified() || addr.IsMulticast() || a.Port() == 0:
-		return a, fmt.Errorf("'%.64s' is no address of a server", s)
-	}
-	return netip.AddrPortFrom(a.Addr().Unmap(), a.Port()), nil
 }
 
 func setClientDNS(p *parser, t *target, it item) {

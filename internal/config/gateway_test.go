@@ -16,7 +16,7 @@ gateway-forward = tcp:443 -> service.example.com:443
 `)
 	base := c.Vhosts[0].User
 	want := []string{"192.0.2.1:53", "[2001:db8::1]:53", "[2001:db8::2]:5353", "192.0.2.9:53"}
-	if got := stringsOf(base.Resolvers); !slices.Equal(got, want) {
+	if got := stringsOf(base.Resolver.Servers); !slices.Equal(got, want) {
 		t.Errorf("resolver: %q", got)
 	}
 	want = []string{"tcp:5201 -> 127.0.0.1:5202", "tcp:80 -> [2001:db8::1]:8080", "tcp:443 -> service.example.com:443"}
@@ -30,11 +30,11 @@ gateway-forward = tcp:443 -> service.example.com:443
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(u.Resolvers) != 1 || len(u.Forwards) != 1 || u.ClientDNS != "deny" || len(base.Resolvers) != 4 || len(base.Forwards) != 3 {
-		t.Errorf("the user's file does not replace the lists: %v, %v, %q; base %v, %v", u.Resolvers, u.Forwards, u.ClientDNS, base.Resolvers, base.Forwards)
+	if len(u.Resolver.Servers) != 1 || len(u.Forwards) != 1 || u.ClientDNS != "deny" || len(base.Resolver.Servers) != 4 || len(base.Forwards) != 3 {
+		t.Errorf("the user's file does not replace the lists: %v, %v, %q; base %v, %v", u.Resolver.Servers, u.Forwards, u.ClientDNS, base.Resolver.Servers, base.Forwards)
 	}
-	if u := mustParse(t, least).Vhosts[0].User; len(u.Resolvers)+len(u.Forwards) != 0 || u.ClientDNS != "allow" {
-		t.Errorf("without a line: %v, %v, %q", u.Resolvers, u.Forwards, u.ClientDNS)
+	if u := mustParse(t, least).Vhosts[0].User; len(u.Resolver.Servers)+len(u.Forwards) != 0 || u.ClientDNS != "allow" {
+		t.Errorf("without a line: %v, %v, %q", u.Resolver.Servers, u.Forwards, u.ClientDNS)
 	}
 }
 

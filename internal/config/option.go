@@ -55,6 +55,8 @@ const (
 	WayText      Type = "name, URL (direct, socks5://, http://, https://), and perhaps key=value ..."
 	ViaText      Type = "name,name ... for network, domain, tcp(443), user:name, group:name ..."
 	RuleText     Type = "network, domain or any, then perhaps tcp(443), udp(8000-8080), icmp()"
+	ResolverText Type = "address, tls://host or https://host/path, perhaps key=value, and perhaps for zone, zone ..."
+	BlockText    Type = "domains, and files of domains, which have a / in them"
 	Priorities   Type = "GnuTLS priority string"
 )
 
@@ -121,6 +123,7 @@ func Parts() []Part {
 		{"Sessions", userOptions()},
 		{"Addresses, routes and names", networkOptions()},
 		{"What clients may reach, and by which way", egressOptions()},
+		{"How the gateway answers DNS", resolverOptions()},
 		{"Limits of flows", flowOptions()},
 		{"Older names", oldOptions()},
 	}

@@ -24,9 +24,6 @@ func egressOptions() []Option {
 		{Name: "egress-via", Type: ViaText, List: true, Scope: ScopeUser, Ours: true,
 			Meaning: "the ways that traffic takes, in order: the first that is up; the first line that holds decides, and where none does: direct",
 			at:      func(t *target) any { return &t.user.Via }, set: setVia, get: getVia},
-		{Name: "resolver", Type: Text, List: true, Scope: ScopeUser, Ours: true,
-			Meaning: "address and perhaps port of a DNS server that the gateway's resolver asks; without one those of the host",
-			at:      func(t *target) any { return &t.user.Resolvers }, set: setResolver, get: getResolvers},
 		{Name: "client-dns", Type: Text, Default: "allow", Scope: ScopeUser, Ours: true,
 			Meaning: "what becomes of DNS (port 53) to other servers: allow, intercept (the gateway's resolver answers) or deny",
 			set:     setClientDNS, get: getClientDNS},
@@ -36,5 +33,33 @@ func egressOptions() []Option {
 		{Name: "tls-fingerprint", Type: Text, Default: "go", Scope: ScopeUser, Ours: true,
 			Meaning: "what TLS to proxies and resolvers looks like: go, chrome, firefox, safari, ios or randomized",
 			set:     setFingerprint, get: getFingerprint},
+	}
+}
+
+// resolverOptions say how the gateway's resolver answers.
+func resolverOptions() []Option {
+	return []Option{
+		{Name: "resolver", Type: ResolverText, List: true, Scope: ScopeUser, Ours: true,
+			Meaning: "DNS servers that the gateway's resolver asks, for some zones or for the rest; without one for the rest those of the host",
+			at:      func(t *target) any { return &t.user.Resolver.Servers }, set: setResolver, get: getResolvers},
+		{Name: "resolver-via", Type: Text, List: true, Scope: ScopeUser, Ours: true,
+			Meaning: "ways by which the gateway's resolver asks, in order: the first that is up; without one the host's own sockets",
+			at:      func(t *target) any { return &t.user.Resolver.Via }, set: setResolverVia, get: getResolverVia},
+		{Name: "resolver-block", Type: BlockText, List: true, Scope: ScopeUser, Ours: true,
+			Meaning: "names that the gateway's resolver does not answer, with all below them",
+			at:      func(t *target) any { return &t.user.Resolver.Block }, set: setResolverBlock, get: func(t *target) []string { return t.user.Resolver.Block }},
+		{Name: "resolver-block-answer", Type: Text, Default: "nxdomain", Scope: ScopeUser, Ours: true,
+			Meaning: "what it says of them: nxdomain or refused",
+			set:     setBlockAnswer, get: getBlockAnswer},
+		{Name: "resolver-guard", Type: Bool, Default: "false", Scope: ScopeUser, Ours: true,
+			Meaning: "withholds answers that lead a public name to a private address (DNS rebinding)",
+			at:      func(t *target) any { return &t.user.Resolver.Guard }},
+		{Name: "resolver-guard-except", Type: Text, List: true, Scope: ScopeUser, Ours: true,
+			Meaning: "domains that may lead there, beside the zones of resolver lines",
+			at:      func(t *target) any { return &t.user.Resolver.GuardExcept }, set: setGuardExcept,
+			get: func(t *target) []string { return t.user.Resolver.GuardExcept }},
+		{Name: "resolver-cache", Type: Bytes, Default: "262144", Scope: ScopeUser, Ours: true, most: maxDNSCache,
+			Meaning: "memory of each client for answers that can be given again; 0: none",
+			at:      func(t *target) any { return &t.user.Resolver.Cache }},
 	}
 }

@@ -234,7 +234,8 @@ func (u User) clone() User {
 	u.Routes, u.NoRoutes, u.IRoutes = slices.Clone(u.Routes), slices.Clone(u.NoRoutes), slices.Clone(u.IRoutes)
 	u.DNS, u.NBNS = slices.Clone(u.DNS), slices.Clone(u.NBNS)
 	u.EgressRules = slices.Clone(u.EgressRules)
-	u.Resolvers, u.Forwards = slices.Clone(u.Resolvers), slices.Clone(u.Forwards)
+	u.Forwards = slices.Clone(u.Forwards)
+	u.Resolver = u.Resolver.clone()
 	u.Ways, u.Via = slices.Clone(u.Ways), slices.Clone(u.Via)
 	for i := range u.Ways {
 		u.Ways[i].Pins = slices.Clone(u.Ways[i].Pins)

@@ -87,6 +87,7 @@ func TestDefaults(t *testing.T) {
 		User: User{
 			ClientDNS: "allow", Keepalive: 32400 * time.Second, DPD: 90 * time.Second, MobileDPD: 1800 * time.Second,
 			Fingerprint: "go",
+			Resolver:    Resolver{Cache: 256 << 10},
 			NetPriority: -1, IPv6SubnetBits: 128, IPv4Network: netip.MustParsePrefix("10.9.0.0/24"),
 			Flows: Flows{TCP: 2048, UDP: 1024, ICMP: 64, Dials: 256, Buffers: 64 << 20},
 		},

@@ -237,8 +237,8 @@ type User struct {
 	Ways              []Way
 	Via               []Via
 	Fingerprint       string
-	Resolvers         []netip.AddrPort // empty: the host's
-	ClientDNS         string           // allow, intercept, deny
+	Resolver          Resolver
+	ClientDNS         string // allow, intercept, deny
 	Forwards          []Forward
 
 	// Only in per-user and per-group files.

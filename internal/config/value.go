@@ -130,7 +130,7 @@ func list(o *Option, t *target) (n int, empty func()) {
 		return len(*f), func() { *f = nil }
 	case *[]Way:
 		return len(*f), func() { *f = nil }
-	case *[]netip.AddrPort:
+	case *[]DNSServer:
 		return len(*f), func() { *f = nil }
 	case *[]Forward:
 		return len(*f), func() { *f = nil }

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/base64"
 	"fmt"
 	"net"
 	"net/netip"
@@ -24,16 +23,13 @@ type Way struct {
 	Password Secret
 	Bearer   Secret
 
-	Pins        []string // base64 of SHA-256 of a public key
-	CA          string   // file; empty: the system's
-	ServerName  string   // of the certificate; empty: Host
-	Fingerprint string   // empty: tls-fingerprint
-	OldHTTP     bool     // http=1.1: HTTP/2 is not offered
-	Check       string   // host:port
-	Timeout     time.Duration
-	Source4     netip.Addr
-	Source6     netip.Addr
-	Interface   string
+	Peer             // of https
+	OldHTTP   bool   // http=1.1: HTTP/2 is not offered
+	Check     string // host:port
+	Timeout   time.Duration
+	Source4   netip.Addr
+	Source6   netip.Addr
+	Interface string
 }
 
 // Via is one line of egress-via: which ways traffic takes.
@@ -48,9 +44,6 @@ type Via struct {
 
 // The ways that are there without a line.
 var builtInWays = []string{"direct", "blackhole"}
-
-// fingerprints are what a ClientHello to a proxy or resolver can look like.
-var fingerprints = []string{"go", "chrome", "firefox", "safari", "ios", "randomized"}
 
 const maxWayName = 32
 
@@ -124,9 +117,7 @@ func (w *Way) url(s string) error {
 			return fmt.Errorf("its port is no port")
 		}
 	}
-	if a, err := netip.ParseAddr(w.Host); err == nil && a.Zone() == "" {
-		w.Host = a.Unmap().String()
-	} else if w.Host, err = CanonicalName(w.Host); err != nil || !isDomain(w.Host) {
+	if w.Host, err = parseHost(w.Host); err != nil {
 		return fmt.Errorf("its host is no address and no name")
 	}
 	if u.User != nil {
@@ -136,27 +127,13 @@ func (w *Way) url(s string) error {
 	return nil
 }
 
-func (w *Way) set(key, value string) (err error) {
+func (w *Way) set(key, value string) error {
+	if known, err := w.Peer.set(key, value); known {
+		return err
+	}
 	switch key {
 	case "bearer":
 		w.Bearer = secret.NewText(value)
-	case "pin-sha256":
-		b, err := base64.StdEncoding.DecodeString(value)
-		if err != nil || len(b) != 32 {
-			return fmt.Errorf("pin-sha256 is the base64 of 32 bytes")
-		}
-		w.Pins = append(w.Pins, value)
-	case "ca":
-		w.CA = value
-	case "name":
-		if w.ServerName, err = CanonicalName(value); err != nil {
-			return fmt.Errorf("name is not a host name")
-		}
-	case "tls-fingerprint":
-		if !slices.Contains(fingerprints, value) {
-			return fmt.Errorf("tls-fingerprint is one of %s", strings.Join(fingerprints, ", "))
-		}
-		w.Fingerprint = value
 	case "http":
 		if value != "1.1" {
 			return fmt.Errorf("http is 1.1, or left out")
@@ -205,7 +182,7 @@ func (w *Way) source(value string) error {
 // check looks at what does not go together.
 func (w *Way) check() error {
 	proxy := w.Host != ""
-	tls := len(w.Pins) > 0 || w.CA != "" || w.ServerName != "" || w.Fingerprint != "" || w.OldHTTP
+	tls := w.Peer.isSet() || w.OldHTTP
 	switch {
 	case tls && w.Kind != "https":
 		return fmt.Errorf("%s: what concerns TLS is for https", w.Name)
@@ -239,9 +216,7 @@ func (w Way) String() string {
 	if !w.Bearer.IsZero() {
 		b += " bearer=[redacted]"
 	}
-	for _, p := range w.Pins {
-		b += " pin-sha256=" + p
-	}
+	b += w.Peer.words()
 	var source []string
 	for _, a := range []netip.Addr{w.Source4, w.Source6} {
 		if a.IsValid() {
@@ -255,8 +230,7 @@ func (w Way) String() string {
 	if w.OldHTTP {
 		old = "1.1"
 	}
-	for _, kv := range [][2]string{{"ca", w.CA}, {"name", w.ServerName}, {"tls-fingerprint", w.Fingerprint}, {"http", old}, {"check", w.Check},
-		{"timeout", timeout}, {"source", strings.Join(source, ",")}, {"interface", w.Interface}} {
+	for _, kv := range [][2]string{{"http", old}, {"check", w.Check}, {"timeout", timeout}, {"source", strings.Join(source, ",")}, {"interface", w.Interface}} {
 		if kv[1] != "" {
 			b += " " + kv[0] + "=" + kv[1]
 		}
@@ -368,14 +342,16 @@ func getFingerprint(t *target) []string { return text(t.user.Fingerprint, t.user
 
 // checkWays: every way that is used is defined.
 func (p *parser) checkWays(vhost string, u *User) {
-	for _, v := range u.Via {
-		for _, n := range v.Ways {
-			for one := range strings.SplitSeq(n, "|") {
-				defined := func(w Way) bool { return w.Name == one }
-				if !slices.Contains(builtInWays, one) && !slices.ContainsFunc(u.Ways, defined) {
-					p.errorf(p.lineOf(vhost, "egress-via"), "%segress-via names the way '%s', and no egress line defines it", vhostPrefix(vhost), one)
-				}
+	check := func(option string, names []string) {
+		for one := range strings.SplitSeq(strings.Join(names, "|"), "|") {
+			defined := func(w Way) bool { return w.Name == one }
+			if one != "" && !slices.Contains(builtInWays, one) && !slices.ContainsFunc(u.Ways, defined) {
+				p.errorf(p.lineOf(vhost, option), "%s%s names the way '%s', and no egress line defines it", vhostPrefix(vhost), option, one)
 			}
 		}
 	}
+	for _, v := range u.Via {
+		check("egress-via", v.Ways)
+	}
+	check("resolver-via", u.Resolver.Via)
 }

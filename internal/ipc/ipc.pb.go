@@ -5639,9 +5639,9 @@ type EgressPolicy struct {
 	Ways          []*WayOut              `protobuf:"bytes,4,rep,name=ways,proto3" json:"ways,omitempty"`                                  // that this user may take
 	Via           []*EgressVia           `protobuf:"bytes,5,rep,name=via,proto3" json:"via,omitempty"`                                    // the first that holds decides
 	Roots         []byte                 `protobuf:"bytes,6,opt,name=roots,proto3" json:"roots,omitempty"`                                // PEM: certificates of those who may vouch for proxies and resolvers
-	Resolvers     [][]byte               `protobuf:"bytes,7,rep,name=resolvers,proto3" json:"resolvers,omitempty"`                        // AddrPort: asked by the gateway's resolver; none: the host's
 	ClientDns     string                 `protobuf:"bytes,8,opt,name=client_dns,json=clientDns,proto3" json:"client_dns,omitempty"`       // allow, intercept or deny: port 53 of other hosts
 	Forwards      []*GatewayForward      `protobuf:"bytes,9,rep,name=forwards,proto3" json:"forwards,omitempty"`
+	Resolver      *GatewayResolver       `protobuf:"bytes,10,opt,name=resolver,proto3" json:"resolver,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5718,13 +5718,6 @@ func (x *EgressPolicy) GetRoots() []byte {
 	return nil
 }
 
-func (x *EgressPolicy) GetResolvers() [][]byte {
-	if x != nil {
-		return x.Resolvers
-	}
-	return nil
-}
-
 func (x *EgressPolicy) GetClientDns() string {
 	if x != nil {
 		return x.ClientDns
@@ -5737,6 +5730,215 @@ func (x *EgressPolicy) GetForwards() []*GatewayForward {
 		return x.Forwards
 	}
 	return nil
+}
+
+func (x *EgressPolicy) GetResolver() *GatewayResolver {
+	if x != nil {
+		return x.Resolver
+	}
+	return nil
+}
+
+// GatewayResolver is how the gateway's resolver answers this user.
+type GatewayResolver struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Servers       []*DNSServer           `protobuf:"bytes,1,rep,name=servers,proto3" json:"servers,omitempty"`
+	Via           []string               `protobuf:"bytes,2,rep,name=via,proto3" json:"via,omitempty"`                                    // ways, in order; none: the host's sockets
+	Block         []byte                 `protobuf:"bytes,3,opt,name=block,proto3" json:"block,omitempty"`                                // internal/blocklist.Set
+	Refuse        bool                   `protobuf:"varint,4,opt,name=refuse,proto3" json:"refuse,omitempty"`                             // what is in it, and does not say that it does not exist
+	Guard         bool                   `protobuf:"varint,5,opt,name=guard,proto3" json:"guard,omitempty"`                               // no private address for a public name
+	GuardExcept   []string               `protobuf:"bytes,6,rep,name=guard_except,json=guardExcept,proto3" json:"guard_except,omitempty"` // domains
+	CacheBytes    uint64                 `protobuf:"varint,7,opt,name=cache_bytes,json=cacheBytes,proto3" json:"cache_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GatewayResolver) Reset() {
+	*x = GatewayResolver{}
+	mi := &file_ipc_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GatewayResolver) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GatewayResolver) ProtoMessage() {}
+
+func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GatewayResolver.ProtoReflect.Descriptor instead.
+func (*GatewayResolver) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *GatewayResolver) GetServers() []*DNSServer {
+	if x != nil {
+		return x.Servers
+	}
+	return nil
+}
+
+func (x *GatewayResolver) GetVia() []string {
+	if x != nil {
+		return x.Via
+	}
+	return nil
+}
+
+func (x *GatewayResolver) GetBlock() []byte {
+	if x != nil {
+		return x.Block
+	}
+	return nil
+}
+
+func (x *GatewayResolver) GetRefuse() bool {
+	if x != nil {
+		return x.Refuse
+	}
+	return false
+}
+
+func (x *GatewayResolver) GetGuard() bool {
+	if x != nil {
+		return x.Guard
+	}
+	return false
+}
+
+func (x *GatewayResolver) GetGuardExcept() []string {
+	if x != nil {
+		return x.GuardExcept
+	}
+	return nil
+}
+
+func (x *GatewayResolver) GetCacheBytes() uint64 {
+	if x != nil {
+		return x.CacheBytes
+	}
+	return 0
+}
+
+// DNSServer is a server that the gateway's resolver asks.
+type DNSServer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"` // udp, tls, https
+	Host          string                 `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"` // address or name
+	Port          uint32                 `protobuf:"varint,3,opt,name=port,proto3" json:"port,omitempty"`
+	Path          string                 `protobuf:"bytes,4,opt,name=path,proto3" json:"path,omitempty"`   // of https
+	Zones         []string               `protobuf:"bytes,5,rep,name=zones,proto3" json:"zones,omitempty"` // none: what is in no zone
+	Pins          [][]byte               `protobuf:"bytes,6,rep,name=pins,proto3" json:"pins,omitempty"`   // SHA-256 of a public key
+	Roots         []byte                 `protobuf:"bytes,7,opt,name=roots,proto3" json:"roots,omitempty"` // PEM; empty: EgressPolicy.roots
+	ServerName    string                 `protobuf:"bytes,8,opt,name=server_name,json=serverName,proto3" json:"server_name,omitempty"`
+	Fingerprint   string                 `protobuf:"bytes,9,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DNSServer) Reset() {
+	*x = DNSServer{}
+	mi := &file_ipc_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DNSServer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DNSServer) ProtoMessage() {}
+
+func (x *DNSServer) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DNSServer.ProtoReflect.Descriptor instead.
+func (*DNSServer) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *DNSServer) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *DNSServer) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *DNSServer) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *DNSServer) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *DNSServer) GetZones() []string {
+	if x != nil {
+		return x.Zones
+	}
+	return nil
+}
+
+func (x *DNSServer) GetPins() [][]byte {
+	if x != nil {
+		return x.Pins
+	}
+	return nil
+}
+
+func (x *DNSServer) GetRoots() []byte {
+	if x != nil {
+		return x.Roots
+	}
+	return nil
+}
+
+func (x *DNSServer) GetServerName() string {
+	if x != nil {
+		return x.ServerName
+	}
+	return ""
+}
+
+func (x *DNSServer) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
 }
 
 // GatewayForward is a TCP port of the gateway address that stands for a service
@@ -5752,7 +5954,7 @@ type GatewayForward struct {
 
 func (x *GatewayForward) Reset() {
 	*x = GatewayForward{}
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5764,7 +5966,7 @@ func (x *GatewayForward) String() string {
 func (*GatewayForward) ProtoMessage() {}
 
 func (x *GatewayForward) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5777,7 +5979,7 @@ func (x *GatewayForward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayForward.ProtoReflect.Descriptor instead.
 func (*GatewayForward) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{69}
+	return file_ipc_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *GatewayForward) GetPort() uint32 {
@@ -5813,7 +6015,7 @@ type EgressRule struct {
 
 func (x *EgressRule) Reset() {
 	*x = EgressRule{}
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5825,7 +6027,7 @@ func (x *EgressRule) String() string {
 func (*EgressRule) ProtoMessage() {}
 
 func (x *EgressRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5838,7 +6040,7 @@ func (x *EgressRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
 func (*EgressRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{70}
+	return file_ipc_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *EgressRule) GetAllow() bool {
@@ -5888,7 +6090,7 @@ type WayOut struct {
 
 func (x *WayOut) Reset() {
 	*x = WayOut{}
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5900,7 +6102,7 @@ func (x *WayOut) String() string {
 func (*WayOut) ProtoMessage() {}
 
 func (x *WayOut) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5913,7 +6115,7 @@ func (x *WayOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WayOut.ProtoReflect.Descriptor instead.
 func (*WayOut) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{71}
+	return file_ipc_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *WayOut) GetName() string {
@@ -6047,7 +6249,7 @@ type EgressVia struct {
 
 func (x *EgressVia) Reset() {
 	*x = EgressVia{}
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6059,7 +6261,7 @@ func (x *EgressVia) String() string {
 func (*EgressVia) ProtoMessage() {}
 
 func (x *EgressVia) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6072,7 +6274,7 @@ func (x *EgressVia) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressVia.ProtoReflect.Descriptor instead.
 func (*EgressVia) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{72}
+	return file_ipc_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *EgressVia) GetWays() []string {
@@ -6109,7 +6311,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6121,7 +6323,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6134,7 +6336,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{73}
+	return file_ipc_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Destination) GetNets() [][]byte {
@@ -6169,7 +6371,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6181,7 +6383,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6194,7 +6396,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{74}
+	return file_ipc_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *PortRange) GetProto() uint32 {
@@ -6688,18 +6890,39 @@ const file_ipc_proto_rawDesc = "" +
 	"\tfull_cone\x18% \x01(\bR\bfullCone\"4\n" +
 	"\bPortRule\x12\x14\n" +
 	"\x05proto\x18\x01 \x01(\tR\x05proto\x12\x12\n" +
-	"\x04port\x18\x02 \x01(\rR\x04port\"\xdb\x02\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\"\xfd\x02\n" +
 	"\fEgressPolicy\x12\x1a\n" +
 	"\binternet\x18\x01 \x01(\bR\binternet\x12!\n" +
 	"\fallow_unsafe\x18\x02 \x03(\fR\vallowUnsafe\x12-\n" +
 	"\x05rules\x18\x03 \x03(\v2\x17.rocserv.ipc.EgressRuleR\x05rules\x12'\n" +
 	"\x04ways\x18\x04 \x03(\v2\x13.rocserv.ipc.WayOutR\x04ways\x12(\n" +
 	"\x03via\x18\x05 \x03(\v2\x16.rocserv.ipc.EgressViaR\x03via\x12\x14\n" +
-	"\x05roots\x18\x06 \x01(\fR\x05roots\x12\x1c\n" +
-	"\tresolvers\x18\a \x03(\fR\tresolvers\x12\x1d\n" +
+	"\x05roots\x18\x06 \x01(\fR\x05roots\x12\x1d\n" +
 	"\n" +
 	"client_dns\x18\b \x01(\tR\tclientDns\x127\n" +
-	"\bforwards\x18\t \x03(\v2\x1b.rocserv.ipc.GatewayForwardR\bforwards\"H\n" +
+	"\bforwards\x18\t \x03(\v2\x1b.rocserv.ipc.GatewayForwardR\bforwards\x128\n" +
+	"\bresolver\x18\n" +
+	" \x01(\v2\x1c.rocserv.ipc.GatewayResolverR\bresolverJ\x04\b\a\x10\b\"\xdd\x01\n" +
+	"\x0fGatewayResolver\x120\n" +
+	"\aservers\x18\x01 \x03(\v2\x16.rocserv.ipc.DNSServerR\aservers\x12\x10\n" +
+	"\x03via\x18\x02 \x03(\tR\x03via\x12\x14\n" +
+	"\x05block\x18\x03 \x01(\fR\x05block\x12\x16\n" +
+	"\x06refuse\x18\x04 \x01(\bR\x06refuse\x12\x14\n" +
+	"\x05guard\x18\x05 \x01(\bR\x05guard\x12!\n" +
+	"\fguard_except\x18\x06 \x03(\tR\vguardExcept\x12\x1f\n" +
+	"\vcache_bytes\x18\a \x01(\x04R\n" +
+	"cacheBytes\"\xde\x01\n" +
+	"\tDNSServer\x12\x12\n" +
+	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
+	"\x04port\x18\x03 \x01(\rR\x04port\x12\x12\n" +
+	"\x04path\x18\x04 \x01(\tR\x04path\x12\x14\n" +
+	"\x05zones\x18\x05 \x03(\tR\x05zones\x12\x12\n" +
+	"\x04pins\x18\x06 \x03(\fR\x04pins\x12\x14\n" +
+	"\x05roots\x18\a \x01(\fR\x05roots\x12\x1f\n" +
+	"\vserver_name\x18\b \x01(\tR\n" +
+	"serverName\x12 \n" +
+	"\vfingerprint\x18\t \x01(\tR\vfingerprint\"H\n" +
 	"\x0eGatewayForward\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\rR\x04port\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x0e\n" +
@@ -6800,7 +7023,7 @@ func file_ipc_proto_rawDescGZIP() []byte {
 }
 
 var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 76)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 78)
 var file_ipc_proto_goTypes = []any{
 	(KeyKind)(0),             // 0: rocserv.ipc.KeyKind
 	(CookieResult)(0),        // 1: rocserv.ipc.CookieResult
@@ -6877,13 +7100,15 @@ var file_ipc_proto_goTypes = []any{
 	(*SessionConfig)(nil),    // 72: rocserv.ipc.SessionConfig
 	(*PortRule)(nil),         // 73: rocserv.ipc.PortRule
 	(*EgressPolicy)(nil),     // 74: rocserv.ipc.EgressPolicy
-	(*GatewayForward)(nil),   // 75: rocserv.ipc.GatewayForward
-	(*EgressRule)(nil),       // 76: rocserv.ipc.EgressRule
-	(*WayOut)(nil),           // 77: rocserv.ipc.WayOut
-	(*EgressVia)(nil),        // 78: rocserv.ipc.EgressVia
-	(*Destination)(nil),      // 79: rocserv.ipc.Destination
-	(*PortRange)(nil),        // 80: rocserv.ipc.PortRange
-	nil,                      // 81: rocserv.ipc.HelperMethod.OptionsEntry
+	(*GatewayResolver)(nil),  // 75: rocserv.ipc.GatewayResolver
+	(*DNSServer)(nil),        // 76: rocserv.ipc.DNSServer
+	(*GatewayForward)(nil),   // 77: rocserv.ipc.GatewayForward
+	(*EgressRule)(nil),       // 78: rocserv.ipc.EgressRule
+	(*WayOut)(nil),           // 79: rocserv.ipc.WayOut
+	(*EgressVia)(nil),        // 80: rocserv.ipc.EgressVia
+	(*Destination)(nil),      // 81: rocserv.ipc.Destination
+	(*PortRange)(nil),        // 82: rocserv.ipc.PortRange
+	nil,                      // 83: rocserv.ipc.HelperMethod.OptionsEntry
 }
 var file_ipc_proto_depIdxs = []int32{
 	6,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
@@ -6917,24 +7142,26 @@ var file_ipc_proto_depIdxs = []int32{
 	2,  // 28: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
 	61, // 29: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
 	65, // 30: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
-	81, // 31: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
+	83, // 31: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
 	5,  // 32: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
 	71, // 33: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
 	73, // 34: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
 	74, // 35: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
 	10, // 36: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
-	76, // 37: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
-	77, // 38: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
-	78, // 39: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
-	75, // 40: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
-	79, // 41: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
-	79, // 42: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
-	80, // 43: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
-	44, // [44:44] is the sub-list for method output_type
-	44, // [44:44] is the sub-list for method input_type
-	44, // [44:44] is the sub-list for extension type_name
-	44, // [44:44] is the sub-list for extension extendee
-	0,  // [0:44] is the sub-list for field type_name
+	78, // 37: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
+	79, // 38: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
+	80, // 39: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
+	77, // 40: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
+	75, // 41: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
+	76, // 42: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
+	81, // 43: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
+	81, // 44: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
+	82, // 45: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
+	46, // [46:46] is the sub-list for method output_type
+	46, // [46:46] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_ipc_proto_init() }
@@ -6948,7 +7175,7 @@ func file_ipc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   76,
+			NumMessages:   78,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -13,7 +13,7 @@
 //	other protocols    ICMP protocol unreachable, at Flush
 //
 // TCP ends in the stack, whose forwarder asks DialTCP what a port is connected
-// to: port 53 to an upstream of the resolver, the ports of Forwards to the services
+// to: port 53 to the resolver itself, the ports of Forwards to the services
 // they stand for, nothing else.
 //
 // With InterceptDNS what clients send to port 53 of other hosts comes here too,
@@ -39,7 +39,7 @@
 //
 // No code path leads from the gateway address to the host but a line of the
 // configuration: there is no rewriting of destinations, and the resolver's
-// upstreams and the services of Forwards are the operator's. Fragments,
+// servers and the services of Forwards are the operator's. Fragments,
 // source routes and whatever contradicts itself are dropped. ICMP errors are
 // limited in number. Inject is fuzzed.
 //

@@ -16,12 +16,12 @@ const (
 	ttl     = 64
 )
 
-// Resolver answers DNS queries; *egress.Resolver is one.
+// Resolver answers DNS queries; *resolver.Resolver is one.
 type Resolver interface {
 	// Query answers msg in at most limit bytes by calling reply, from any
 	// goroutine and perhaps before it returns.
 	Query(msg []byte, limit int, reply func(answer []byte))
-	// DialTCP connects to where DNS over TCP is answered.
+	// DialTCP makes a connection whose other end answers DNS over TCP.
 	DialTCP(ctx context.Context) (egress.Stream, error)
 }
 

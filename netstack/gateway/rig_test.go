@@ -80,15 +80,15 @@ func (s *sink) take() [][]byte {
 	return p
 }
 
-// resolver keeps the questions; answers are given by the test.
-type resolver struct {
+// fakeResolver keeps the questions; answers are given by the test.
+type fakeResolver struct {
 	msgs    [][]byte
 	limits  []int
 	replies []func([]byte)
 	now     []byte // answered at once, if not nil
 }
 
-func (r *resolver) Query(msg []byte, limit int, reply func([]byte)) {
+func (r *fakeResolver) Query(msg []byte, limit int, reply func([]byte)) {
 	if r.now != nil {
 		reply(r.now)
 		return
@@ -100,17 +100,17 @@ func (r *resolver) Query(msg []byte, limit int, reply func([]byte)) {
 
 var errDialled = errors.New("dialled")
 
-func (r *resolver) DialTCP(context.Context) (egress.Stream, error) { return nil, errDialled }
+func (r *fakeResolver) DialTCP(context.Context) (egress.Stream, error) { return nil, errDialled }
 
 type rig struct {
 	*Gateway
 	sink     *sink
-	resolver *resolver
+	resolver *fakeResolver
 	now      time.Time
 }
 
 func newRig(t testing.TB) *rig {
-	r := &rig{sink: &sink{t: t}, resolver: &resolver{}, now: time.Unix(1000, 0)}
+	r := &rig{sink: &sink{t: t}, resolver: &fakeResolver{}, now: time.Unix(1000, 0)}
 	r.Gateway = New(Config{
 		Addr4: gw4, Addr6: gw6, Sink: r.sink, Resolver: r.resolver, MTU: 1400,
 		Now: func() time.Time { return r.now },

@@ -18,10 +18,10 @@ const module = "rocserv"
 var mayImport = map[string][]string{
 	"cmd":                 {"mainproc", "worker", "secmod", "internal/config", "internal/control", "internal/quickstart", "internal/passwd", "secmod/helper", "internal/getopt", "internal/doctor", "internal/rolelog", "internal/occtl", "internal/getopt"},
 	"mainproc":            {"internal/secret", "internal/capacity", "mainproc/scripts", "internal/ipc", "internal/config", "internal/lease", "internal/ban", "internal/session", "internal/control", "internal/sandbox", "internal/rolelog", "internal/wire/dtlshello", "internal/wire/proxyproto", "internal/nat64"},
-	"worker":              {"internal/secret", "internal/wire", "internal/dtlsrecord", "internal/packet", "internal/pipe", "internal/ipc", "internal/rolelog", "secmod/secclient", "netstack", "nat", "egress", "internal/sandbox", "worker"},
-	"secmod":              {"internal/secret", "internal/ipc", "internal/config", "internal/session", "internal/sandbox", "internal/rolelog", "internal/ocpasswd", "internal/oath", "secmod/keys", "secmod/attempts"},
+	"worker":              {"internal/secret", "internal/wire", "internal/dtlsrecord", "internal/packet", "internal/pipe", "internal/ipc", "internal/rolelog", "secmod/secclient", "netstack", "nat", "egress", "internal/blocklist", "internal/sandbox", "worker"},
+	"secmod":              {"internal/secret", "internal/ipc", "internal/config", "internal/session", "internal/sandbox", "internal/rolelog", "internal/ocpasswd", "internal/oath", "internal/blocklist", "secmod/keys", "secmod/attempts"},
 	"netstack":            {"internal/packet", "nat", "egress", "netstack"},
-	"egress":              {"internal/secret", "internal/packet", "internal/nat64", "egress"},
+	"egress":              {"internal/secret", "internal/packet", "internal/nat64", "internal/blocklist", "egress"},
 	"secmod/keys":         {},
 	"secmod/attempts":     {"internal/ban"},
 	"secmod/secclient":    {"internal/ipc"},

@@ -85,6 +85,9 @@ var examples = map[string][]string{
 	"egress-deny":               {"any tcp(25)"},
 	"egress":                    {"office socks5://192.0.2.8:1080"},
 	"egress-via":                {"office,direct for 10.0.0.0/8"},
-	"resolver":                  {"192.0.2.53"},
+	"resolver":                  {"192.0.2.53", "tls://dns.example.net", "10.0.0.53 for corp.example.com, 10.in-addr.arpa"},
+	"resolver-via":              {"direct"},
+	"resolver-block":            {"ads.example.com, /etc/rocserv/blocked"},
+	"resolver-guard-except":     {"home.example.com"},
 	"gateway-forward":           {"tcp:80 -> 192.0.2.10:8080"},
 }

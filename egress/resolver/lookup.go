@@ -1,4 +1,4 @@
-package egress
+package resolver
 
 import (
 	"context"
@@ -10,13 +10,11 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-const lookupLimit = 4096 // bytes of an answer
-
 // Lookup resolves a name of the configuration, IPv4 addresses first.
 func (r *Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error) {
 	n, err := dnsmessage.NewName(name + ".")
 	if err != nil {
-		return nil, fmt.Errorf("egress: %s: %w", name, err)
+		return nil, fmt.Errorf("resolver: %s: %w", name, err)
 	}
 	types := [...]dnsmessage.Type{dnsmessage.TypeA, dnsmessage.TypeAAAA}
 	answers := make(chan lookupAnswer, len(types))
@@ -27,12 +25,12 @@ func (r *Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error
 		}
 		b, err := q.Pack()
 		if err != nil {
-			return nil, fmt.Errorf("egress: %s: %w", name, err)
+			return nil, fmt.Errorf("resolver: %s: %w", name, err)
 		}
-		r.query(b, lookupLimit, true, func(answer []byte) {
+		r.query(b, request{limit: wholeAnswer, whole: true, own: true, reply: func(answer []byte) {
 			addrs, err := addressesIn(answer)
 			answers <- lookupAnswer{i, addrs, err}
-		}).deliver()
+		}}).deliver()
 	}
 	var found [len(types)][]netip.Addr
 	for range types {
@@ -49,7 +47,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error
 	if err == nil {
 		err = errors.New("it has no address")
 	}
-	return nil, fmt.Errorf("egress: %s: %w", name, err)
+	return nil, fmt.Errorf("resolver: %s: %w", name, err)
 }
 
 type lookupAnswer struct {

@@ -1,8 +1,10 @@
-package egress
+package resolver
 
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"net"
 )
 
 // DNS messages, RFC 1035 section 4.1: read as far as a forwarder must, and no
@@ -17,29 +19,37 @@ const (
 
 	dnsQR     = 1 << 15 // flags
 	dnsOpcode = 15 << 11
+	dnsAA     = 1 << 10
 	dnsTC     = 1 << 9
 	dnsRD     = 1 << 8
 	dnsRA     = 1 << 7
+	dnsAD     = 1 << 5
+	dnsCD     = 1 << 4
 	dnsRcode  = 15
 
 	rcodeSuccess  = 0
 	rcodeFormat   = 1
 	rcodeServFail = 2
+	rcodeNXDomain = 3
 	rcodeNotImpl  = 4
 	rcodeRefused  = 5
 
-	typeA    = 1
-	typeAAAA = 28
-	typeSIG  = 24
-	typeOPT  = 41
-	typeTSIG = 250
-	classIN  = 1
+	typeA     = 1
+	typeSOA   = 6
+	typeSIG   = 24
+	typeAAAA  = 28
+	typeOPT   = 41
+	typeSVCB  = 64
+	typeHTTPS = 65
+	typeTSIG  = 250
+	classIN   = 1
 )
 
 var (
-	errNotQuery  = errors.New("egress: not a DNS query")
-	errDNSFormat = errors.New("egress: malformed DNS message")
-	errDNSOpcode = errors.New("egress: DNS operation not supported")
+	errClosed    = fmt.Errorf("resolver: %w", net.ErrClosed)
+	errNotQuery  = errors.New("resolver: not a DNS query")
+	errDNSFormat = errors.New("resolver: malformed DNS message")
+	errDNSOpcode = errors.New("resolver: DNS operation not supported")
 )
 
 // dnsQuery is a client's query. Offsets are into msg.
@@ -97,6 +107,42 @@ func questionEnd(msg []byte) (int, bool) {
 		}
 	}
 	return at + 4, at+4 <= len(msg)
+}
+
+// record is a resource record of a message. Offsets are into the message.
+type record struct {
+	section int // 1: answer, 2: authority, 3: additional
+	start   int
+	typ     uint16
+	class   uint16
+	ttl     int    // where it stands
+	data    []byte // RDATA
+}
+
+// eachRecord calls f for the records behind the question until f says no. It
+// says whether they fill the message exactly.
+func eachRecord(msg []byte, questionEnd int, f func(*record) bool) bool {
+	at := questionEnd
+	for section := 1; section <= 3; section++ {
+		for range dnsCount(msg, section) {
+			r := record{section: section, start: at}
+			var ok bool
+			if at, ok = skipName(msg, at); !ok || at+10 > len(msg) {
+				return false
+			}
+			r.typ, r.class, r.ttl = binary.BigEndian.Uint16(msg[at:]), binary.BigEndian.Uint16(msg[at+2:]), at+4
+			end := at + 10 + int(binary.BigEndian.Uint16(msg[at+8:]))
+			if end > len(msg) {
+				return false
+			}
+			r.data = msg[at+10 : end]
+			at = end
+			if !f(&r) {
+				return false
+			}
+		}
+	}
+	return at == len(msg)
 }
 
 // records walks the records behind the question and notes the OPT record (RFC
@@ -187,7 +233,7 @@ func (q *dnsQuery) appendOPT(b []byte) []byte {
 	if q.opt == 0 {
 		return b
 	}
-	b[11] = 1
+	binary.BigEndian.PutUint16(b[10:], uint16(dnsCount(b, 3)+1))
 	do := q.msg[q.opt+4] & 0x80
 	return append(b, 0, 0, typeOPT, ourDNSUDP>>8, ourDNSUDP&0xff, 0, 0, do, 0, 0, 0)
 }

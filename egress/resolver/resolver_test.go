@@ -1,14 +1,12 @@
-package egress
+package resolver
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -44,7 +42,7 @@ func TestResolverForwards(t *testing.T) {
 		}
 	}
 	// The right answer on the wrong socket.
-	other := &fakeSocket{up: &upstreamSocket{r: r.Resolver, u: &upstream{}}}
+	other := &fakeSocket{up: &link{r: r.Resolver, u: &upstream{}}}
 	if other.receive(bytes.Clone(answer)); *got != nil {
 		t.Fatal("an answer on another socket was taken")
 	}
@@ -58,7 +56,7 @@ func TestResolverForwards(t *testing.T) {
 		t.Errorf("answer %+v", m)
 	}
 	s.receive(answer)
-	if want := (ResolverStats{Queries: 1, Answered: 1, Strays: 12}); r.Stats() != want {
+	if want := (Stats{Queries: 1, Answered: 1, Strays: 12}); r.Stats() != want {
 		t.Errorf("stats %+v, want %+v", r.Stats(), want)
 	}
 }
@@ -111,7 +109,7 @@ func TestResolverRetries(t *testing.T) {
 		t.Errorf("late answer: %+v", m)
 	}
 	s2.receive(answerTo(t, second, dnsmessage.RCodeSuccess, 1))
-	if want := (ResolverStats{Queries: 1, Answered: 1, Retries: 1, Strays: 1}); r.Stats() != want {
+	if want := (Stats{Queries: 1, Answered: 1, Retries: 1, Strays: 1}); r.Stats() != want {
 		t.Errorf("stats %+v, want %+v", r.Stats(), want)
 	}
 
@@ -183,9 +181,6 @@ func TestResolverPrefers(t *testing.T) {
 	}
 	s, sent := r.net.last(t, up2)
 	s.receive(answerTo(t, sent, dnsmessage.RCodeSuccess, 1))
-	if got := r.inOrder(); got[0] != up2 {
-		t.Errorf("order for TCP %v", got)
-	}
 	r.clock.advance(restTime)
 	r.ask(dnsQueryMsg(t, 10, "c.example.", dnsmessage.TypeA, 0))
 	if r.net.count(up1) != before+1 {
@@ -203,7 +198,7 @@ func TestResolverUnreachable(t *testing.T) {
 	if r.net.count(up2) != 2 {
 		t.Fatalf("%d queries moved on, want 2", r.net.count(up2))
 	}
-	if got := r.inOrder(); got[0] != up2 {
+	if preferred(r.servers.rest, r.clock.now) != 1 {
 		t.Error("the refusing upstream is still preferred")
 	}
 	s2, _ := r.net.last(t, up2)
@@ -293,11 +288,11 @@ func TestResolverSetUpstreams(t *testing.T) {
 	r := newRig(t, up1, up2)
 	old := r.ask(dnsQueryMsg(t, 1, "a.example.", dnsmessage.TypeA, 0))
 	s, sent := r.net.last(t, up1)
-	r.SetUpstreams([]netip.AddrPort{up1, up2})
+	r.SetServers(plain(up1, up2))
 	if s.up.retired {
 		t.Error("the same list closes sockets")
 	}
-	r.SetUpstreams([]netip.AddrPort{up3})
+	r.SetServers(plain(up3))
 	r.ask(dnsQueryMsg(t, 2, "b.example.", dnsmessage.TypeA, 0))
 	if r.net.count(up3) != 1 {
 		t.Error("the new upstream is not asked")
@@ -309,7 +304,7 @@ func TestResolverSetUpstreams(t *testing.T) {
 	if *old == nil || !s.closed {
 		t.Errorf("answered %v, socket closed %v; want both", *old != nil, s.closed)
 	}
-	r.SetUpstreams(nil)
+	r.SetServers(nil)
 	r.clock.advance(time.Minute)
 	if n := r.net.openSockets(); n != 0 {
 		t.Errorf("%d sockets open without upstreams", n)
@@ -318,8 +313,8 @@ func TestResolverSetUpstreams(t *testing.T) {
 	for i := range many {
 		many[i] = netip.AddrPortFrom(up1.Addr(), uint16(i+1))
 	}
-	r.SetUpstreams(many)
-	if n := len(r.upstreams); n != maxUpstreams {
+	r.SetServers(plain(many...))
+	if n := len(r.servers.rest); n != maxServers {
 		t.Errorf("%d upstreams taken", n)
 	}
 }
@@ -327,7 +322,7 @@ func TestResolverSetUpstreams(t *testing.T) {
 func TestResolverClose(t *testing.T) {
 	r := newRig(t, up1, up2)
 	got := r.ask(dnsQueryMsg(t, 1, "a.example.", dnsmessage.TypeA, 0))
-	r.SetUpstreams([]netip.AddrPort{up2})
+	r.SetServers(plain(up2))
 	r.ask(dnsQueryMsg(t, 2, "b.example.", dnsmessage.TypeA, 0))
 	s, sent := r.net.last(t, up1)
 	if err := r.Close(); err != nil {
@@ -342,39 +337,9 @@ func TestResolverClose(t *testing.T) {
 	if late := r.ask(sent); *got != nil || *late != nil {
 		t.Error("answered after Close")
 	}
-	r.SetUpstreams([]netip.AddrPort{up3})
+	r.SetServers(plain(up3))
 	if err := r.Close(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("second Close: %v", err)
-	}
-}
-
-func TestResolverDialTCP(t *testing.T) {
-	r := newRig(t)
-	if _, err := r.DialTCP(t.Context()); Classify(err) != Refused {
-		t.Errorf("no upstream: %v", err)
-	}
-	var dialled []netip.AddrPort
-	fail := map[netip.AddrPort]error{up1: syscall.ECONNREFUSED}
-	r.dial = func(ctx context.Context, a netip.AddrPort) (Stream, error) {
-		dialled = append(dialled, a)
-		if _, bounded := ctx.Deadline(); bounded != (a != up3) {
-			t.Errorf("%v: own deadline %v", a, bounded)
-		}
-		return nil, fail[a]
-	}
-	r.SetUpstreams([]netip.AddrPort{up1, up2, up3})
-	if _, err := r.DialTCP(t.Context()); err != nil || !slices.Equal(dialled, []netip.AddrPort{up1, up2}) {
-		t.Errorf("%v: dialled %v", err, dialled)
-	}
-	fail[up2], fail[up3], dialled = syscall.EHOSTUNREACH, syscall.ENETUNREACH, nil
-	if _, err := r.DialTCP(t.Context()); Classify(err) != NetUnreachable || len(dialled) != 3 {
-		t.Errorf("%v: dialled %v", err, dialled)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	dialled = nil
-	if _, err := r.DialTCP(ctx); err == nil || len(dialled) != 1 {
-		t.Errorf("cancelled: %v, dialled %v", err, dialled)
 	}
 }
 
@@ -384,8 +349,8 @@ func TestResolverReal(t *testing.T) {
 	server := dnsServer(t)
 	dead := closedPort(t)
 	files := openFiles(t)
-	d := newDirect(t, DirectConfig{})
-	r := NewResolver(d, ResolverConfig{Upstreams: []netip.AddrPort{dead, server}})
+	d := newDirect(t)
+	r := New(d, Config{Servers: plain(dead, server)})
 	const queries, window = 5000, 50
 	slots := make(chan struct{}, window)
 	var wg sync.WaitGroup
@@ -413,13 +378,9 @@ func TestResolverReal(t *testing.T) {
 		t.Errorf("stats %+v", s)
 	}
 	r.Close()
-	if n := len(d.shared.poll.sockets); n != 0 {
-		t.Errorf("%d sockets left", n)
-	}
-	r = NewResolver(d, ResolverConfig{Upstreams: []netip.AddrPort{server}})
-	defer r.Close()
-	if s, err := r.DialTCP(t.Context()); Classify(err) != Refused {
-		t.Errorf("TCP to a server without it: %v, %v", s, err)
+	d.Close()
+	if n := openFiles(t); n != files {
+		t.Errorf("%d descriptors left", n-files)
 	}
 }
 
@@ -443,8 +404,9 @@ func BenchmarkResolver(b *testing.B) {
 // while queries are on their way.
 func TestResolverConcurrent(t *testing.T) {
 	server, other := dnsServer(t), dnsServer(t)
-	d := newDirect(t, DirectConfig{})
-	r := NewResolver(d, ResolverConfig{Upstreams: []netip.AddrPort{server}})
+	files := openFiles(t)
+	d := newDirect(t)
+	r := New(d, Config{Servers: plain(server)})
 	var answered atomic.Int64
 	var wg sync.WaitGroup
 	for range 3 {
@@ -457,7 +419,7 @@ func TestResolverConcurrent(t *testing.T) {
 	}
 	wg.Go(func() {
 		for i := range 100 {
-			r.SetUpstreams([][]netip.AddrPort{{server}, {other, server}, {other}}[i%3])
+			r.SetServers([][]Server{plain(server), plain(other, server), plain(other)}[i%3])
 			r.SetAAAAFilter(i%2 == 0)
 			r.tick()
 			runtime.Gosched()
@@ -468,7 +430,8 @@ func TestResolverConcurrent(t *testing.T) {
 	if q := r.Stats(); q.Queries != 600 || answered.Load() > 600 {
 		t.Errorf("%+v, %d answers", q, answered.Load())
 	}
-	if n := len(d.shared.poll.sockets); n != 0 {
-		t.Errorf("%d sockets left", n)
+	d.Close()
+	if n := openFiles(t); n != files {
+		t.Errorf("%d descriptors left", n-files)
 	}
 }

@@ -1,13 +1,17 @@
-package egress
+package resolver
 
 import (
 	"bytes"
+	"net"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"rocserv/egress"
 )
 
 // manualClock is a clock that stands still.
@@ -63,21 +67,21 @@ type fakeUpstreams struct {
 type fakeSocket struct {
 	net    *fakeUpstreams
 	addr   netip.AddrPort
-	up     *upstreamSocket
+	up     *link
 	sent   [][]byte
 	closed bool
 }
 
-func (f *fakeUpstreams) open(a netip.AddrPort, up *upstreamSocket) (PacketSocket, error) {
+func (f *fakeUpstreams) open(up *link) (egress.PacketSocket, error) {
 	if f.openErr != nil {
 		return nil, f.openErr
 	}
-	s := &fakeSocket{net: f, addr: a, up: up}
+	s := &fakeSocket{net: f, addr: up.u.server.Addr, up: up}
 	f.sockets = append(f.sockets, s)
 	return s, nil
 }
 
-func (s *fakeSocket) Send(msgs []Message) (int, error) {
+func (s *fakeSocket) Send(msgs []egress.Message) (int, error) {
 	if err := s.net.sendErr[s.addr]; err != nil {
 		return 0, err
 	}
@@ -95,7 +99,9 @@ func (s *fakeSocket) Close() error {
 	return nil
 }
 
-func (s *fakeSocket) receive(msg []byte) { s.up.Receive([]Message{{Addr: s.addr, Payload: msg}}) }
+func (s *fakeSocket) receive(msg []byte) {
+	s.up.Receive([]egress.Message{{Addr: s.addr, Payload: msg}})
+}
 
 func (f *fakeUpstreams) openSockets() (n int) {
 	for _, s := range f.sockets {
@@ -141,11 +147,23 @@ type resolverRig struct {
 }
 
 func newRig(t testing.TB, upstreams ...netip.AddrPort) *resolverRig {
+	return newRigOf(t, Config{Servers: plain(upstreams...)})
+}
+
+func newRigOf(t testing.TB, cfg Config) *resolverRig {
 	c := &manualClock{now: time.Unix(1000, 0)}
 	f := &fakeUpstreams{sendErr: map[netip.AddrPort]error{}}
-	r := newResolver(f.open, nil, ResolverConfig{Upstreams: upstreams, Now: c.Now, NewTimer: c.NewTimer})
+	cfg.Now, cfg.NewTimer = c.Now, c.NewTimer
+	r := newResolver(f.open, cfg)
 	t.Cleanup(func() { r.Close() })
 	return &resolverRig{r, c, f}
+}
+
+func plain(addrs ...netip.AddrPort) (list []Server) {
+	for _, a := range addrs {
+		list = append(list, Server{Addr: a})
+	}
+	return list
 }
 
 // ask makes a query and gives where its answer comes to.
@@ -238,4 +256,45 @@ func dnsServer(t testing.TB) netip.AddrPort {
 		}
 	}()
 	return at
+}
+
+func listenUDP(t testing.TB, address string) (*net.UDPConn, netip.AddrPort) {
+	t.Helper()
+	a, err := net.ResolveUDPAddr("udp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := net.ListenUDP("udp", a)
+	if err != nil {
+		t.Skipf("no socket on %s: %v", address, err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c, c.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// closedPort is a UDP address where nobody listens.
+func closedPort(t testing.TB) netip.AddrPort {
+	c, dst := listenUDP(t, "127.0.0.1:0")
+	c.Close()
+	return dst
+}
+
+func openFiles(t testing.TB) int {
+	t.Helper()
+	files, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Skip(err)
+	}
+	return len(files)
+}
+
+func newDirect(t testing.TB) *egress.Direct {
+	t.Helper()
+	p, err := egress.NewPolicy(egress.PolicyConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := egress.NewDirect(p, egress.DirectConfig{})
+	t.Cleanup(func() { d.Close() })
+	return d
 }
