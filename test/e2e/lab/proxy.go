@@ -41,6 +41,8 @@ const (
 	PortSquidAuth  = 3129 // squid: HTTP with a login
 	PortTinyproxy  = 8888 // tinyproxy: HTTP with a login
 	PortNghttpx    = 8443 // nghttpx before squid: HTTPS, HTTP/1.1 and HTTP/2
+	PortUnbound    = 8530 // unbound before tgt's DNS: DNS over TLS
+	PortUnboundWeb = 8531 // the same unbound: DNS over HTTPS
 )
 
 // AddBehind gives tgt the addresses that only a proxy reaches.
@@ -141,8 +143,39 @@ LogLevel Connect
 		return &proxy{file: "none", argv: []string{"nghttpx", "--conf=/dev/null", "--http2-proxy", "-f*," + strconv.Itoa(port), "-b" + Tgt4 + "," + strconv.Itoa(PortSquid),
 			"--workers=1", "--accesslog-write-early", "--accesslog-file=DIR/access.log", "--accesslog-format=$alpn $tls_protocol $request $status", "--errorlog-file=/dev/stderr",
 			l.Path("proxy-key.pem"), l.Path("proxy-cert.pem")}}, nil
+	case PortUnbound:
+		if err := l.makeProxyCertificate(); err != nil {
+			return nil, err
+		}
+		return &proxy{file: "unbound.conf", argv: []string{"unbound", "-d", "-p", "-c", "FILE"}, text: l.unboundConfig()}, nil
 	}
 	return nil, fmt.Errorf("no proxy for port %d", port)
+}
+
+func (l *Lab) unboundConfig() string {
+	return fmt.Sprintf(`
+server:
+  interface: 0.0.0.0@%d
+  interface: 0.0.0.0@%d
+  tls-port: %d
+  https-port: %d
+  tls-service-key: "%s"
+  tls-service-pem: "%s"
+  access-control: 0.0.0.0/0 allow
+  module-config: "iterator"
+  local-zone: "test." nodefault
+  do-not-query-localhost: no
+  num-threads: 1
+  username: ""
+  chroot: ""
+  directory: "DIR"
+  use-syslog: no
+  log-queries: yes
+  edns-tcp-keepalive: yes
+forward-zone:
+  name: "."
+  forward-addr: %s
+`, PortUnbound, PortUnboundWeb, PortUnbound, PortUnboundWeb, l.Path("proxy-key.pem"), l.Path("proxy-cert.pem"), Tgt4)
 }
 
 func squidConfig(port int, auth string) string {
