@@ -65,8 +65,10 @@ func (c *contender) start() error {
 	if _, err := lab.StartTarget(c.lab.Tgt); err != nil {
 		return err
 	}
-	if _, err := c.lab.Tgt.Start("iperf3", nil, nil, "iperf3", "-s"); err != nil {
-		return err
+	for _, ns := range []lab.Netns{c.lab.Tgt, c.lab.Srv} {
+		if _, err := ns.Start("iperf3", nil, nil, "iperf3", "-s"); err != nil {
+			return err
+		}
 	}
 	self, err := os.Executable()
 	if err != nil {

@@ -23,7 +23,11 @@ func (r *result) document(dir string) error {
 			fmt.Fprintf(&b, "![%s](%s)\n\n", c.title, c.file)
 		}
 	}
-	b.WriteString(r.markdown())
+	course, err := r.documentCourse(dir)
+	if err != nil {
+		return err
+	}
+	b.WriteString(course + r.markdown())
 	b.WriteString("\nMedians, with the least and the greatest of the rounds. ~ marks figures for which the machine was not quiet.\n" +
 		"\"must\" is this project's own goal (× is the ratio to ocserv).\n\n## What is missed\n\n")
 	misses := r.misses()

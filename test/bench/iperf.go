@@ -11,6 +11,11 @@ import (
 
 // iperf is what is read of iperf3's report.
 type iperf struct {
+	Intervals []struct {
+		Sum struct {
+			Bps float64 `json:"bits_per_second"`
+		}
+	}
 	End struct {
 		SumReceived struct {
 			Bytes float64
@@ -27,9 +32,13 @@ type iperf struct {
 	Error string
 }
 
-// runIperf runs iperf3 as a client.
+// runIperf runs iperf3 as a client, of the host behind the server.
 func runIperf(n lab.Netns, seconds int, args ...string) (*iperf, error) {
-	argv := append([]string{"iperf3", "-J", "-c", lab.Tgt4, "-t", strconv.Itoa(seconds)}, args...)
+	return iperfTo(n, lab.Tgt4, seconds, args...)
+}
+
+func iperfTo(n lab.Netns, host string, seconds int, args ...string) (*iperf, error) {
+	argv := append([]string{"iperf3", "-J", "-c", host, "-t", strconv.Itoa(seconds)}, args...)
 	out, err := n.RunFor(time.Duration(seconds+20)*time.Second, "", argv...)
 	r := new(iperf)
 	if jerr := json.Unmarshal([]byte(out), r); err == nil && jerr != nil {

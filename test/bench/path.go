@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
+	"rocserv/test/e2e/lab"
 	"rocserv/test/relay"
 )
 
@@ -60,26 +62,34 @@ const (
 	pathQueue = 100 * time.Millisecond
 )
 
+// set makes both directions a path.
+func (p *badPath) set(to relay.Path) {
+	p.up.Set(to)
+	p.down.Set(to)
+}
+
+// come makes the path of a client and connects it anew by it: who controls
+// congestion would believe in the round trip of another path for ten seconds.
+func (c *contender) come(via int, p relay.Path) (*badPath, *lab.Client, error) {
+	if err := c.openPath(via); err != nil {
+		return nil, nil, err
+	}
+	c.paths[via].set(p)
+	c.hangUp(via)
+	o, err := c.client(via)
+	return c.paths[via], o, err
+}
+
 // overPath measures a flow of TCP by a bad path, from the fifth second on. cc is
 // the congestion control of the host, or of the client for up.
 func overPath(via int, p relay.Path, cc string, down bool) func(*contender, plan) (sample, error) {
 	p.Rate, p.Queue = pathRate, pathQueue
 	return func(c *contender, plan plan) (sample, error) {
-		if err := c.openPath(via); err != nil {
-			return nil, err
-		}
-		way := c.paths[via]
-		way.up.Set(p)
-		way.down.Set(p)
-		defer way.up.Set(relay.Path{})
-		defer way.down.Set(relay.Path{})
-		// The client comes by the path as it will be: who controls congestion
-		// would believe in the round trip of another one for ten seconds.
-		c.hangUp(via)
-		o, err := c.client(via)
+		way, o, err := c.come(via, p)
 		if err != nil {
 			return nil, err
 		}
+		defer way.set(relay.Path{})
 		before := way.down.Counts()
 		args := []string{"-O", "4", "-C", cc}
 		if down {
@@ -91,6 +101,42 @@ func overPath(via int, p relay.Path, cc string, down bool) func(*contender, plan
 		}
 		wait := way.down.Counts().Since(before).Wait()
 		return sample{throughput: r.End.SumReceived.Bps / 1e6, queueDelay: float64(wait) / 1e6}, nil
+	}
+}
+
+// fairRate is the bottleneck of the rows of fairness, in bytes per second.
+const fairRate = 50e6 / 8
+
+// beside measures a download through the tunnel beside one that comes by the same
+// bottleneck without it, from the server's own host with that congestion control.
+func beside(cc string) func(*contender, plan) (sample, error) {
+	return func(c *contender, plan plan) (sample, error) {
+		way, o, err := c.come(viaPath, relay.Path{Delay: 20 * time.Millisecond, Rate: fairRate, Queue: pathQueue})
+		if err != nil {
+			return nil, err
+		}
+		defer way.set(relay.Path{})
+		seconds := 3 * plan.seconds
+		before := way.down.Counts()
+		other := make(chan float64, 1)
+		go func() {
+			r, err := iperfTo(o.From, pathSrv(viaPath), seconds, "-O", "4", "-R", "-C", cc)
+			if err != nil {
+				progress("the flow outside: %v", err)
+			}
+			other <- r.End.SumReceived.Bps / 1e6
+		}()
+		r, err := runIperf(o.From, seconds, "-O", "4", "-R", "-C", cc)
+		theirs := <-other
+		if err != nil {
+			return nil, err
+		}
+		ours := r.End.SumReceived.Bps / 1e6
+		if theirs == 0 {
+			return nil, errors.New("the flow outside the tunnel carried nothing")
+		}
+		wait := way.down.Counts().Since(before).Wait()
+		return sample{throughput: ours, share: 100 * ours / (ours + theirs), queueDelay: float64(wait) / 1e6}, nil
 	}
 }
 
@@ -116,6 +162,12 @@ func pathRows() []row {
 	}
 	late := relay.Path{Delay: oneWay40, Late: .01, By: 3 * time.Millisecond}
 	add("40-late", "40 ms, 1 % reordered by 3 ms, down", viaPath, late, "cubic", true, 0.8, 1)
+	rows = append(rows, row{name: courseRow, title: "40 ms, while 2 % are lost (the path changes), down", measure: overChange,
+		goals: []goal{atLeast(throughput, 0.5, 1)}})
+	for _, cc := range []string{"cubic", "bbr"} {
+		rows = append(rows, row{name: "path-fair-" + cc, title: "50 Mbit/s, 40 ms, beside a flow outside the tunnel with " + strings.ToUpper(cc) + ", down",
+			measure: beside(cc), goals: []goal{itself(share, true, 20, 0), itself(share, false, 80, 0)}, also: []figure{throughput, queueDelay}})
+	}
 	add("100-down", "200 Mbit/s, 100 ms, DTLS down", viaPath, relay.Path{Delay: oneWay100}, "bbr", true, 1, 0)
 	add("100-up", "200 Mbit/s, 100 ms, DTLS up", viaPath, relay.Path{Delay: oneWay100}, "bbr", false, 1, 0)
 	add("tls-40-down", "200 Mbit/s, 40 ms, TLS down", viaPathTLS, relay.Path{Delay: oneWay40}, "bbr", true, 1, 0)

@@ -120,6 +120,12 @@ func TestRows(t *testing.T) {
 func TestDocument(t *testing.T) {
 	dir := t.TempDir()
 	r := aResult([]measured{quiet(at(8.5, 831))}, []measured{disturbed(at(4.25, 1006))})
+	course := sample{throughput: 1}
+	for i := range courseSteps {
+		course[inStep(i)] = float64(i)
+	}
+	row, _ := rowNamed(courseRow)
+	r.add(row, "rocserv", quiet(course))
 	r.Date, r.Commit = time.Date(2026, 1, 2, 3, 4, 0, 0, time.UTC), "0123abc"
 	file := filepath.Join(dir, "r.json")
 	if err := r.save(file); err != nil {
@@ -137,13 +143,13 @@ func TestDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"| DTLS down, 1 flow | server CPU, s/GB | 8.50 | 4.25 ~ | 0.50 |", "**missed**", "commit 0123abc",
-		"DTLS down, 1 flow, server CPU: 0.500 × ocserv's", "1 of 2 measurements were disturbed", "Not measured in this run"} {
+		"DTLS down, 1 flow, server CPU: 0.500 × ocserv's", "1 of 3 measurements were disturbed", "Not measured in this run"} {
 		if !strings.Contains(string(md), want) {
 			t.Errorf("no %q in\n%s", want, md)
 		}
 	}
-	for _, c := range charts[:2] {
-		b, err := os.ReadFile(filepath.Join(dir, c.file))
+	for _, name := range []string{charts[0].file, charts[1].file, courseChart} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -152,7 +158,7 @@ func TestDocument(t *testing.T) {
 			_, err = d.Token()
 		}
 		if !errors.Is(err, io.EOF) {
-			t.Errorf("%s: %v", c.file, err)
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

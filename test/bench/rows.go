@@ -28,6 +28,7 @@ const (
 	gigabytes     figure = "total"
 	perCore       figure = "per-core"
 	queueDelay    figure = "queue"
+	share         figure = "share"
 )
 
 // figures says what a figure is and in which unit.
@@ -46,6 +47,7 @@ var figures = map[figure]struct{ title, unit string }{
 	megabytes:     {"private memory", "MB"},
 	gigabytes:     {"memory in all", "GB"},
 	perCore:       {"8 ÷ CPU per GB", "Gbit/s"},
+	share:         {"part of both flows", "%"},
 	queueDelay:    {"wait in the bottleneck's queue", "ms"},
 }
 
