@@ -23,6 +23,7 @@ require (
 	golang.org/x/time v0.16.0
 	google.golang.org/protobuf v1.36.12
 	gvisor.dev/gvisor v0.0.0-20260905035102-160fafc42237
+	layeh.com/radius v0.0.0-20231213012653-1006025d24f8
 	rsc.io/qr v0.2.0
 )
 

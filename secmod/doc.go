@@ -138,8 +138,8 @@
 //
 // # What is not here yet
 //
-// Methods of login helpers: only their frame (package helper says how to add one).
-// RSA key exchange
+// Methods of login helpers but RADIUS (package helper says how to add one), and
+// accounting. RSA key exchange
 // (SEC_DECRYPT) and keys in tokens are not offered.
 //
 // # Standards

@@ -14,6 +14,8 @@ import (
 type grant struct {
 	IPv4           netip.Addr     `json:",omitzero"`
 	IPv6           netip.Addr     `json:",omitzero"`
+	Bits4          int            `json:",omitempty"` // of the network IPv4 is in
+	Net6           netip.Prefix   `json:",omitzero"`  // all of it is the session's
 	Routes         []netip.Prefix `json:",omitempty"`
 	DNS            []netip.Addr   `json:",omitempty"`
 	SessionTimeout time.Duration  `json:",omitempty"`
@@ -31,7 +33,7 @@ func grantOf(m *ipc.Grant) *grant {
 	return &grant{
 		IPv4: ipc.Addr(m.Ipv4), IPv6: ipc.Addr(m.Ipv6), Routes: ipc.Prefixes(m.Routes), DNS: ipc.Addrs(m.Dns),
 		SessionTimeout: s(m.SessionTimeoutS), IdleTimeout: s(m.IdleTimeoutS), Interim: s(m.InterimS),
-		RxPerSec: m.RxBytesPerS, TxPerSec: m.TxBytesPerS,
+		RxPerSec: m.RxBytesPerS, TxPerSec: m.TxBytesPerS, Bits4: int(min(m.Ipv4Bits, 32)), Net6: ipc.Prefix(m.Ipv6Network),
 	}
 }
 
@@ -57,12 +59,7 @@ func readGrant(text string) (g grant, err error) {
 
 // apply lets what was granted win over what the configuration says.
 func (g *grant) apply(u *config.User) {
-	if g.IPv4.Is4() {
-		u.ExplicitIPv4 = g.IPv4
-	}
-	if g.IPv6.Is6() {
-		u.ExplicitIPv6 = g.IPv6
-	}
+	g.applyAddresses(u)
 	if len(g.Routes) > 0 {
 		u.Routes = g.Routes
 	}
@@ -83,5 +80,33 @@ func (g *grant) apply(u *config.User) {
 	}
 	if g.TxPerSec > 0 {
 		u.TxPerSec = g.TxPerSec
+	}
+}
+
+// applyAddresses makes the networks such that the addresses are in them: a server
+// of the operator's gives out what it likes.
+func (g *grant) applyAddresses(u *config.User) {
+	if g.IPv4.Is4() {
+		u.ExplicitIPv4 = g.IPv4
+		bits := 24 // where nothing else is said
+		if u.IPv4Network.IsValid() {
+			bits = u.IPv4Network.Bits()
+		}
+		if g.Bits4 > 0 && g.Bits4 <= 30 { // a host's mask says nothing of a network
+			bits, u.IPv4Network = g.Bits4, netip.Prefix{}
+		}
+		if !u.IPv4Network.Contains(g.IPv4) {
+			u.IPv4Network = netip.PrefixFrom(g.IPv4, bits).Masked()
+		}
+	}
+	if g.Net6.Addr().Is6() {
+		u.IPv6Network, u.IPv6SubnetBits, u.ExplicitIPv6 = g.Net6, g.Net6.Bits(), netip.Addr{}
+	}
+	if g.IPv6.Is6() {
+		u.ExplicitIPv6 = g.IPv6
+		if !u.IPv6Network.Contains(g.IPv6) {
+			const lan = 64
+			u.IPv6Network, u.IPv6SubnetBits = netip.PrefixFrom(g.IPv6, lan).Masked(), 128
+		}
 	}
 }

@@ -2,7 +2,10 @@ package main
 
 import (
 	"rocserv/secmod/helper"
+	"rocserv/secmod/helper/radius"
 )
 
 // methods are the ways to log in that a helper's process plays.
-var methods = helper.Table{}
+var methods = helper.Table{
+	"radius": radius.Make,
+}

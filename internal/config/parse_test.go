@@ -159,7 +159,6 @@ func TestFatal(t *testing.T) {
 		{"mixed", least + "enable-auth = pam\n", []string{"test.conf:8: vhost:default: you cannot mix multiple authentication methods of pam type"}},
 		{"too many", least + strings.Repeat("enable-auth = gssapi\n", 4), []string{"test.conf:1: vhost:default: 5 authentication methods, at most 4"}},
 		{"radius group configuration", without("auth") + "auth = radius[config=/r,groupconfig=true]\nconfig-per-user = /u\n", []string{
-			"test.conf:7: vhost:default: unknown or unsupported auth method: radius",
 			"test.conf:7: the option 'groupconfig' cannot be combined with 'config-per-user' or 'config-per-group'"}},
 		{"plain without file", without("auth") + "auth = plain\n", []string{
 			"test.conf:7: vhost:default: auth method 'plain' needs the option 'passwd' or 'otp'",

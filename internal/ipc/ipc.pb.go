@@ -5148,6 +5148,8 @@ type Grant struct {
 	InterimS        uint32                 `protobuf:"varint,7,opt,name=interim_s,json=interimS,proto3" json:"interim_s,omitempty"`              // between two interim accounts
 	RxBytesPerS     uint64                 `protobuf:"varint,8,opt,name=rx_bytes_per_s,json=rxBytesPerS,proto3" json:"rx_bytes_per_s,omitempty"` // from the client
 	TxBytesPerS     uint64                 `protobuf:"varint,9,opt,name=tx_bytes_per_s,json=txBytesPerS,proto3" json:"tx_bytes_per_s,omitempty"`
+	Ipv4Bits        uint32                 `protobuf:"varint,10,opt,name=ipv4_bits,json=ipv4Bits,proto3" json:"ipv4_bits,omitempty"`         // of the network ipv4 is in; 0: as configured
+	Ipv6Network     []byte                 `protobuf:"bytes,11,opt,name=ipv6_network,json=ipv6Network,proto3" json:"ipv6_network,omitempty"` // Prefix: all of it is the session's
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -5243,6 +5245,20 @@ func (x *Grant) GetTxBytesPerS() uint64 {
 		return x.TxBytesPerS
 	}
 	return 0
+}
+
+func (x *Grant) GetIpv4Bits() uint32 {
+	if x != nil {
+		return x.Ipv4Bits
+	}
+	return 0
+}
+
+func (x *Grant) GetIpv6Network() []byte {
+	if x != nil {
+		return x.Ipv6Network
+	}
+	return nil
 }
 
 // SessionConfig is the merged configuration of one user, for the worker.
@@ -6835,7 +6851,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\x03why\x18\x05 \x01(\tR\x03why\x12\x12\n" +
 	"\x04user\x18\x06 \x01(\tR\x04user\x12\x16\n" +
 	"\x06groups\x18\a \x03(\tR\x06groups\x12(\n" +
-	"\x05grant\x18\b \x01(\v2\x12.rocserv.ipc.GrantR\x05grant\"\x92\x02\n" +
+	"\x05grant\x18\b \x01(\v2\x12.rocserv.ipc.GrantR\x05grant\"\xd2\x02\n" +
 	"\x05Grant\x12\x12\n" +
 	"\x04ipv4\x18\x01 \x01(\fR\x04ipv4\x12\x12\n" +
 	"\x04ipv6\x18\x02 \x01(\fR\x04ipv6\x12\x16\n" +
@@ -6845,7 +6861,10 @@ const file_ipc_proto_rawDesc = "" +
 	"\x0eidle_timeout_s\x18\x06 \x01(\rR\fidleTimeoutS\x12\x1b\n" +
 	"\tinterim_s\x18\a \x01(\rR\binterimS\x12#\n" +
 	"\x0erx_bytes_per_s\x18\b \x01(\x04R\vrxBytesPerS\x12#\n" +
-	"\x0etx_bytes_per_s\x18\t \x01(\x04R\vtxBytesPerS\"\xfe\t\n" +
+	"\x0etx_bytes_per_s\x18\t \x01(\x04R\vtxBytesPerS\x12\x1b\n" +
+	"\tipv4_bits\x18\n" +
+	" \x01(\rR\bipv4Bits\x12!\n" +
+	"\fipv6_network\x18\v \x01(\fR\vipv6Network\"\xfe\t\n" +
 	"\rSessionConfig\x12\x16\n" +
 	"\x06routes\x18\x01 \x03(\tR\x06routes\x12\x1b\n" +
 	"\tno_routes\x18\x02 \x03(\tR\bnoRoutes\x12\x10\n" +

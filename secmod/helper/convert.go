@@ -43,7 +43,7 @@ func (g Grant) message() *ipc.Grant {
 	m := &ipc.Grant{
 		Ipv4: ipc.PutAddr(g.IPv4), Ipv6: ipc.PutAddr(g.IPv6), Dns: putAll(g.DNS, ipc.PutAddr), Routes: putAll(g.Routes, ipc.PutPrefix),
 		SessionTimeoutS: seconds(g.SessionTimeout), IdleTimeoutS: seconds(g.IdleTimeout), InterimS: seconds(g.Interim),
-		RxBytesPerS: g.RxPerSec, TxBytesPerS: g.TxPerSec,
+		RxBytesPerS: g.RxPerSec, TxBytesPerS: g.TxPerSec, Ipv4Bits: uint32(max(g.Bits4, 0)), Ipv6Network: ipc.PutPrefix(g.Net6),
 	}
 	return m
 }

@@ -61,6 +61,8 @@ type Verdict struct {
 // configuration has them.
 type Grant struct {
 	IPv4, IPv6     netip.Addr
+	Bits4          int          // of the network IPv4 is in
+	Net6           netip.Prefix // all of it is the session's
 	Routes         []netip.Prefix
 	DNS            []netip.Addr
 	SessionTimeout time.Duration

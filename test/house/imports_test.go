@@ -16,7 +16,7 @@ const module = "rocserv"
 // (and what lies below it, unless that has a row of its own) may import
 // directly. A package without a row imports nothing of ours.
 var mayImport = map[string][]string{
-	"cmd":                 {"mainproc", "worker", "secmod", "internal/config", "internal/control", "internal/quickstart", "internal/passwd", "secmod/helper", "internal/getopt", "internal/doctor", "internal/rolelog", "internal/occtl", "internal/getopt"},
+	"cmd":                 {"mainproc", "worker", "secmod", "internal/config", "internal/control", "internal/quickstart", "internal/passwd", "secmod/helper", "secmod/helper/radius", "internal/getopt", "internal/doctor", "internal/rolelog", "internal/occtl", "internal/getopt"},
 	"mainproc":            {"internal/secret", "internal/capacity", "mainproc/scripts", "internal/ipc", "internal/config", "internal/lease", "internal/ban", "internal/session", "internal/control", "internal/sandbox", "internal/rolelog", "internal/wire/dtlshello", "internal/wire/proxyproto", "internal/nat64"},
 	"worker":              {"internal/secret", "internal/wire", "internal/dtlsrecord", "internal/packet", "internal/pipe", "internal/ipc", "internal/rolelog", "secmod/secclient", "netstack", "nat", "egress", "internal/blocklist", "internal/sandbox", "worker"},
 	"secmod":              {"internal/secret", "internal/ipc", "internal/config", "internal/session", "internal/sandbox", "internal/rolelog", "internal/ocpasswd", "internal/oath", "internal/blocklist", "secmod/keys", "secmod/attempts"},

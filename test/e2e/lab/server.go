@@ -28,6 +28,7 @@ const (
 const (
 	RoleMain   = "main"
 	RoleSecMod = "sec-mod"
+	RoleHelper = "helper"
 	RoleWorker = "worker" // also one that waits for a client
 )
 
@@ -171,6 +172,8 @@ func role(p Proc, main int) string {
 		return RoleMain
 	case strings.Contains(line, "__secmod"), strings.HasPrefix(line, "ocserv-sm"):
 		return RoleSecMod
+	case strings.Contains(line, "__helper"):
+		return RoleHelper
 	case strings.Contains(line, "__worker"), strings.HasPrefix(line, "ocserv-worker"), strings.Contains(line, "/ocserv-worker"):
 		return RoleWorker
 	}

@@ -1,0 +1,277 @@
+package radius
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"rocserv/internal/secret"
+)
+
+// Defaults of radcli.
+const (
+	authPort       = 1812 // RFC 2865
+	acctPort       = 1813 // RFC 2866
+	defaultTimeout = 10 * time.Second
+	defaultRetries = 3
+	maxConf        = 1 << 20 // bytes of a file
+	resolveTime    = 10 * time.Second
+)
+
+// conf is a file as radcli reads it (radiusclient.conf), with its servers' file.
+type conf struct {
+	auth, acct    []server
+	nasIdentifier string
+	nasIP         netip.Addr // invalid: what the client reached
+	bind          netip.Addr // invalid: any
+	timeout       time.Duration
+	retries       int // after the first try
+	deadTime      time.Duration
+	unsigned      bool // answers without Message-Authenticator are taken
+}
+
+// server is one RADIUS server.
+type server struct {
+	name   string // as configured, for messages
+	addr   string // IP:port
+	secret secret.Text
+}
+
+// ignored are options that mean nothing here, or only to other programs.
+var ignored = []string{
+	"dictionary", "default_realm", "login_tries", "login_timeout", "login_radius", "login_local", "nologin", "issue", "mapfile", "seqfile",
+	"auth_order", "radius_log", "clientdebug", "use-public-addr",
+}
+
+// lookup finds the addresses of a name; a test has its own.
+type lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+
+// readConf reads the file and the one of secrets that it names.
+func readConf(name string, find lookup) (c *conf, warnings []string, err error) {
+	c = &conf{timeout: defaultTimeout, retries: defaultRetries}
+	var auth, acct []string
+	secrets, tls := "", false
+	err = eachLine(name, func(key, value string) error {
+		var err error
+		switch key {
+		case "authserver":
+			auth = append(auth, hosts(value)...)
+		case "acctserver":
+			acct = append(acct, hosts(value)...)
+		case "servers":
+			secrets = value
+		case "nas-identifier":
+			c.nasIdentifier = value
+		case "nas-ip":
+			c.nasIP, err = netip.ParseAddr(value)
+		case "bindaddr":
+			if value != "*" {
+				c.bind, err = netip.ParseAddr(value)
+			}
+		case "radius_timeout":
+			c.timeout, err = seconds(value, 1)
+		case "radius_retries":
+			c.retries, err = number(value, 0)
+		case "radius_deadtime":
+			c.deadTime, err = seconds(value, 0)
+		case "serv-type":
+			tls = !strings.EqualFold(value, "udp")
+		case "require-message-authenticator":
+			c.unsigned = value == "no" || value == "false" || value == "0"
+		default:
+			if !slices.Contains(ignored, key) {
+				warnings = append(warnings, fmt.Sprintf("%s: unknown option '%s'", name, key))
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if tls {
+		return nil, nil, fmt.Errorf("%s: serv-type: only udp is spoken", name)
+	}
+	if secrets != "" && !filepath.IsAbs(secrets) {
+		secrets = filepath.Join(filepath.Dir(name), secrets)
+	}
+	known, err := readSecrets(secrets)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), resolveTime)
+	defer cancel()
+	if c.auth, err = known.servers(ctx, find, auth, authPort); err == nil {
+		c.acct, err = known.servers(ctx, find, acct, acctPort)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
+	}
+	if c.unsigned {
+		warnings = append(warnings, name+": require-message-authenticator = no: who is on the way to the server can let anybody in (CVE-2024-3596)")
+	}
+	return c, warnings, nil
+}
+
+// eachLine calls f with the option and the value of each line.
+func eachLine(name string, f func(key, value string) error) error {
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	b, err := io.ReadAll(io.LimitReader(file, maxConf+1))
+	if err != nil {
+		return err
+	}
+	defer clear(b) // may hold secrets
+	if len(b) > maxConf {
+		return fmt.Errorf("%s: more than %d bytes", name, maxConf)
+	}
+	lines := bufio.NewScanner(bytes.NewReader(b))
+	lines.Buffer(nil, maxConf)
+	for n := 1; lines.Scan(); n++ {
+		line := strings.TrimSpace(lines.Text())
+		if line == "" || strings.HasPrefix(line, "#") {
+			continue
+		}
+		key, value := line, ""
+		if i := strings.IndexAny(line, " \t"); i >= 0 {
+			key, value = line[:i], strings.TrimSpace(line[i:])
+		}
+		if err := f(key, value); err != nil {
+			return fmt.Errorf("%s:%d: %w", name, n, err)
+		}
+	}
+	return lines.Err()
+}
+
+// hosts are the servers of a line, which blanks or commas separate.
+func hosts(value string) []string {
+	return strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
+}
+
+func number(s string, least int) (int, error) {
+	const most = 1 << 20
+	n, err := strconv.Atoi(s)
+	if err != nil || n < least || n > most {
+		return 0, fmt.Errorf("'%s' is no number from %d to %d", s, least, most)
+	}
+	return n, nil
+}
+
+func seconds(s string, least int) (time.Duration, error) {
+	n, err := number(s, least)
+	return time.Duration(n) * time.Second, err
+}
+
+// secrets are those of the servers' file.
+type secrets []struct {
+	host string
+	word secret.Text
+}
+
+// readSecrets reads lines of a host and a secret; the host may be a pair of
+// client/server or server/client.
+func readSecrets(name string) (list secrets, err error) {
+	if name == "" {
+		return nil, nil
+	}
+	err = eachLine(name, func(host, word string) error {
+		if word == "" {
+			return errors.New("a server without a secret")
+		}
+		for _, h := range strings.Split(host, "/") {
+			list = append(list, secrets{{h, secret.NewText(word)}}...)
+		}
+		return nil
+	})
+	return list, err
+}
+
+// servers finds the address and the secret of each.
+func (s secrets) servers(ctx context.Context, find lookup, names []string, port uint16) (list []server, err error) {
+	for _, name := range names {
+		host, at, word, err := splitServer(name, port)
+		if err != nil {
+			return nil, err
+		}
+		addrs, err := addresses(ctx, find, host)
+		if err != nil {
+			return nil, fmt.Errorf("server %s: %w", host, err)
+		}
+		sec := secret.NewText(word)
+		if sec.IsZero() {
+			sec = s.of(ctx, find, host, at, addrs)
+		}
+		if sec.IsZero() {
+			return nil, fmt.Errorf("server %s has no secret in the file that 'servers' names", host)
+		}
+		list = append(list, server{
+			name: net.JoinHostPort(host, strconv.Itoa(int(at))), addr: netip.AddrPortFrom(addrs[0], at).String(), secret: sec,
+		})
+	}
+	return list, nil
+}
+
+// of finds the secret of a server: by its name, with or without its port, or by
+// one of its addresses.
+func (s secrets) of(ctx context.Context, find lookup, host string, port uint16, addrs []netip.Addr) secret.Text {
+	for _, e := range s {
+		if e.host == host || e.host == net.JoinHostPort(host, strconv.Itoa(int(port))) {
+			return e.word
+		}
+	}
+	for _, e := range s {
+		others, err := addresses(ctx, find, strings.Trim(e.host, "[]"))
+		if err == nil && slices.ContainsFunc(others, func(a netip.Addr) bool { return slices.Contains(addrs, a) }) {
+			return e.word
+		}
+	}
+	return secret.Text{}
+}
+
+func addresses(ctx context.Context, find lookup, host string) ([]netip.Addr, error) {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a.Unmap()}, nil
+	}
+	list, err := find(ctx, "ip", host)
+	for i := range list {
+		list[i] = list[i].Unmap()
+	}
+	if err == nil && len(list) == 0 {
+		err = errors.New("no address")
+	}
+	return list, err
+}
+
+// splitServer reads host, host:port and host:port:secret, and the same with an
+// IPv6 address in brackets.
+func splitServer(s string, defaultPort uint16) (host string, port uint16, word string, err error) {
+	rest := ""
+	if inner, ok := strings.CutPrefix(s, "["); ok {
+		if host, rest, ok = strings.Cut(inner, "]"); !ok {
+			return "", 0, "", errors.New("no closing bracket in the name of a server")
+		}
+		rest = strings.TrimPrefix(rest, ":")
+	} else {
+		host, rest, _ = strings.Cut(s, ":")
+	}
+	at, word, _ := strings.Cut(rest, ":")
+	n, err := strconv.ParseUint(cmp.Or(at, strconv.Itoa(int(defaultPort))), 10, 16)
+	if err != nil || n == 0 || host == "" {
+		return "", 0, "", fmt.Errorf("server '%s': not HOST, HOST:PORT or HOST:PORT:SECRET", host)
+	}
+	return host, uint16(n), word, nil
+}

@@ -1,0 +1,56 @@
+package radius
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+
+	"rocserv/secmod/helper"
+)
+
+// options are those of the configuration's line.
+type options struct {
+	groupConfig   bool   // the server says what sessions are like
+	separator     string // of groups in a Class
+	nasIdentifier string
+}
+
+// separators are the words of group-separator.
+var separators = map[string]string{"": ";", "semicolon": ";", "comma": ","}
+
+// Make makes the method of a line `radius[config=FILE,...]`.
+func Make(line map[string]string, log helper.Logger) (helper.Made, error) {
+	return makeMethod(line, log, net.DefaultResolver.LookupNetIP)
+}
+
+func makeMethod(line map[string]string, log helper.Logger, find lookup) (helper.Made, error) {
+	o, err := readOptions(line)
+	if err != nil {
+		return helper.Made{}, err
+	}
+	c, warnings, err := readConf(line["config"], find)
+	if err != nil {
+		return helper.Made{}, err
+	}
+	if len(c.auth) == 0 {
+		return helper.Made{}, fmt.Errorf("%s: no authserver", line["config"])
+	}
+	if o.nasIdentifier == "" {
+		o.nasIdentifier = c.nasIdentifier
+	}
+	return helper.Made{Method: &method{pool: newPool(c.auth, c, log), options: o}, Warnings: warnings}, nil
+}
+
+func readOptions(line map[string]string) (o options, err error) {
+	var known bool
+	if o.separator, known = separators[line["group-separator"]]; !known {
+		return o, fmt.Errorf("group-separator = %s: neither semicolon nor comma", line["group-separator"])
+	}
+	if v := line["groupconfig"]; v != "" {
+		if o.groupConfig, err = strconv.ParseBool(v); err != nil {
+			return o, fmt.Errorf("groupconfig = %s: neither true nor false", v)
+		}
+	}
+	o.nasIdentifier = short(line["nas-identifier"])
+	return o, nil
+}
