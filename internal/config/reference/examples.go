@@ -53,6 +53,7 @@ var examples = map[string][]string{
 	"custom-header":             {`"X-My-Header: hi there"`},
 	"included-http-headers":     {"Strict-Transport-Security: max-age=31536000 ; includeSubDomains", "X-Frame-Options: deny"},
 	"default-domain":            {"example.com"},
+	"tcp-congestion-control":    {"bbr"},
 	"cert-user-oid":             {"0.9.2342.19200300.100.1.1"},
 	"cert-group-oid":            {"2.5.4.11"},
 	"banner":                    {`"Welcome"`},
