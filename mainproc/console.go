@@ -215,6 +215,7 @@ func secModCounters(m *ipc.SecmStats) map[string]uint64 {
 func (s *server) counters() map[string]uint64 {
 	m := map[string]uint64{
 		"connections": s.door.conns.Load(), "violations": s.workers.violations.Load(),
+		"clients_refused": s.door.refused.Load(), "logins_late": s.door.late.Load(),
 	}
 	if d := s.ports.demux; d != nil {
 		n := &d.count

@@ -255,6 +255,7 @@ func (w *worker) refuse(cause error) {
 		rep.Result, rep.Reason = ipc.CookieResult_COOKIE_UNAVAILABLE, u.reason
 	case errors.Is(cause, errServerFull):
 		rep.Result, rep.Reason = ipc.CookieResult_COOKIE_UNAVAILABLE, "Server is full"
+		w.srv.door.refused.Add(1)
 		w.log().Warn(msgTooMany)
 	case errors.Is(cause, errNoAddress):
 		rep.Result, rep.Reason = ipc.CookieResult_COOKIE_UNAVAILABLE, "No address left"

@@ -28,11 +28,14 @@ const (
 // say, and gives each a worker, in the bounds of what strangers may cost.
 type door struct {
 	srv     *server
-	waiting *slots // connections without a worker
-	logins  *slots // workers whose client has no tunnel
-	turns   *turns // while sec-mod is behind
-	most    int    // workers that the machine allows
+	waiting *slots        // connections without a worker
+	logins  *slots        // workers whose client has no tunnel
+	turns   *turns        // while sec-mod is behind
+	most    int           // workers that the machine allows
+	queue   time.Duration // queueTimeout; tests do not wait so long
 	conns   atomic.Uint64
+	refused atomic.Uint64 // clients and sessions for which there was no place: max-clients
+	late    atomic.Uint64 // logins that auth-timeout has ended
 	hall    hall
 	full    notice // of errFull
 	trouble notice // of accept
@@ -43,6 +46,7 @@ func newDoor(s *server, workers int) *door {
 	return &door{
 		srv:     s,
 		most:    workers,
+		queue:   queueTimeout,
 		waiting: newSlots(0),
 		logins:  newSlots(loginGrace),
 		turns:   newTurns(),
@@ -171,6 +175,7 @@ func (d *door) note(from origin, err error) {
 	case errors.Is(err, errBanned):
 		log.Debug(msgBanned, "peer", peer)
 	case errors.Is(err, errFull):
+		d.refused.Add(1)
 		if n := d.full.due(time.Now()); n > 0 {
 			log.Warn(msgTooMany, "clients", d.srv.workers.clients(), "refused", n)
 		}
@@ -230,7 +235,7 @@ func (d *door) let(ctx context.Context, c *net.TCPConn, from origin) error {
 	if !d.welcome(from) {
 		return errBanned
 	}
-	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
+	ctx, cancel := context.WithTimeout(ctx, d.queue)
 	defer cancel()
 	source := sourcePrefix(from.peer.Addr())
 	if err := d.turns.wait(ctx, source, d.srv.settings().RateLimit); err != nil {

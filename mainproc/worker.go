@@ -326,8 +326,18 @@ func (w *worker) boundLogin(d time.Duration) {
 
 func (w *worker) loginTooLong() {
 	if w.move(login|opening, leaving) {
+		w.srv.door.late.Add(1)
 		w.log().Info("authentication took too long")
 		w.srv.procs.kill(w.child)
+	}
+}
+
+// noteLate counts a login that its worker has ended itself because of auth-timeout.
+func (w *worker) noteLate() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.state&(login|opening) != 0 && w.timer != nil && time.Until(w.until) <= authGrace {
+		w.srv.door.late.Add(1)
 	}
 }
 
@@ -401,6 +411,7 @@ func (w *worker) run() {
 		w.srv.workers.violations.Add(1)
 		w.punish(err)
 	}
+	w.noteLate()
 	w.move(^leaving, leaving)
 	grace := time.AfterFunc(exitGrace, func() { w.srv.procs.kill(w.child) })
 	<-w.child.done

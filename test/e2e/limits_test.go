@@ -3,10 +3,13 @@
 package e2e
 
 import (
+	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"rocserv/internal/control"
 	"rocserv/test/e2e/lab"
 )
 
@@ -79,4 +82,108 @@ func (r *rig) reload(line string, settings ...string) {
 	if _, err := r.srv.ExpectAfter(mark, line, 10*time.Second); err != nil {
 		r.Fatal(err)
 	}
+}
+
+// spoken runs something that says a text to the server by TLS, holds the
+// connection open, and ends when the server does.
+func (r *rig) spoken(from lab.Netns, text string) *lab.Process {
+	r.Helper()
+	script := `mkfifo "$3"; (printf '%b' "$1"; exec sleep 60) >"$3" & socat -t 0.1 - "OPENSSL:$2,verify=0" <"$3"; echo; echo over; kill $!`
+	p, err := from.Start("talker", nil, nil, "sh", "-c", script, "sh", text, lab.ServerAt(lab.Srv4), r.Path("says-"+from.Name))
+	r.must(err)
+	r.storyOf(p)
+	return p
+}
+
+// Who does not log in within auth-timeout is put out then and not before,
+// whatever it has said until then; it is counted and said. Who has a tunnel
+// keeps it.
+func TestAuthTimeout(t *testing.T) {
+	rocservOnly(t, "it says other things")
+	const limit = 4 * time.Second
+	r := newControlled(t, 3, "auth-timeout = 4")
+	c := r.connect(lab.Dial{})
+	const start = `POST / HTTP/1.1\r\nHost: vpn\r\nContent-Length: 0\r\n\r\n`
+	mute := r.spoken(r.Cli[1], "")
+	asked := r.spoken(r.Cli[2], start)
+	began := time.Now()
+	r.expect(asked, `<auth id="main">`, limit)
+	for _, p := range []*lab.Process{mute, asked} {
+		r.expect(p, `^over$`, limit+loginSlack)
+		if took := time.Since(began); took < limit-time.Second {
+			t.Errorf("put out after %v", took)
+		}
+	}
+	r.within(10*time.Second, func() error {
+		if n := r.srv.Count(`authentication took too long`); n != 2 {
+			return fmt.Errorf("it is said %d times, not twice", n)
+		}
+		return nil
+	})
+	if n := r.counter("main", "logins_late"); n != 2 {
+		t.Errorf("%d late logins are counted", n)
+	}
+	r.must(hello4.run(r, c))
+	if c.Has(`(?i)reconnect`) {
+		t.Error("who had a tunnel lost it")
+	}
+	r.connect(lab.Dial{From: r.Cli[1], User: lab.Other, Input: right})
+}
+
+// loginSlack is what main waits longer than auth-timeout before it kills a
+// worker that does not end a login itself.
+const loginSlack = 5 * time.Second
+
+// With max-clients tunnels there is no other one: openconnect and a plain
+// request are told why, it is counted and said, and who is in does not notice.
+// When one leaves, the cookie that was refused is as good as before.
+func TestMaxClients(t *testing.T) {
+	rocservOnly(t, "it says other things")
+	r := newControlled(t, 2, "max-clients = 1")
+	first := r.connect(lab.Dial{})
+	cookie, err := lab.Authenticate(lab.Dial{From: r.Cli[1], To: lab.ServerAt(lab.Srv4), Pin: r.state.Pin, User: lab.Other, Input: right})
+	r.must(err)
+	second := r.dial(with(cookie, r.Cli[1]))
+	status, err := second.Wait(30 * time.Second)
+	r.must(err)
+	if status == 0 || second.Has(`200 CONNECTED`) || !second.Has(`VPN service unavailable; reason: Server is full`) {
+		t.Errorf("openconnect ended with status %d, and was not told why", status)
+	}
+	_, sid, _ := strings.Cut(cookie, "; webvpn=") // after openconnect's own
+	if sid == "" {
+		sid = cookie
+	}
+	plain := r.spoken(r.Cli[1], `CONNECT /CSCOSSLC/tunnel HTTP/1.1\r\nHost: vpn\r\nCookie: webvpn=`+sid+`\r\n\r\n`)
+	r.expect(plain, `^HTTP/1.1 503 `, 10*time.Second)
+	r.expect(plain, `^X-Reason: Server is full`, time.Second)
+	r.expect(plain, `^over$`, 10*time.Second)
+	r.within(5*time.Second, func() error {
+		if n := r.srv.Count(`reached maximum client limit`); n != 2 {
+			return fmt.Errorf("it is said %d times, not twice", n)
+		}
+		return nil
+	})
+	if n := r.counter("main", "clients_refused"); n != 2 {
+		t.Errorf("%d refusals are counted", n)
+	}
+	r.must(hello4.run(r, first))
+	r.untouched(first)
+	r.quit(first)
+	third := r.connect(with(cookie, r.Cli[1]))
+	r.must(hello4.run(r, third))
+}
+
+// counter is one of those that the control socket tells.
+func (r *rig) counter(process, name string) uint64 {
+	r.Helper()
+	c, err := control.Dial(r.socket())
+	r.must(err)
+	defer c.Close()
+	var st control.Status
+	r.must(c.Call(control.CmdStatus, nil, &st))
+	n, ok := st.Counters[process][name]
+	if !ok {
+		r.Errorf("%s has no counter %s: %v", process, name, st.Counters[process])
+	}
+	return n
 }
