@@ -22,6 +22,7 @@ func ghost() *server {
 	s.gen.Store(&generation{cfg: &config.Config{Global: config.Global{BanPointsConnect: 1, MaxBanScore: 10}}})
 	s.host.Store(new(ipc.HostInfo))
 	s.door = newDoor(s, 100)
+	s.door.queue = 100 * time.Millisecond // there will be no worker
 	s.console = newConsole(s, nil)
 	s.pool = &pool[*worker]{start: func() (*worker, error) { return nil, errNotReady }, parallel: 1, log: quiet, now: time.Now}
 	return s
