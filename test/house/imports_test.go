@@ -27,6 +27,7 @@ var mayImport = map[string][]string{
 	"secmod/secclient":    {"internal/ipc"},
 	"internal/doctor":     {"internal/capacity", "internal/config", "internal/sandbox"},
 	"internal/config":     {"internal/secret"},
+	"internal/ipc":        {"internal/secret"},
 	"internal/control":    {},
 	"internal/occtl":      {"internal/control"},
 	"secmod/helper":       {"internal/secret", "internal/ipc", "internal/rolelog", "internal/sandbox", "secmod/helper"},
