@@ -217,9 +217,10 @@ func (s *server) counters() map[string]uint64 {
 		"connections": s.door.conns.Load(), "violations": s.workers.violations.Load(),
 		"clients_refused": s.door.refused.Load(), "logins_late": s.door.late.Load(),
 	}
-	if d := s.ports.demux; d != nil {
+	if d := s.ports.demux.Load(); d != nil {
 		n := &d.count
 		m["udp_sockets"], m["udp_forwarded"], m["udp_redispatched"] = n.sockets.Load(), n.forwarded.Load(), n.redispatched.Load()
+		m["udp_offered"], m["udp_moved"] = n.offered.Load(), n.moved.Load()
 		m["udp_unknown"], m["udp_limited"], m["udp_malformed"] = n.unknown.Load(), n.limited.Load(), n.malformed.Load()
 	}
 	return m

@@ -28,6 +28,8 @@ type udpTarget interface {
 	takeUDP(m *ipc.UdpFd, fd int) bool
 	// takeDatagrams hands over what arrived at main's socket afterwards.
 	takeDatagrams(m *ipc.UdpFd) bool
+	// takeOffer gives it a datagram that may be its client's.
+	takeOffer(m *ipc.UdpFd) bool
 	// home is where its TCP connection is from.
 	home() netip.Addr
 }
@@ -37,8 +39,9 @@ type udpTarget interface {
 // has a socket of its own, in the worker.
 //
 // A datagram is a DTLS ClientHello with the App-ID of a session, or a peer's
-// that was handed over a moment ago and had more in flight, or of no interest:
-// then it is counted and otherwise ignored, without an answer and without an
+// that was handed over a moment ago and had more in flight, or a record that may be
+// of a session's client at another port (rebind.go), or of no interest: then it is
+// counted and otherwise ignored, without an answer and without an
 // allocation. The App-ID is an unguessable number that the client got through
 // TLS, so a scanner finds nothing here.
 type demux struct {
@@ -53,18 +56,20 @@ type demux struct {
 	recent map[endpoint]*handover
 	order  []*handover // of recent, oldest first
 	hellos *hellos
+	offers *offers
 	again  []datagram // foreign datagrams that a fresh socket had taken
 }
 
 // udpCounts says what became of datagrams at main's sockets.
 type udpCounts struct {
-	sockets, forwarded, redispatched, unknown, replayed, limited, malformed atomic.Uint64
+	sockets, forwarded, redispatched, offered, moved, unknown, replayed, limited, malformed atomic.Uint64
 }
 
 // report logs what became of datagrams.
 func (d *demux) report() {
 	c := &d.count
 	d.log.Debug("UDP", "sockets", c.sockets.Load(), "forwarded", c.forwarded.Load(), "redispatched", c.redispatched.Load(),
+		"offered", c.offered.Load(), "moved", c.moved.Load(),
 		"unknown", c.unknown.Load(), "replayed", c.replayed.Load(), "limited", c.limited.Load(), "malformed", c.malformed.Load())
 }
 
@@ -87,6 +92,7 @@ func newDemux(log *slog.Logger, lookup func([]byte) udpTarget, now func() time.T
 		log: log, lookup: lookup, now: now, connect: connectUDP,
 		recent: make(map[endpoint]*handover),
 		hellos: newHellos(func(id []byte) bool { return lookup(id) != nil }),
+		offers: newOffers(),
 	}
 }
 
@@ -143,10 +149,7 @@ func (d *demux) route(peer, local endpoint, data []byte, now time.Time) {
 	case h != nil && (!isHello || hello.Random == h.random):
 		d.forward(h, data)
 	case !isHello:
-		// A client behind a translator that gave it another port sends
-		// records without a hello: they are its session's only once they
-		// authenticate, which main cannot judge.
-		d.count.unknown.Add(1)
+		d.offer(peer, local, data, now)
 	default:
 		d.open(peer, local, hello, data, now)
 	}
@@ -256,6 +259,10 @@ func (w *worker) takeUDP(m *ipc.UdpFd, fd int) bool {
 
 func (w *worker) takeDatagrams(m *ipc.UdpFd) bool {
 	return w.out.post(outgoing{typ: ipc.UDPDatagramsT, msg: m})
+}
+
+func (w *worker) takeOffer(m *ipc.UdpFd) bool {
+	return w.out.post(outgoing{typ: ipc.UDPOfferT, msg: m})
 }
 
 func (w *worker) home() netip.Addr { return w.who.peer.Addr() } // never changes once it has a session

@@ -25,6 +25,7 @@ type fakeTarget struct {
 	peers  []netip.AddrPort // of UDP_FD
 	got    [][]byte         // with UDP_FD
 	later  [][]byte         // with UDP_DATAGRAMS
+	offers []netip.AddrPort
 	refuse bool
 }
 
@@ -46,6 +47,13 @@ func (f *fakeTarget) takeDatagrams(m *ipc.UdpFd) bool {
 	defer f.mu.Unlock()
 	f.later = append(f.later, m.Datagrams...)
 	return !f.refuse
+}
+
+func (f *fakeTarget) takeOffer(m *ipc.UdpFd) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.offers = append(f.offers, ipc.AddrPort(m.Peer))
+	return true
 }
 
 func (f *fakeTarget) home() netip.Addr { return netip.AddrFrom4([4]byte{127, 0, 0, 2}) }

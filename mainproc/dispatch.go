@@ -74,6 +74,9 @@ func (w *worker) answerInfo(rec *ipc.Record) error {
 	w.srv.console.ledger.mtu(m.Mtu)
 	if w.session != nil {
 		w.srv.sessions.learn(w, w.session, m)
+		if d := w.srv.ports.demux.Load(); d != nil {
+			d.moved(w, ipc.AddrPort(m.DtlsPeer))
+		}
 	}
 	return nil
 }

@@ -19,6 +19,7 @@
 //	cookie.go sessions.go       AUTH_COOKIE_REQ, and the table of sessions
 //	keepers.go                  workers that keep flows of a session
 //	hooks.go                    the operator's scripts
+//	rebind.go                   clients that a translator gave another port
 //	demux.go hellos.go          datagrams, until their peer has a socket of its own:
 //	udpsock.go                  whose they are, whether they may, the socket
 //	secmod.go sender.go         the channel to sec-mod; the one writer of a channel
@@ -60,7 +61,8 @@
 // connected to the peer, and hands it to the session's newest worker (UDP_FD).
 // What such a socket took of others between bind and connect goes through
 // demux again; what a peer has in flight to main's socket follows it to the
-// worker (UDP_DATAGRAMS).
+// worker (UDP_DATAGRAMS). A record without a hello is offered (UDP_OFFER) to
+// sessions whose channel is at that address: the one that can open it moves there.
 //
 // Sec-mod's death: security.lost, after which whoever asks fails at once and
 // new connections wait. Another one is started (replaceSecMod, with back-off),

@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -19,7 +20,7 @@ import (
 type ports struct {
 	tcp   []*net.TCPListener
 	udp   []*net.UDPConn
-	demux *demux // nil: no DTLS
+	demux atomic.Pointer[demux] // nil: no DTLS
 
 	accepting sync.WaitGroup // of tcp
 	// shared: a socket of udp is another uid's, and those of clients must be let in beside it.
@@ -127,17 +128,19 @@ func (p *ports) serve(s *server) {
 	if len(p.udp) == 0 {
 		return
 	}
-	p.demux = newDemux(s.log, func(id []byte) udpTarget {
+	d := newDemux(s.log, func(id []byte) udpTarget {
 		if w := s.sessions.byAppID(id); w != nil {
 			return w
 		}
 		return nil
 	}, time.Now)
 	if p.shared {
-		p.demux.connect = connectShared
+		d.connect = connectShared
 	}
+	d.offers.clients = s.sessions.channels
+	p.demux.Store(d)
 	for _, c := range p.udp {
-		go p.demux.serve(c)
+		go d.serve(c)
 	}
 }
 

@@ -232,8 +232,8 @@ func (s *server) maintain() {
 	s.records.sweep(time.Now())
 	live, all := s.sessions.count()
 	s.log.Debug("maintenance", "tunnels", live, "sessions", all, "workers", s.workers.clients(), "violations", s.workers.violations.Load(), "goroutines", runtime.NumGoroutine())
-	if s.ports.demux != nil {
-		s.ports.demux.report()
+	if d := s.ports.demux.Load(); d != nil {
+		d.report()
 	}
 }
 

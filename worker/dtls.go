@@ -65,7 +65,8 @@ func (a *associations) start(fd int, peer netip.AddrPort, first [][]byte) {
 	ch, err := dtls.Start(dtls.Config{
 		FD: fd, Peer: peer, First: first, PSK: a.psk, Suites: dtlsSuites,
 		Receiver: &fromDTLS{a: a, d: d}, MaxPacket: a.mtu + 128,
-		TooBig: func(c *dtls.Channel, _ int) { a.tooBig(d, c) }, Fragment: !a.discover, Log: a.log,
+		TooBig: func(c *dtls.Channel, _ int) { a.tooBig(d, c) }, Fragment: !a.discover,
+		Moved: func(to netip.AddrPort) { a.moved(d, to) }, Log: a.log,
 	})
 	if err != nil {
 		a.log.Debug("DTLS hello refused", "peer", peer, "err", err)
@@ -78,7 +79,8 @@ func (a *associations) start(fd int, peer netip.AddrPort, first [][]byte) {
 // newLane makes what the tunnel knows of a channel to that peer. What its path
 // takes is known if the one in use leads there too.
 func (a *associations) newLane(peer netip.AddrPort) *dtlsLane {
-	d := &dtlsLane{peer: peer}
+	d := new(dtlsLane)
+	d.at.Store(&peer)
 	d.limit.Store(int64(a.mtu))
 	d.probe = newProber(a.clock, a.mtu, func(n int) {
 		go d.send(wire.DPDReq, make([]byte, n))
@@ -89,7 +91,7 @@ func (a *associations) newLane(peer netip.AddrPort) *dtlsLane {
 			a.resized(n)
 		}
 	})
-	if old := a.inUse; old != nil && old.peer.Addr() == peer.Addr() {
+	if old := a.inUse; old != nil && old.peer().Addr() == peer.Addr() {
 		d.probe.told(int(old.limit.Load()))
 	}
 	return d
@@ -100,9 +102,35 @@ func (a *associations) inject(peer netip.AddrPort, datagrams [][]byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, d := range append(a.pending, a.inUse) {
-		if d != nil && d.peer == peer {
+		if d != nil && d.peer() == peer {
 			d.ch.Inject(datagrams)
 			return
+		}
+	}
+}
+
+// offer gives the channel in use datagrams that may be its client's from peer.
+func (a *associations) offer(peer netip.AddrPort, datagrams [][]byte) {
+	a.mu.Lock()
+	d := a.inUse
+	a.mu.Unlock()
+	if d == nil {
+		return
+	}
+	for _, b := range datagrams {
+		d.ch.Offer(peer, b)
+	}
+}
+
+// moved is told that the client of a channel has another address. The path may
+// be another one too.
+func (a *associations) moved(d *dtlsLane, peer netip.AddrPort) {
+	d.at.Store(&peer)
+	a.log.Info("DTLS channel has moved with its client", "peer", peer)
+	if a.tunnel.dtls.Load() == d {
+		a.changed(d, true)
+		if a.discover {
+			d.probe.start()
 		}
 	}
 }
@@ -124,13 +152,13 @@ func (a *associations) use(d *dtlsLane) {
 	if old != nil {
 		old.ch.Close()
 	}
-	a.log.Info("DTLS channel is up", "peer", d.peer, "suite", d.ch.Suite())
+	a.log.Info("DTLS channel is up", "peer", d.peer(), "suite", d.ch.Suite())
 	a.tooBig(d, d.ch) // if the kernel knows so
 	a.resized(int(d.limit.Load()))
 	if a.discover {
 		d.probe.start()
 	}
-	a.changed(d, old != nil && old.peer != d.peer)
+	a.changed(d, old != nil && old.peer() != d.peer())
 }
 
 // gone forgets a channel.
@@ -144,7 +172,7 @@ func (a *associations) gone(d *dtlsLane, err error) {
 	closed := a.closed
 	a.mu.Unlock()
 	if !errors.Is(err, net.ErrClosed) {
-		a.log.Info("DTLS channel ended", "peer", d.peer, "err", err)
+		a.log.Info("DTLS channel ended", "peer", d.peer(), "err", err)
 	}
 	if used && a.tunnel.dtls.CompareAndSwap(d, nil) && !closed {
 		a.changed(nil, false)
@@ -168,7 +196,7 @@ func (a *associations) tooBig(d *dtlsLane, ch *dtls.Channel) {
 		return
 	}
 	ip := 20
-	if d.peer.Addr().Is6() && !d.peer.Addr().Is4In6() {
+	if peer := d.peer().Addr(); peer.Is6() && !peer.Is4In6() {
 		ip = 40
 	}
 	d.probe.told(path - ip - 8 - ch.Overhead()) // 8: UDP header

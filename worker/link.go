@@ -69,7 +69,7 @@ func (l *link) dispatch(c *client, rec *ipc.Record) error {
 	case ipc.AuthCookieRepT:
 		l.answer <- *rec // its descriptors go along; capacity 1, one request out
 		return nil
-	case ipc.UDPFdT, ipc.UDPDatagramsT:
+	case ipc.UDPFdT, ipc.UDPDatagramsT, ipc.UDPOfferT:
 		defer rec.Close()
 		return l.udp(rec)
 	case ipc.SecModFdT:
@@ -118,10 +118,14 @@ func (l *link) udp(rec *ipc.Record) error {
 	if s == nil {
 		return nil // the tunnel is gone or not there yet: as if lost on the way
 	}
-	if rec.Type == ipc.UDPFdT {
-		s.dtls.start(rec.TakeFD(0), ipc.AddrPort(m.Peer), m.Datagrams)
-	} else {
-		s.dtls.inject(ipc.AddrPort(m.Peer), m.Datagrams)
+	peer := ipc.AddrPort(m.Peer)
+	switch rec.Type {
+	case ipc.UDPFdT:
+		s.dtls.start(rec.TakeFD(0), peer, m.Datagrams)
+	case ipc.UDPDatagramsT:
+		s.dtls.inject(peer, m.Datagrams)
+	case ipc.UDPOfferT:
+		s.dtls.offer(peer, m.Datagrams)
 	}
 	return nil
 }

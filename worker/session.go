@@ -277,7 +277,7 @@ func (s *session) report() {
 		info.PskSha256 = sum[:]
 	}
 	if d := s.tunnel.dtls.Load(); d != nil {
-		info.DtlsSuite, info.DtlsPeer = d.ch.Suite(), ipc.PutAddrPort(d.peer)
+		info.DtlsSuite, info.DtlsPeer = d.ch.Suite(), ipc.PutAddrPort(d.peer())
 	}
 	s.link.conn.Send(ipc.SessionInfoT, 0, info)
 }

@@ -95,11 +95,14 @@ type lane struct {
 type dtlsLane struct {
 	lane
 	ch    *dtls.Channel
-	peer  netip.AddrPort
+	at    atomic.Pointer[netip.AddrPort]
 	quiet atomic.Bool  // nothing came for long, or data came by CSTP: send by CSTP
 	limit atomic.Int64 // longest packet one datagram takes on this path, bytes
 	probe *prober      // of limit
 }
+
+// peer is where the client is.
+func (d *dtlsLane) peer() netip.AddrPort { return *d.at.Load() }
 
 // counters only grow.
 type counters struct {

@@ -116,6 +116,10 @@ func (o *Opener) Open(record []byte) ([]byte, error) {
 	return plaintext, nil
 }
 
+// Newer says whether a record of that sequence number would be newer than all
+// that were opened.
+func (o *Opener) Newer(seq uint64) bool { return seq >= o.window.top }
+
 // xorNonce is RFC 7905 section 2: the record's number, padded on the left,
 // exclusive-or the IV.
 func (h *half) xorNonce(nonce *[nonceLen]byte, number uint64) {

@@ -26,6 +26,7 @@ const (
 	DetachedT       Type = 58
 	RetireT         Type = 59
 	RetiredT        Type = 60
+	UDPOfferT       Type = 61
 
 	// Between worker and sec-mod.
 	ResumeSealT Type = 6
@@ -74,7 +75,7 @@ const (
 var typeNames = map[Type]string{
 	AuthCookieRepT: "AUTH_COOKIE_REP", AuthCookieReqT: "AUTH_COOKIE_REQ", UDPFdT: "UDP_FD",
 	TunMTUT: "TUN_MTU", TerminateT: "TERMINATE", SessionInfoT: "SESSION_INFO", BanIPT: "BAN_IP",
-	WorkerStartupT: "WORKER_STARTUP", HostInfoT: "HOST_INFO", UDPDatagramsT: "UDP_DATAGRAMS",
+	WorkerStartupT: "WORKER_STARTUP", HostInfoT: "HOST_INFO", UDPDatagramsT: "UDP_DATAGRAMS", UDPOfferT: "UDP_OFFER",
 	WorkerReadyT: "WORKER_READY", SessionStatsT: "SESSION_STATS",
 	WorkerStatsReqT: "WORKER_STATS_REQ", WorkerStatsT: "WORKER_STATS",
 	DetachedT: "DETACHED", RetireT: "RETIRE", RetiredT: "RETIRED",

@@ -68,8 +68,11 @@ type Config struct {
 	TooBig func(c *Channel, n int)
 	// Fragment lets routers cut IPv4 datagrams that are too long for the path.
 	Fragment bool
-	Log      *slog.Logger
-	Now      func() time.Time // nil: time.Now
+	// Moved is told, on the reading goroutine, that the client has another
+	// address: see Offer. May be nil.
+	Moved func(peer netip.AddrPort)
+	Log   *slog.Logger
+	Now   func() time.Time // nil: time.Now
 }
 
 // Channel is the DTLS channel of one client.
@@ -148,6 +151,19 @@ func newChannel(cfg Config, sock *socket) (*Channel, error) {
 func (c *Channel) Inject(datagrams [][]byte) {
 	dropped := c.mail.datagrams(datagrams)
 	c.count.odd.Add(uint64(dropped))
+	c.sock.wake()
+}
+
+// Offer gives the channel a datagram that may be its client's from another
+// address: a translator on the way has forgotten it. If it is one record of data,
+// authentic and newer than all before, the socket is connected to peer, and Moved
+// called. Else nothing changes. It may be called from any goroutine and does not
+// block.
+func (c *Channel) Offer(peer netip.AddrPort, datagram []byte) {
+	if !c.mail.offer(offered{peer, datagram}) {
+		c.count.odd.Add(1)
+		return
+	}
 	c.sock.wake()
 }
 

@@ -56,6 +56,13 @@
 // pion's; a copy of a completed one's is odd; any other replaces a pending
 // handshake that is at least a second old.
 //
+// # Another address of the client
+//
+// A translator on the way may forget the client and give it another port: then its
+// records come to main, which offers one. If it opens, and is newer than all that
+// have come, the reading goroutine connects the socket to the new address, and the
+// keys stay (Offer). A replayed record is not newer, whoever sends it from where.
+//
 // # Sending and its errors
 //
 // Flush parks while the socket is full, and Close wakes it. No error ends the

@@ -1,12 +1,16 @@
 package dtls
 
 import (
+	"net/netip"
 	"sync"
 	"sync/atomic"
 )
 
 // maxInjected bounds the datagrams that wait for the reading goroutine.
 const maxInjected = 256
+
+// maxOffered bounds those that may be the client's from another address.
+const maxOffered = 4
 
 // mailbox holds what other goroutines have for the reading one. Who puts
 // something in wakes it afterwards.
@@ -19,6 +23,7 @@ type mailbox struct {
 
 type mail struct {
 	datagrams [][]byte
+	offers    []offered
 	finished  []*handshake
 	trim      bool
 }
@@ -31,6 +36,24 @@ func (m *mailbox) datagrams(d [][]byte) (dropped int) {
 	m.mail.datagrams = append(m.mail.datagrams, d[:n]...)
 	m.flag.Store(true)
 	return len(d) - n
+}
+
+// offered is a datagram that may be the client's from another address.
+type offered struct {
+	peer     netip.AddrPort
+	datagram []byte
+}
+
+// offer adds o if there is room.
+func (m *mailbox) offer(o offered) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.mail.offers) == maxOffered {
+		return false
+	}
+	m.mail.offers = append(m.mail.offers, o)
+	m.flag.Store(true)
+	return true
 }
 
 func (m *mailbox) handshake(h *handshake) {

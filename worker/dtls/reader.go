@@ -148,6 +148,29 @@ func (r *reader) datagram(p []byte) {
 	}
 }
 
+// offered handles a datagram from an address that is not the client's. Whoever
+// replays a datagram has none that is newer than all that have come, and a forged
+// one does not open: both change nothing.
+func (r *reader) offered(o offered) {
+	h, record, rest, ok := dtlsrecord.Cut(o.datagram)
+	if !ok || len(rest) > 0 || h.Type != dtlsrecord.TypeApplicationData || r.assoc == nil || r.pending != nil || !r.assoc.opener.Newer(h.Sequence) {
+		r.c.count.odd.Add(1)
+		return
+	}
+	if err := r.open(h.Type, record); err != nil {
+		r.refused(err)
+		return
+	}
+	if err := r.c.sock.move(o.peer); err != nil {
+		r.c.cfg.Log.Info("dtls: the client's new address is not to be had", "peer", o.peer, "err", err)
+		return
+	}
+	r.c.count.moves.Add(1)
+	if r.c.cfg.Moved != nil {
+		r.c.cfg.Moved(o.peer)
+	}
+}
+
 // open decrypts a record of data or an alert with the keys in use, and accepts
 // its content.
 func (r *reader) open(typ byte, record []byte) error {
@@ -200,6 +223,9 @@ func (r *reader) takeMail() {
 	m := r.c.mail.take()
 	for _, hs := range m.finished {
 		r.finished(hs)
+	}
+	for _, o := range m.offers {
+		r.offered(o)
 	}
 	for _, d := range m.datagrams {
 		r.datagram(d)

@@ -21,7 +21,8 @@ const rcvBuf = 1 << 20
 type socket struct {
 	file *os.File
 	raw  syscall.RawConn
-	peer netip.AddrPort // without zone, IPv4 as such
+	peer netip.AddrPort // without zone, IPv4 as such; the reading goroutine's
+	v4   bool
 }
 
 // openSocket takes fd over; it is closed also in case of an error.
@@ -31,7 +32,7 @@ func openSocket(fd int, peer netip.AddrPort, fragment bool) (*socket, error) {
 		return nil, err
 	}
 	file := os.NewFile(uintptr(fd), "dtls")
-	s := &socket{file: file, peer: bare(peer)}
+	s := &socket{file: file, peer: bare(peer), v4: peer.Addr().Unmap().Is4()}
 	if err := file.SetDeadline(time.Time{}); err != nil { // the poller does not have it
 		file.Close()
 		return nil, err
@@ -76,6 +77,34 @@ func prepare(fd int, peer netip.AddrPort, fragment bool) error {
 	return nil
 }
 
+var errFamily = errors.New("address of another family")
+
+// move connects the socket to another peer of the same family, and zone. The
+// kernel goes over from one to the next at once.
+func (s *socket) move(peer netip.AddrPort) (err error) {
+	peer = bare(peer)
+	if peer.Addr().Is4() != s.v4 {
+		return errFamily
+	}
+	cerr := s.raw.Control(func(fd uintptr) {
+		var sa unix.Sockaddr
+		if sa, err = unix.Getpeername(int(fd)); err != nil {
+			return
+		}
+		switch sa := sa.(type) {
+		case *unix.SockaddrInet4:
+			sa.Addr, sa.Port = peer.Addr().As4(), int(peer.Port())
+		case *unix.SockaddrInet6: // IPv4 as IPv4-mapped, where the socket is for both
+			sa.Addr, sa.Port = peer.Addr().As16(), int(peer.Port())
+		}
+		err = unix.Connect(int(fd), sa)
+	})
+	if err = errors.Join(cerr, err); err == nil {
+		s.peer = peer
+	}
+	return err
+}
+
 // wait runs poll until it returns true, waiting for the socket whenever it
 // returns false. A wake-up ends it without an error.
 func (s *socket) wait(poll func(fd uintptr) bool) error {
@@ -115,7 +144,7 @@ func (s *socket) send(p []byte) {
 func (s *socket) pathMTU() (mtu int) {
 	s.raw.Control(func(fd uintptr) {
 		var err error
-		if s.peer.Addr().Is4() {
+		if s.v4 {
 			mtu, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_MTU)
 		} else {
 			mtu, err = unix.GetsockoptInt(int(fd), unix.IPPROTO_IPV6, unix.IPV6_MTU)

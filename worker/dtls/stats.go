@@ -14,6 +14,7 @@ type Stats struct {
 	TooBig             uint64 // packets lost because they were too long, and such reports of routers
 	Handshakes         uint64 // completed
 	Resent             uint64 // last flights sent again
+	Moves              uint64 // to another address of the client
 }
 
 // counters is Stats being counted.
@@ -21,7 +22,7 @@ type counters struct {
 	rxPackets, rxBytes, txPackets, txBytes atomic.Uint64
 	replayed, forged, odd                  atomic.Uint64
 	rxErrors, txErrors, tooBig             atomic.Uint64
-	handshakes, resent                     atomic.Uint64
+	handshakes, resent, moves              atomic.Uint64
 }
 
 // Stats returns the counters. It may be called from any goroutine.
@@ -32,7 +33,7 @@ func (c *Channel) Stats() Stats {
 		TxPackets: n.txPackets.Load(), TxBytes: n.txBytes.Load(),
 		Replayed: n.replayed.Load(), Forged: n.forged.Load(), Odd: n.odd.Load(),
 		RxErrors: n.rxErrors.Load(), TxErrors: n.txErrors.Load(), TooBig: n.tooBig.Load(),
-		Handshakes: n.handshakes.Load(), Resent: n.resent.Load(),
+		Handshakes: n.handshakes.Load(), Resent: n.resent.Load(), Moves: n.moves.Load(),
 	}
 }
 

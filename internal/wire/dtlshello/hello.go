@@ -22,6 +22,7 @@ const (
 	recordHeader    = 13
 	handshakeHeader = 12
 	typeHandshake   = 22
+	typeData        = 23
 	typeClientHello = 1
 	maxID           = 32
 	randomLen       = 32
@@ -44,6 +45,13 @@ func Parse(datagram []byte) (Hello, bool) {
 		return Hello{}, false
 	}
 	return h, true
+}
+
+// IsData says whether a datagram begins like a record of data under keys that a
+// handshake has made: DTLS 1.2, epoch 1. Nothing more can be told without the keys.
+func IsData(d []byte) bool {
+	return len(d) > recordHeader && d[0] == typeData && binary.BigEndian.Uint16(d[1:]) == DTLS12 &&
+		binary.BigEndian.Uint16(d[3:]) == 1 && int(binary.BigEndian.Uint16(d[11:])) == len(d)-recordHeader
 }
 
 // record returns the content of a handshake record of epoch 0.
