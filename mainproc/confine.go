@@ -2,6 +2,7 @@ package mainproc
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -12,19 +13,27 @@ import (
 )
 
 // confineMain takes from this process, and whatever it starts, what none of
-// them needs.
-func confineMain() (sandbox.Report, error) {
+// them needs. inForce are the filters that programs before had put on it.
+func confineMain(inForce []string) (sandbox.Report, error) {
 	first, err := sandbox.Prepare(sandbox.Main, sandbox.Options{})
 	if err != nil {
 		return first, err
 	}
-	second, err := sandbox.Confine(sandbox.Main, sandbox.Options{}, sandbox.Files{})
+	second, err := sandbox.Confine(sandbox.Main, sandbox.Options{InForce: strings.Join(inForce, " ")}, sandbox.Files{})
 	second.Reached = append(first.Reached, second.Reached...)
 	return second, err
 }
 
 func confinement(g *config.Global) sandbox.Options {
 	return sandbox.Options{Isolate: g.Isolate, LimitMemory: g.LimitWorkerMemory, OpenFiles: g.WorkerFiles, Require: g.RequireConfinement}
+}
+
+// filters names the filters that are on this process, whose predecessor had some.
+func (s *server) filters() []string {
+	if own := sandbox.FilterName(sandbox.Main); own != "" && !slices.Contains(s.before.filters, own) && len(s.confined.Missing) == 0 {
+		return append(slices.Clone(s.before.filters), own)
+	}
+	return s.before.filters
 }
 
 // confinement is what children are started with.

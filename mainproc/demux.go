@@ -96,6 +96,13 @@ func newDemux(log *slog.Logger, lookup func([]byte) udpTarget, now func() time.T
 	}
 }
 
+// seen is which hellos have led to sockets, for the next main.
+func (d *demux) seen() []helloState {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.hellos.save()
+}
+
 // serve reads one of main's sockets until it is closed.
 func (d *demux) serve(c *net.UDPConn) {
 	b, err := newBatch(c)

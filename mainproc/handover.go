@@ -263,6 +263,7 @@ func (s *server) resume(st *inherited, open func(workerState) (*child, *ipc.Conn
 		s.closings.add(m)
 	}
 	s.bans.Restore(st.Bans)
+	s.before = predecessor{st.Filters, st.Hellos}
 	s.console.ledger.take(st.Ledger)
 	s.console.started, s.console.upgrades = st.Started, st.Upgrades+1
 	s.door.conns.Store(st.Conns)
@@ -279,7 +280,10 @@ func (s *server) save(still bool) *inherited {
 		Version: stateVersion, Started: s.console.started, Upgrades: s.console.upgrades,
 		Conns: s.door.conns.Load(), Offences: s.workers.violations.Load(),
 		Config: configState{Text: descriptor(gen.text), Last: s.number, Generation: gen.number, Keys: encode(gen.keys)},
-		Bans:   s.bans.Save(time.Now()), Ledger: s.console.ledger.save(),
+		Bans:   s.bans.Save(time.Now()), Ledger: s.console.ledger.save(), Filters: s.filters(),
+	}
+	if d := s.ports.demux; d != nil {
+		st.Hellos = d.seen()
 	}
 	st.SecMod = secModState{Keyring: s.records.lastKeyring(), Records: s.records.save()}
 	for _, m := range s.closings.list() {

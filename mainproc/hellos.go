@@ -1,7 +1,7 @@
 package mainproc
 
 import (
-	"hash/maphash"
+	"encoding/binary"
 	"maps"
 	"net/netip"
 	"slices"
@@ -27,7 +27,6 @@ const (
 //     itself out.
 type hellos struct {
 	live   func(id []byte) bool // whether the App-ID is still a session's
-	seed   maphash.Seed
 	apps   map[appID]*helloRecord
 	hosts  map[netip.Prefix]int
 	window time.Time // since when hosts counts
@@ -37,7 +36,7 @@ type hellos struct {
 type helloRecord struct {
 	last     [hellosPerApp]time.Time // sockets made for it, oldest first
 	stranger time.Time               // the last of them for another source than home
-	randoms  []uint64                // hashes of those that got a socket, oldest first
+	randoms  []uint64                // of those that got a socket, oldest first: short
 }
 
 type helloVerdict uint8
@@ -49,7 +48,7 @@ const (
 )
 
 func newHellos(live func(id []byte) bool) *hellos {
-	return &hellos{live: live, seed: maphash.MakeSeed(), apps: make(map[appID]*helloRecord), hosts: make(map[netip.Prefix]int)}
+	return &hellos{live: live, apps: make(map[appID]*helloRecord), hosts: make(map[netip.Prefix]int)}
 }
 
 // judge says whether a hello of a session gets a socket, and counts it. home is
@@ -63,7 +62,7 @@ func (s *hellos) judge(app appID, random [32]byte, peer, home netip.Addr, now ti
 	host := hostOf(peer)
 	stranger := host != hostOf(home)
 	switch {
-	case stranger && slices.Contains(r.randoms, maphash.Comparable(s.seed, random)):
+	case stranger && slices.Contains(r.randoms, short(random)):
 		return helloReplayed
 	case now.Sub(r.last[0]) < helloWindow, stranger && now.Sub(r.stranger) < helloWindow:
 		return helloTooMany
@@ -86,8 +85,12 @@ func (s *hellos) opened(app appID, random [32]byte) {
 	if len(r.randoms) == knownRandoms {
 		r.randoms = slices.Delete(r.randoms, 0, 1)
 	}
-	r.randoms = append(r.randoms, maphash.Comparable(s.seed, random))
+	r.randoms = append(r.randoms, short(random))
 }
+
+// short is what is kept of a random: its last bytes, for the first may be the time
+// (RFC 5246 section 7.4.1.2). The next main knows them too.
+func short(random [32]byte) uint64 { return binary.BigEndian.Uint64(random[24:]) }
 
 // sweep begins a new window and forgets sessions that are no more.
 func (s *hellos) sweep(now time.Time) {

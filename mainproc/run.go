@@ -45,7 +45,11 @@ func Run(opts Options) error {
 			return detach(opts.SelfExe)
 		}
 	}
-	confined, err := confineMain()
+	var inForce []string
+	if st != nil {
+		inForce = st.Filters
+	}
+	confined, err := confineMain(inForce)
 	if err != nil {
 		return err
 	}

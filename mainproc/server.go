@@ -54,6 +54,7 @@ type server struct {
 	loading  sync.Mutex // held while a configuration or a sec-mod comes into effect
 	number   uint64     // of the last generation tried; owned by who holds loading
 	confined sandbox.Report
+	before   predecessor
 	ended    chan struct{} // closed when the server is over
 	notify   *notifier
 	store    *store        // nil: none

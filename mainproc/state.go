@@ -46,6 +46,37 @@ type inherited struct {
 	SecMod   secModState
 	Bans     []ban.Saved
 	Ledger   ledgerState
+	Hellos   []helloState
+	Filters  []string // system call filters that are on this process: sandbox.FilterName
+}
+
+// helloState is which hellos of a session have led to a socket.
+type helloState struct {
+	App      []byte
+	Last     [hellosPerApp]time.Time
+	Stranger time.Time
+	Randoms  []uint64
+}
+
+// predecessor is what the program before has left, beside the tables.
+type predecessor struct {
+	filters []string
+	hellos  []helloState
+}
+
+func (s *hellos) save() (all []helloState) {
+	for app, r := range s.apps {
+		all = append(all, helloState{app[:], r.last, r.stranger, r.randoms})
+	}
+	return all
+}
+
+func (s *hellos) take(all []helloState) {
+	for _, v := range all {
+		if len(v.App) == len(appID{}) {
+			s.apps[appID(v.App)] = &helloRecord{v.Last, v.Stranger, v.Randoms[max(0, len(v.Randoms)-knownRandoms):]}
+		}
+	}
 }
 
 type configState struct {

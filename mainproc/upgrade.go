@@ -33,7 +33,8 @@ import (
 //	             gets the records, as after a sec-mod's death
 //
 // Logins under way begin anew, as after a sec-mod's death. What is forgotten is
-// what protects for seconds: which DTLS hellos were seen, whose datagrams follow.
+// whose datagrams follow, which is of use for seconds. The system call filter stays
+// on the process: a program whose filter is the same puts no other one on it.
 
 const (
 	trialTime   = 30 * time.Second

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +23,43 @@ func (r *running) upgrade(c *control.Client, upgrades int) *control.Client {
 	}
 	eventually(r.t, "the new program", func() bool { return strings.Count(r.log.String(), "upgraded to rocserv test") == upgrades })
 	return r.ctl()
+}
+
+// filters is what the kernel says of main's system call filters.
+func (r *running) filters() string {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.cmd.Process.Pid))
+	must(err)
+	return strings.Join(regexp.MustCompile(`(?m)^Seccomp.*$`).FindAllString(string(b), -1), " ")
+}
+
+// TestHellosAreHandedOver: a hello that has led to a socket is a replay for the
+// next main too, and what it may still open is as it was.
+func TestHellosAreHandedOver(t *testing.T) {
+	b, next := newBench(t, 2), newBench(t, 2)
+	b.local = endpoint{addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(freeUDPPort()))}
+	next.local = b.local
+	b.give("127.0.0.2:1", hello(app(1), 1, 'A'))
+	st := &inherited{Version: stateVersion, Hellos: b.seen()}
+	f, err := st.seal()
+	must(err)
+	defer f.Close()
+	if st, err = readState(int(f.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	next.hellos.take(append(st.Hellos, helloState{App: []byte("short")}))
+	next.give("127.0.0.3:1", hello(app(1), 1, 'A'))
+	if n, _ := next.targets[1].counts(); n != 0 || next.count.replayed.Load() != 1 {
+		t.Errorf("a replay has %d sockets", n)
+	}
+	next.give("127.0.0.2:1", hello(app(1), 2, 'A'))
+	next.give("127.0.0.2:1", hello(app(1), 3, 'A')) // the third in ten seconds
+	if n, _ := next.targets[1].counts(); n != 1 || next.count.limited.Load() != 1 {
+		t.Errorf("%d sockets", n)
+	}
+	next.give("127.0.0.3:1", hello(app(2), 1, 'A'))
+	if n, _ := next.targets[2].counts(); n != 1 {
+		t.Errorf("the other session has %d sockets", n)
+	}
 }
 
 // TestUpgrade: workers in every state, sessions, cookies, points, counts and who
@@ -42,8 +81,12 @@ func TestUpgrade(t *testing.T) {
 	login.ask("hello")
 	before := ask[control.Sessions](t, ctl, control.CmdSessions, nil)
 	bans := ask[control.Bans](t, ctl, control.CmdBans, nil)
+	filters := r.filters()
 	for n := 1; n <= 3; n++ {
 		ctl = r.upgrade(ctl, n)
+		if now := r.filters(); now != filters || filters == "" {
+			t.Errorf("system call filters were %q, are %q", filters, now)
+		}
 		for _, p := range []*peer{tunnel, login} {
 			if got := p.line(); got != "secmod" {
 				t.Fatalf("a worker was told %q", got)

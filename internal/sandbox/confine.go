@@ -3,6 +3,8 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 )
 
 var errOff = errors.New("isolate-workers = false")
@@ -22,7 +24,12 @@ func Confine(r Role, o Options, files Files) (Report, error) {
 	if p.files {
 		rep.add(files.restrict())
 	}
-	rep.add("system call filter", p.calls().install())
+	f := p.calls()
+	var err error
+	if name := f.name(); name == "" || !slices.Contains(strings.Fields(o.InForce), name) || !filtered() {
+		err = f.install() // one more of the same would change nothing and stay for good
+	}
+	rep.add("system call filter", err)
 	if o.Require {
 		if err := rep.Err(); err != nil {
 			return rep, fmt.Errorf("sandbox: %w", err)

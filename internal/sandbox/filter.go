@@ -1,8 +1,13 @@
 package sandbox
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"unsafe"
 
@@ -105,6 +110,28 @@ func (r *rule) body() []bpf.Instruction {
 }
 
 func load(off int) bpf.Instruction { return bpf.LoadAbsolute{Off: uint32(off), Size: 4} }
+
+// FilterName names a role's system call filter: equal filters have equal names.
+// It is empty where there is none.
+func FilterName(r Role) string { return profiles[r].calls().name() }
+
+func (f *filter) name() string {
+	raw, err := bpf.Assemble(f.assemble())
+	if auditArch == 0 || err != nil {
+		return ""
+	}
+	h := sha256.New()
+	for _, i := range raw {
+		binary.Write(h, binary.LittleEndian, i)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// filtered says whether the kernel has a filter on this process, proc(5).
+func filtered() bool {
+	b, err := os.ReadFile("/proc/self/status")
+	return err == nil && bytes.Contains(b, []byte("\nSeccomp:\t2\n"))
+}
 
 // install puts the filter on all threads of the process, for good. The process
 // must have no_new_privs.

@@ -14,6 +14,11 @@ type Options struct {
 	LimitMemory bool // limit-worker-memory
 	OpenFiles   int  // limit-worker-files; 0: DefaultOpenFiles
 	Require     bool // require-confinement: a layer that is missing is an error
+
+	// InForce names (FilterName, with spaces between) the filters that this very
+	// process has already: another program was in it before. It is no argument of a
+	// child's.
+	InForce string
 }
 
 // The words of Args.
