@@ -94,6 +94,8 @@ func vhostMessage(v *config.Vhost, k *ipc.VhostKeys) *ipc.Vhost {
 		DtlsLegacy:         v.DTLSLegacy,
 		OcspResponse:       k.GetOcspResponse(),
 		ClientCas:          k.GetClientCas(),
+		Camouflage:         k.GetCamouflage(),
+		CamouflageRealm:    v.CamouflageRealm,
 	}
 	for _, g := range v.SelectGroups {
 		m.Groups = append(m.Groups, &ipc.Group{Name: g.Name, Label: g.Label})

@@ -1,6 +1,8 @@
 package secmod
 
 import (
+	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -240,8 +242,19 @@ func (l *loader) vhost(c *config.Vhost) (*vhost, error) {
 	if _, err := l.server.egressFiles(&c.User); err != nil { // rather now than when a client comes
 		return nil, fmt.Errorf("egress: %w", err)
 	}
+	if c.Camouflage {
+		v.public.Camouflage = camouflage(c.CamouflageSecret)
+	}
 	v.public.OcspResponse, err = readOCSP(c.OCSPResponse)
 	return v, err
+}
+
+// camouflage is what a worker knows a secret by without having it.
+func camouflage(s config.Secret) []byte {
+	salt := make([]byte, 16)
+	rand.Read(salt)
+	sum := sha256.Sum256(append(slices.Clone(salt), s.Reveal()...))
+	return append(salt, sum[:]...)
 }
 
 // ways makes the ways to log in: all auth lines together are one, each

@@ -1,6 +1,8 @@
 package secmod
 
 import (
+	"bytes"
+	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
 	"os"
@@ -237,5 +239,25 @@ func TestOCSPResponse(t *testing.T) {
 	r := newRig(t)
 	if rep := r.configure(1, st.text()); rep.Error != "" || string(rep.Vhosts[0].OcspResponse) != "\x30\x03abc" {
 		t.Errorf("%v", rep)
+	}
+}
+
+// What a worker is told of the camouflage secret tells neither it nor main what
+// it is.
+func TestCamouflage(t *testing.T) {
+	st := newSite(t, "alice:*:x")
+	st.add("camouflage = true")
+	r := newRig(t)
+	if rep := r.configure(1, st.text()); !strings.Contains(rep.Error, "needs a 'camouflage_secret'") {
+		t.Fatalf("without a secret: %q", rep.Error)
+	}
+	st.add("camouflage_secret = open-sesame")
+	rep := r.configure(2, st.text())
+	b := rep.GetVhosts()[0].GetCamouflage()
+	if len(b) != 48 {
+		t.Fatalf("%q: camouflage %x", rep.Error, b)
+	}
+	if sum := sha256.Sum256(append(bytes.Clone(b[:16]), "open-sesame"...)); !bytes.Equal(sum[:], b[16:]) {
+		t.Errorf("camouflage %x", b)
 	}
 }

@@ -37,7 +37,7 @@ func (c *client) open(connect *wire.Connect) (*session, error) {
 	case ipc.CookieResult_COOKIE_UNAVAILABLE:
 		return nil, c.reply(&wire.Request{Close: true}, wire.Unavailable(rep.Reason))
 	default:
-		return nil, c.reply(&wire.Request{Close: true}, unacceptable())
+		return nil, c.reply(&wire.Request{Close: true}, c.secure.unacceptable())
 	}
 	cfg := new(ipc.SessionConfig)
 	if len(rec.FDs) < 1 || rep.Lease == nil {

@@ -33,6 +33,10 @@ func (c *client) login() (*wire.Connect, error) {
 			return nil, err
 		}
 		c.Log.Debug("request", "request", req.String())
+		if !c.secure.hiding.admits(c.secure.vhost, req) {
+			req.Clear()
+			return nil, c.reply(req, stranger(c.secure.vhost))
+		}
 		if req.IsTunnel() {
 			connect, err := wire.ParseConnect(req)
 			if err == nil {
@@ -40,7 +44,7 @@ func (c *client) login() (*wire.Connect, error) {
 				return connect, nil
 			}
 			c.Log.Info("CONNECT refused", "err", err)
-			return nil, c.reply(req, unacceptable())
+			return nil, c.reply(req, c.secure.unacceptable())
 		}
 		rep := dialogue.answer(req)
 		req.Clear()
@@ -68,4 +72,11 @@ func (c *client) reply(req *wire.Request, rep *wire.Response) error {
 }
 
 // unacceptable is the answer to a cookie that is not good (ocserv worker-vpn.c).
-func unacceptable() *wire.Response { return wire.Unauthorized("Cookie is not acceptable") }
+// Who has said nothing but a cookie that could be made up is not told that it
+// was one.
+func (s *secured) unacceptable() *wire.Response {
+	if s.hiding.cookieOnly {
+		return wire.NotAllowed()
+	}
+	return wire.Unauthorized("Cookie is not acceptable")
+}

@@ -44,7 +44,7 @@ func (d *dialogue) answer(req *wire.Request) *wire.Response {
 	case req.Method == "GET":
 		return d.start(req, &wire.AuthRequest{GroupSelect: group})
 	case req.Method != "POST":
-		return &wire.Response{Status: 405, Close: true}
+		return wire.NotAllowed()
 	}
 	m, err := wire.ParseAuth(req.Body)
 	if err != nil {
@@ -222,6 +222,7 @@ func (d *dialogue) ask(f wire.Form, sid []byte) *wire.Response {
 	if sid == nil && !d.greeted {
 		f.Banner, d.greeted = d.c.secure.vhost.PreLoginBanner, true
 	}
+	f.Query = d.c.secure.hiding.query.Reveal()
 	life := time.Duration(d.c.secure.vhost.CookieTimeoutS) * time.Second
 	text := ""
 	if sid != nil {

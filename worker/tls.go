@@ -33,6 +33,7 @@ type secured struct {
 	certSHA1 [sha1.Size]byte // of the certificate presented
 
 	certificate certificate // the client's; nil: it has shown none
+	hiding      hiding
 }
 
 // certificate is a client's, in DER, with the ones it brought along, its own

@@ -105,7 +105,7 @@ func TestEffective(t *testing.T) {
 		"tcp-port = 8443\n", "dpd = 60\n", "keepalive = 32400  # default\n", "use-occtl = true\n", "syslog-facility = local3  # not yet in effect\n",
 		"ping-leases = false  # no effect\n", "route = 10.1.2.3/255.255.0.0\n", "ipv4-network = 10.9.0.0/24\n",
 		"select-group = staff[The staff]\n", "listen-host = 0.0.0.0,::\n", "\n[vhost:a.example]\nauth =\nauth = plain[passwd=/a]\n",
-		"banner =\n", "camouflage = false  # refused until it is in effect\n",
+		"banner =\n", "camouflage = false  # default\n",
 	} {
 		if !strings.Contains(list, line) {
 			t.Errorf("%q is missing in\n%s", line, list)

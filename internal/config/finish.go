@@ -182,6 +182,7 @@ func (p *parser) finishUser(vhost string, u *User) {
 func (p *parser) checkVhost(v *Vhost) {
 	where := vhostPrefix(v.Name)
 	p.checkCertificate(where, v)
+	p.checkCamouflage(where, v)
 	if on(v, "match-tls-dtls-ciphers") && (v.DTLSLegacy || v.CiscoClientCompat) {
 		p.errorf(p.lineOf(v.Name, "match-tls-dtls-ciphers"), "%s'match-tls-dtls-ciphers' cannot be applied when 'dtls-legacy' or 'cisco-client-compat' is on", where)
 	}
@@ -193,6 +194,20 @@ func (p *parser) checkVhost(v *Vhost) {
 		if m.Name == "radius" && group && (v.ConfigPerUser != "" || v.ConfigPerGroup != "") {
 			p.errorf(m.Line, "%sthe option 'groupconfig' cannot be combined with 'config-per-user' or 'config-per-group'", where)
 		}
+	}
+}
+
+// checkCamouflage: nobody could ever say a secret that is not there, or that no
+// request can hold (RFC 9112 section 3.2). Main has not read it.
+func (p *parser) checkCamouflage(where string, v *Vhost) {
+	if p.role != SecMod || !v.Camouflage {
+		return
+	}
+	switch secret := v.CamouflageSecret.Reveal(); {
+	case secret == "":
+		p.errorf(p.lineOf(v.Name, "camouflage"), "%s'camouflage' needs a 'camouflage_secret'", where)
+	case strings.ContainsFunc(secret, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == '#' }):
+		p.errorf(p.lineOf(v.Name, "camouflage_secret"), "%s'camouflage_secret' has a character that no URL can have", where)
 	}
 }
 

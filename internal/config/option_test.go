@@ -135,7 +135,7 @@ func TestEveryOption(t *testing.T) {
 	}
 	special := map[string]string{
 		"auth": "plain[passwd=/x]", "syslog-facility": "user", "rekey-method": "ssl", "egress-profile": "lan", "nat-filtering": "full-cone", "max-same-clients-policy": "reject",
-		"net-priority": "3", "egress-rule": "deny any", "egress": "a socks5://u:p@h", "egress-via": "direct for any", "resolver": "192.0.2.1:53", "resolver-via": "direct", "resolver-block": "x.example", "resolver-block-answer": "refused", "client-dns": "deny", "gateway-forward": "tcp:80 -> 10.0.0.1:80", "tls-fingerprint": "chrome", "enable-auth": "gssapi", "explicit-ipv6": "2001:db8::1", "cert-user-oid": "2.5.4.3", "match-tls-dtls-ciphers": "false",
+		"net-priority": "3", "egress-rule": "deny any", "egress": "a socks5://u:p@h", "egress-via": "direct for any", "resolver": "192.0.2.1:53", "resolver-via": "direct", "resolver-block": "x.example", "resolver-block-answer": "refused", "client-dns": "deny", "gateway-forward": "tcp:80 -> 10.0.0.1:80", "tls-fingerprint": "chrome", "enable-auth": "gssapi", "explicit-ipv6": "2001:db8::1", "cert-user-oid": "2.5.4.3", "match-tls-dtls-ciphers": "false", "camouflage": "false",
 	}
 	for _, o := range Options() {
 		v := special[o.Name]

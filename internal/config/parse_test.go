@@ -205,15 +205,31 @@ func TestFatal(t *testing.T) {
 	}
 }
 
+func TestCamouflage(t *testing.T) {
+	for lines, want := range map[string]string{
+		"camouflage = true":                                  "8: 'camouflage' needs a 'camouflage_secret'",
+		"camouflage = true\ncamouflage_secret = a b":         "9: 'camouflage_secret' has a character that no URL can have",
+		"camouflage = true\ncamouflage_secret = a%20b?x=1&y": "",
+		"camouflage_secret = a b":                            "",
+	} {
+		got := problems(t, least+lines+"\n")
+		if (len(got) > 0) != (want != "") || want != "" && !strings.Contains(got[0], want) {
+			t.Errorf("%q: %q, want %q", lines, got, want)
+		}
+	}
+	if _, err := Parse("x", []byte(least+"camouflage = true\n"), Main); err != nil {
+		t.Errorf("main, who reads no secret: %v", err)
+	}
+}
+
 // What is not in effect and would make the server less safe is refused, but
 // only if it is switched on.
 func TestRefused(t *testing.T) {
 	for line, refused := range map[string]bool{
 		"restrict-user-to-routes = true": false,
 		"deny-roaming = yes":             false,
-		"camouflage = true":              true, "camouflage = false": false,
-		"connect-script = /x": false,
-		"listen-netns = x":    true, "isolate-workers = true": false, "iroute = 1.2.3.0/24": false,
+		"connect-script = /x":            false,
+		"listen-netns = x":               true, "isolate-workers = true": false, "iroute = 1.2.3.0/24": false,
 	} {
 		got := problems(t, least+line+"\n")
 		if (len(got) == 1 && strings.Contains(got[0], "is not supported yet")) != refused || !refused && got != nil {

@@ -895,6 +895,8 @@ type Vhost struct {
 	OcspResponse       []byte                 `protobuf:"bytes,15,opt,name=ocsp_response,json=ocspResponse,proto3" json:"ocsp_response,omitempty"`
 	ClientCas          [][]byte               `protobuf:"bytes,16,rep,name=client_cas,json=clientCas,proto3" json:"client_cas,omitempty"` // as in VhostKeys
 	Banner             string                 `protobuf:"bytes,17,opt,name=banner,proto3" json:"banner,omitempty"`                        // after the login
+	Camouflage         []byte                 `protobuf:"bytes,18,opt,name=camouflage,proto3" json:"camouflage,omitempty"`                // as in VhostKeys
+	CamouflageRealm    string                 `protobuf:"bytes,19,opt,name=camouflage_realm,json=camouflageRealm,proto3" json:"camouflage_realm,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -1044,6 +1046,20 @@ func (x *Vhost) GetClientCas() [][]byte {
 func (x *Vhost) GetBanner() string {
 	if x != nil {
 		return x.Banner
+	}
+	return ""
+}
+
+func (x *Vhost) GetCamouflage() []byte {
+	if x != nil {
+		return x.Camouflage
+	}
+	return nil
+}
+
+func (x *Vhost) GetCamouflageRealm() string {
+	if x != nil {
+		return x.CamouflageRealm
 	}
 	return ""
 }
@@ -3174,6 +3190,7 @@ type VhostKeys struct {
 	Groups        []*Group               `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"` // auto-select-group
 	OcspResponse  []byte                 `protobuf:"bytes,4,opt,name=ocsp_response,json=ocspResponse,proto3" json:"ocsp_response,omitempty"`
 	ClientCas     [][]byte               `protobuf:"bytes,5,rep,name=client_cas,json=clientCas,proto3" json:"client_cas,omitempty"` // DER: authorities to name when a client is asked for a certificate
+	Camouflage    []byte                 `protobuf:"bytes,6,opt,name=camouflage,proto3" json:"camouflage,omitempty"`                // salt (16) and SHA-256 of salt and secret; empty: no camouflage
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3239,6 +3256,13 @@ func (x *VhostKeys) GetOcspResponse() []byte {
 func (x *VhostKeys) GetClientCas() [][]byte {
 	if x != nil {
 		return x.ClientCas
+	}
+	return nil
+}
+
+func (x *VhostKeys) GetCamouflage() []byte {
+	if x != nil {
+		return x.Camouflage
 	}
 	return nil
 }
@@ -6484,7 +6508,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\vmax_version\x18\x02 \x01(\rR\n" +
 	"maxVersion\x12\x16\n" +
 	"\x06suites\x18\x03 \x03(\rR\x06suites\x12\x16\n" +
-	"\x06curves\x18\x04 \x03(\rR\x06curves\"\x8e\x05\n" +
+	"\x06curves\x18\x04 \x03(\rR\x06curves\"\xd9\x05\n" +
 	"\x05Vhost\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x06chains\x18\x02 \x03(\v2\x12.rocserv.ipc.ChainR\x06chains\x12*\n" +
@@ -6505,7 +6529,11 @@ const file_ipc_proto_rawDesc = "" +
 	"\rocsp_response\x18\x0f \x01(\fR\focspResponse\x12\x1d\n" +
 	"\n" +
 	"client_cas\x18\x10 \x03(\fR\tclientCas\x12\x16\n" +
-	"\x06banner\x18\x11 \x01(\tR\x06banner\"1\n" +
+	"\x06banner\x18\x11 \x01(\tR\x06banner\x12\x1e\n" +
+	"\n" +
+	"camouflage\x18\x12 \x01(\fR\n" +
+	"camouflage\x12)\n" +
+	"\x10camouflage_realm\x18\x13 \x01(\tR\x0fcamouflageRealm\"1\n" +
 	"\x05Group\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\"\xeb\x01\n" +
@@ -6682,14 +6710,17 @@ const file_ipc_proto_rawDesc = "" +
 	"\x06vhosts\x18\x02 \x03(\v2\x16.rocserv.ipc.VhostKeysR\x06vhosts\x12\x1a\n" +
 	"\bwarnings\x18\x03 \x03(\tR\bwarnings\x12\x18\n" +
 	"\akeyring\x18\x04 \x01(\fR\akeyring\x12\x1c\n" +
-	"\telsewhere\x18\x05 \x01(\bR\telsewhere\"\xbb\x01\n" +
+	"\telsewhere\x18\x05 \x01(\bR\telsewhere\"\xdb\x01\n" +
 	"\tVhostKeys\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x06chains\x18\x02 \x03(\v2\x12.rocserv.ipc.ChainR\x06chains\x12*\n" +
 	"\x06groups\x18\x03 \x03(\v2\x12.rocserv.ipc.GroupR\x06groups\x12#\n" +
 	"\rocsp_response\x18\x04 \x01(\fR\focspResponse\x12\x1d\n" +
 	"\n" +
-	"client_cas\x18\x05 \x03(\fR\tclientCas\"t\n" +
+	"client_cas\x18\x05 \x03(\fR\tclientCas\x12\x1e\n" +
+	"\n" +
+	"camouflage\x18\x06 \x01(\fR\n" +
+	"camouflage\"t\n" +
 	"\n" +
 	"SecmWorker\x121\n" +
 	"\bidentity\x18\x01 \x01(\v2\x15.rocserv.ipc.IdentityR\bidentity\x12\x1a\n" +

@@ -39,6 +39,7 @@ type Form struct {
 	Counter  int    // how many passwords this login has asked for before
 	Groups   []Option
 	Group    string // value or label of the group to start with
+	Query    string // of the URL the answer goes to: the camouflage secret
 }
 
 // Document gives the form as a document for the class of client.
@@ -63,7 +64,11 @@ func (f *Form) Document(agent Agent) []byte {
 		d.raw("</error>")
 	}
 	d.element("message", f.Message)
-	d.raw("\n" + `<form method="post" action="` + formAction + `">` + "\n")
+	d.raw("\n" + `<form method="post" action="` + formAction)
+	if f.Query != "" {
+		d.text("?" + f.Query)
+	}
+	d.raw(`">` + "\n")
 	f.inputs(&d)
 	f.groups(&d)
 	d.raw("</form></auth>\n")

@@ -125,6 +125,15 @@ func NotFound() *Response {
 	}
 }
 
+// NotAllowed is the reply to a method that a path does not have.
+func NotAllowed() *Response { return &Response{Status: 405, Close: true} }
+
+// BasicLogin asks for a login of HTTP, which nobody has.
+func BasicLogin(realm string) *Response {
+	quoted := strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(printable(realm, 128)) // RFC 9110 section 5.6.4
+	return &Response{Status: 401, Header: Header{{"WWW-Authenticate", `Basic realm="` + quoted + `"`}}, Close: true}
+}
+
 // headerWriter builds a block of header lines and keeps the first error.
 type headerWriter struct {
 	b   []byte

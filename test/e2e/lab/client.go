@@ -25,6 +25,7 @@ const connectLimit = 40 * time.Second
 type Dial struct {
 	From   Netns
 	To     string   // HOST:PORT
+	Query  string   // of the URL
 	Pin    string   // of the server's certificate
 	User   string   // empty: a login is not wanted, there is a cookie
 	Input  []string // lines for standard input: passwords, or a cookie
@@ -100,7 +101,11 @@ func (d Dial) command(options ...string) []string {
 	if d.User != "" && len(d.Input) == 1 {
 		argv = append(argv, "--passwd-on-stdin", "--non-inter")
 	}
-	return append(append(argv, d.Args...), "https://"+d.To+"/")
+	url := "https://" + d.To + "/"
+	if d.Query != "" {
+		url += "?" + d.Query
+	}
+	return append(append(argv, d.Args...), url)
 }
 
 func (d Dial) input() string { return strings.Join(d.Input, "\n") + "\n" }
