@@ -89,6 +89,7 @@ func vhostMessage(v *config.Vhost, k *ipc.VhostKeys) *ipc.Vhost {
 		DefaultSelectGroup: v.DefaultSelectGroup,
 		SelectGroupByUrl:   v.SelectGroupByURL,
 		CiscoClientCompat:  v.CiscoClientCompat,
+		Phones:             v.CiscoSVCCompat,
 		Auth:               authOffer(v),
 		DtlsPsk:            v.DTLSPSK,
 		DtlsLegacy:         v.DTLSLegacy,

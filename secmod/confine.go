@@ -145,7 +145,7 @@ func named(c *config.Config) (files, folders []string) {
 		for _, pair := range v.Keys {
 			add(&files, pair.Cert, pair.Key)
 		}
-		add(&files, v.PinFile, v.CACert, v.CRL, v.OCSPResponse, v.DefaultUserConfig, v.DefaultGroupConfig)
+		add(&files, v.PinFile, v.CACert, v.CRL, v.OCSPResponse, v.User.UserProfile, v.DefaultUserConfig, v.DefaultGroupConfig)
 		add(&folders, v.ConfigPerUser, v.ConfigPerGroup)
 		for _, m := range slices.Concat(v.Auth, v.EnableAuth, v.Acct) {
 			if m.Remote() { // its helper opens them

@@ -67,6 +67,7 @@ func table() map[ipc.Type]row {
 		// Login.
 		ipc.AuthInitT: {in: handshake | inAuth, most: attempts, worker: asks(ipc.AuthReplyT, (*worker).authInit)},
 		ipc.AuthContT: {in: handshake | inAuth, most: attempts, worker: asks(ipc.AuthReplyT, (*worker).authCont)},
+		ipc.ProfileT:  {in: handshake | inAuth | authenticated, most: attempts, worker: (*worker).profile},
 
 		// Tunnel.
 		ipc.CliStatsT: {in: open, perMinute: 60, worker: tells((*worker).cliStats)},

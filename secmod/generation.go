@@ -242,6 +242,9 @@ func (l *loader) vhost(c *config.Vhost) (*vhost, error) {
 	if _, err := l.server.egressFiles(&c.User); err != nil { // rather now than when a client comes
 		return nil, fmt.Errorf("egress: %w", err)
 	}
+	if _, err := readProfile(&c.User); err != nil {
+		return nil, err
+	}
 	if c.Camouflage {
 		v.public.Camouflage = camouflage(c.CamouflageSecret)
 	}

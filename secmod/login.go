@@ -301,7 +301,9 @@ func (w *worker) admitted(named string, sid session.SID, s session.Session) *ipc
 	w.s.counts.logins.Add(1)
 	w.s.times.add(s.Took)
 	w.s.Log.Info("logged in", "user", s.User, "group", s.Group, "vhost", s.Vhost, "peer", w.peer, "session", session.ShortID(s.SafeID))
-	return &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_OK, Sid: sid[:], User: s.User, Group: s.Group}
+	rep := &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_OK, Sid: sid[:], User: s.User, Group: s.Group}
+	w.s.tellProfile(rep, s)
+	return rep
 }
 
 // busy is the answer to a step that nobody had the time for. It costs no try. A

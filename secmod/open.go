@@ -61,7 +61,7 @@ func (s *server) open(sid session.SID, q *ipc.SecmSessionOpen) (*ipc.SecmSession
 	if err != nil {
 		return nil, nil, err
 	}
-	if known.Certificate != (session.Fingerprint{}) && !bytes.Equal(known.Certificate[:], q.CertificateSha256) {
+	if !ofCertificate(known, q.CertificateSha256) {
 		return nil, nil, errors.New("without the certificate of the login")
 	}
 	gen := s.gens.Load().current
@@ -89,6 +89,12 @@ func (s *server) open(sid session.SID, q *ipc.SecmSessionOpen) (*ipc.SecmSession
 	s.record(opened.SafeID) // before main has the answer
 	s.Log.Info("session opened", "user", opened.User, "vhost", opened.Vhost, "peer", w.peer, "session", session.ShortID(opened.SafeID))
 	return sessionReply(v.Vhost, user, opened), fds, nil
+}
+
+// ofCertificate says whether the client has shown the certificate of its login, if
+// that took one.
+func ofCertificate(s session.Session, sha256 []byte) bool {
+	return s.Certificate == (session.Fingerprint{}) || bytes.Equal(s.Certificate[:], sha256)
 }
 
 // sealSession makes what goes with SECM_SESSION_REPLY: the configuration for

@@ -29,7 +29,7 @@ func (h *hiding) admits(v *ipc.Vhost, req *wire.Request) bool {
 		return true
 	}
 	// A phone's cookie is no pass: its login is known to everybody (ocserv worker-http.c).
-	h.cookieOnly = !wire.PathIs(req.Path, "/svc") && (hasCookie(req, wire.CookieSession) || hasCookie(req, wire.CookieContext))
+	h.cookieOnly = !req.IsPhone() && (hasCookie(req, wire.CookieSession) || hasCookie(req, wire.CookieContext))
 	return h.cookieOnly
 }
 

@@ -37,7 +37,7 @@ func (c *client) login() (*wire.Connect, error) {
 			req.Clear()
 			return nil, c.reply(req, stranger(c.secure.vhost))
 		}
-		if req.IsTunnel() {
+		if req.IsTunnel() || req.Method == "CONNECT" && req.IsPhone() && c.secure.vhost.Phones {
 			connect, err := wire.ParseConnect(req)
 			if err == nil {
 				c.raw.SetDeadline(time.Time{})

@@ -56,6 +56,7 @@ type world struct {
 	played  sync.WaitGroup // main and sec-mod have read everything
 	sid     []byte
 	key     *ecdsa.PrivateKey
+	profile string // of every user; set before the first request
 
 	mu     sync.Mutex
 	stats  *ipc.SessionStats
@@ -259,12 +260,18 @@ func (w *world) playSecMod(c *ipc.Conn) {
 			switch string(req.Password) {
 			case "right":
 				rep = &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_OK, Sid: w.sid, User: "alice"}
+				if w.profile != "" {
+					sum := sha1.Sum([]byte(w.profile))
+					rep.ProfileName, rep.ProfileSha1 = "our profile.xml", sum[:]
+				}
 			case "busy":
 				rep = &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_BUSY, Sid: w.sid}
 			case "last":
 				rep = &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_FAILED}
 			}
 			c.Send(ipc.AuthReplyT, 0, rep)
+		case ipc.ProfileT:
+			w.answerProfile(c, &rec)
 		case ipc.CliStatsT:
 			m := new(ipc.CliStats)
 			rec.Decode(m)
@@ -273,6 +280,21 @@ func (w *world) playSecMod(c *ipc.Conn) {
 			w.mu.Unlock()
 		}
 	}
+}
+
+func (w *world) answerProfile(c *ipc.Conn, rec *ipc.Record) {
+	var req ipc.ProfileReq
+	rec.Decode(&req)
+	if w.profile == "" || !bytes.Equal(req.Sid, w.sid) {
+		c.Send(ipc.ProfileRepT, 0, new(ipc.Nothing))
+		return
+	}
+	fd, err := ipc.Seal("profile", []byte(w.profile))
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	c.Send(ipc.ProfileRepT, 0, new(ipc.Nothing), fd)
 }
 
 func errText(err error) string {
@@ -658,6 +680,62 @@ func TestBanners(t *testing.T) {
 		_, banner, _ := strings.Cut(body, "<banner>")
 		if banner, _, _ = strings.Cut(banner, "</banner>"); banner != step.want {
 			t.Errorf("%s %q: banner %q, want %q", step.method, step.body, banner, step.want)
+		}
+	}
+}
+
+func TestProfile(t *testing.T) {
+	const content = "<AnyConnectProfile/>\n"
+	w := newWorld(t, nil, nil)
+	w.profile = content
+	c := w.dial()
+	_, head, body := c.request("POST", "/auth", authReply(rightAnswers))
+	sum := fmt.Sprintf("%X", sha1.Sum([]byte(content)))
+	if !strings.Contains(body, `<uri>/profiles/our%20profile.xml</uri><hash type="sha1">`+sum+`</hash>`) ||
+		!strings.Contains(head, "&fu:profiles%2Four%20profile.xml&fh:"+sum+";") {
+		t.Errorf("login gave\n%s\n%s", head, body)
+	}
+	cookie := "Cookie: webvpn=" + wire.FormatSID(w.sid)
+	status, head, body := c.request("GET", "/profiles/our%20profile.xml", "", cookie)
+	if status != "HTTP/1.1 200 OK" || body != content || !strings.Contains(head, "Content-Type: text/xml\n") {
+		t.Errorf("got %s%s", head, body)
+	}
+	for _, header := range []string{"", "Cookie: webvpn=x", "Cookie: webvpn=" + wire.FormatSID(make([]byte, 32))} {
+		w := newWorld(t, nil, nil)
+		w.profile = content
+		if status, _, _ := w.dial().request("GET", "/profiles/our%20profile.xml", "", header); !strings.Contains(status, "404") {
+			t.Errorf("%q: %s", header, status)
+		}
+	}
+}
+
+// Cisco's telephones.
+func TestPhone(t *testing.T) {
+	phones := func(wc *ipc.WorkerConfig, _ *ipc.SessionConfig) { wc.Vhosts[0].Phones = true }
+	w := newWorld(t, nil, phones)
+	c := w.dial()
+	if status, head, _ := c.request("GET", "/svc", ""); status != "HTTP/1.1 200 OK" || !strings.Contains(head, "webvpnlogin=1") {
+		t.Errorf("GET: %s", head)
+	}
+	_, head, _ := c.request("POST", "/svc", "username=alice&password=right")
+	cookie := wire.FormatSID(w.sid)
+	if !strings.Contains(head, "Set-Cookie: webvpn="+cookie+"; secure") {
+		t.Errorf("POST: %s", head)
+	}
+	status, _, _ := c.request("CONNECT", "/svc", "", "Cookie: webvpn="+cookie)
+	if status != "HTTP/1.1 200 CONNECTED" {
+		t.Errorf("CONNECT: %s", status)
+	}
+	for _, tt := range []struct{ method, body, status string }{
+		{"POST", "username=alice&password=wrong", "401"}, {"POST", "username=alice", "401"}, {"POST", "%zz", "400"}, {"PUT", "", "405"},
+	} {
+		if status, _, _ := newWorld(t, nil, phones).dial().request(tt.method, "/svc", tt.body); !strings.Contains(status, tt.status) {
+			t.Errorf("%s %s: %s", tt.method, tt.body, status)
+		}
+	}
+	for _, method := range []string{"GET", "POST", "CONNECT"} { // without cisco-svc-client-compat
+		if status, _, _ := newWorld(t, nil, nil).dial().request(method, "/svc", ""); strings.Contains(status, "200") {
+			t.Errorf("%s /svc: %s", method, status)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"crypto/sha1"
 	"strings"
 	"time"
 
@@ -39,6 +40,10 @@ func (d *dialogue) answer(req *wire.Request) *wire.Response {
 	}
 	group, ok := d.loginPath(req.Path)
 	switch {
+	case req.IsProfile():
+		return d.profile(req)
+	case req.IsPhone() && d.c.secure.vhost.Phones:
+		return d.phone(req)
 	case !ok:
 		return wire.NotFound()
 	case req.Method == "GET":
@@ -211,8 +216,62 @@ func (d *dialogue) result(rep *ipc.AuthReply, err error) *wire.Response {
 func (d *dialogue) success(rep *ipc.AuthReply) *wire.Response {
 	defer clear(rep.Sid)
 	s := wire.Success{SID: wire.FormatSID(rep.Sid), Banner: d.c.secure.vhost.Banner, CertSHA1: d.c.secure.certSHA1}
+	if rep.ProfileName != "" && len(rep.ProfileSha1) == sha1.Size {
+		s.Profile = &wire.Profile{Name: rep.ProfileName, SHA1: [sha1.Size]byte(rep.ProfileSha1)}
+	}
 	d.sid, d.user = secret.Bytes{}, ""
 	return s.Response(d.agent)
+}
+
+// profile gives a client its profile. Without a good cookie there is none.
+func (d *dialogue) profile(req *wire.Request) *wire.Response {
+	text, err := req.Cookie(wire.CookieSession)
+	if err != nil {
+		return wire.NotFound()
+	}
+	sid, err := wire.ParseSID(text)
+	if err != nil {
+		return wire.NotFound()
+	}
+	defer sid.Clear()
+	content, err := d.c.sec.Profile(sid, d.c.secure.certificate.hash())
+	if err != nil {
+		return d.result(nil, err)
+	}
+	if content == nil {
+		return wire.NotFound()
+	}
+	return wire.ProfileResponse(content)
+}
+
+// phone is the login of Cisco's IP phones: one form that they know by heart, and
+// one answer to it.
+func (d *dialogue) phone(req *wire.Request) *wire.Response {
+	switch req.Method {
+	case "GET":
+		return wire.PhoneLogin()
+	case "POST":
+	default:
+		return wire.NotAllowed()
+	}
+	m, err := wire.ParseAuth(req.Body)
+	if err != nil {
+		d.c.Log.Info("login request refused", "err", err)
+		return &wire.Response{Status: 400, Close: true}
+	}
+	defer m.Clear()
+	rep, err := d.begin(req, m, ipc.AuthMethod_AUTH_PASSWORD)
+	if err == nil && rep.Status == ipc.AuthStatus_AUTH_MSG && m.Password() != nil {
+		rep, err = d.c.sec.AuthCont(rep.Sid, m.Password())
+	}
+	if err != nil {
+		return d.result(nil, err)
+	}
+	if rep.Status != ipc.AuthStatus_AUTH_OK {
+		return wire.Unauthorized("Authentication failed")
+	}
+	defer clear(rep.Sid)
+	return wire.PhoneSuccess(wire.FormatSID(rep.Sid))
 }
 
 // ask gives a form, with the cookie of the login if one is under way. The banner

@@ -24,6 +24,8 @@ func (p *parser) finish() {
 		p.networks(v.Name, &v.User, d)
 		p.finishUser(v.Name, &v.User)
 		p.checkVhost(v)
+		v.DTLSLegacy = v.DTLSLegacy || v.CiscoClientCompat || v.CiscoSVCCompat
+		v.SelectGroupByURL = v.SelectGroupByURL || v.CiscoClientCompat
 	}
 	p.checkGlobal()
 }
@@ -186,7 +188,7 @@ func (p *parser) checkVhost(v *Vhost) {
 	if on(v, "match-tls-dtls-ciphers") && (v.DTLSLegacy || v.CiscoClientCompat) {
 		p.errorf(p.lineOf(v.Name, "match-tls-dtls-ciphers"), "%s'match-tls-dtls-ciphers' cannot be applied when 'dtls-legacy' or 'cisco-client-compat' is on", where)
 	}
-	if udp := p.config.Global.UDPPort; on(v, "cisco-svc-client-compat") && udp != 0 && udp != 443 {
+	if udp := p.config.Global.UDPPort; v.CiscoSVCCompat && udp != 0 && udp != 443 {
 		p.errorf(p.lineOf(v.Name, "cisco-svc-client-compat"), "%s'cisco-svc-client-compat' needs 'udp-port' to be 443 or 0", where)
 	}
 	for _, m := range v.Auth {

@@ -142,6 +142,7 @@ type Vhost struct {
 	DTLSPSK            bool
 	DTLSLegacy         bool
 	CiscoClientCompat  bool
+	CiscoSVCCompat     bool
 	PredictableIPs     bool
 	OutputBuffer       int // packets; 0: the kernel's default
 	RekeyTime          time.Duration

@@ -199,6 +199,21 @@ min-reauth-time = 7
 	}
 }
 
+// What the two options for Cisco's clients bring along.
+func TestCiscoCompat(t *testing.T) {
+	for line, want := range map[string][2]bool{ // dtls-legacy, select-group-by-url
+		"": {false, false}, "cisco-client-compat = true": {true, true}, "cisco-svc-client-compat = true": {true, false},
+	} {
+		c, err := Parse("x", []byte(least+"dtls-legacy = false\n"+line+"\n"), SecMod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if v := c.Vhosts[0]; [2]bool{v.DTLSLegacy, v.SelectGroupByURL} != want {
+			t.Errorf("%q: %t, %t", line, v.DTLSLegacy, v.SelectGroupByURL)
+		}
+	}
+}
+
 // cisco-client-compat takes TLS 1.3 only from the default priority string.
 func TestCiscoCompatTLS(t *testing.T) {
 	for lines, want := range map[string]uint16{

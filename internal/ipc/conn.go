@@ -233,19 +233,46 @@ func (r *Record) TakeFD(i int) int {
 // Call is a lock-step request: it sends and waits for the answer, which must be
 // of type want and carry no descriptor. Only for channels without notifications.
 func (c *Conn) Call(t Type, req proto.Message, want Type, rep proto.Message) error {
-	if err := c.Send(t, 0, req); err != nil {
-		return err
-	}
-	rec, err := c.Recv()
+	rec, err := c.call(t, req, want)
 	if err != nil {
-		return fmt.Errorf("ipc: waiting for %v: %w", want, err)
+		return err
 	}
 	defer rec.Close()
 	defer rec.Clear()
-	if rec.Type != want || len(rec.FDs) > 0 {
-		return violation("%v while waiting for %v", rec.Type, want)
+	if len(rec.FDs) > 0 {
+		return violation("%v with a descriptor", rec.Type)
 	}
 	return rec.Decode(rep)
+}
+
+// CallSealed is Call for an answer that is what a sealed memfd holds; nil: there
+// was none.
+func (c *Conn) CallSealed(t Type, req proto.Message, want Type) ([]byte, error) {
+	rec, err := c.call(t, req, want)
+	if err != nil {
+		return nil, err
+	}
+	defer rec.Close()
+	if len(rec.FDs) == 0 {
+		return nil, nil
+	}
+	return ReadSealed(rec.FDs[0])
+}
+
+func (c *Conn) call(t Type, req proto.Message, want Type) (Record, error) {
+	if err := c.Send(t, 0, req); err != nil {
+		return Record{}, err
+	}
+	rec, err := c.Recv()
+	if err != nil {
+		return Record{}, fmt.Errorf("ipc: waiting for %v: %w", want, err)
+	}
+	if rec.Type != want {
+		rec.Clear()
+		rec.Close()
+		return Record{}, violation("%v while waiting for %v", rec.Type, want)
+	}
+	return rec, nil
 }
 
 func fdsFit(t Type, n int) bool {

@@ -891,12 +891,12 @@ type Vhost struct {
 	Auth               *AuthOffer             `protobuf:"bytes,11,opt,name=auth,proto3" json:"auth,omitempty"`
 	DtlsPsk            bool                   `protobuf:"varint,12,opt,name=dtls_psk,json=dtlsPsk,proto3" json:"dtls_psk,omitempty"`
 	DtlsLegacy         bool                   `protobuf:"varint,13,opt,name=dtls_legacy,json=dtlsLegacy,proto3" json:"dtls_legacy,omitempty"`
-	ProfileName        string                 `protobuf:"bytes,14,opt,name=profile_name,json=profileName,proto3" json:"profile_name,omitempty"`
 	OcspResponse       []byte                 `protobuf:"bytes,15,opt,name=ocsp_response,json=ocspResponse,proto3" json:"ocsp_response,omitempty"`
 	ClientCas          [][]byte               `protobuf:"bytes,16,rep,name=client_cas,json=clientCas,proto3" json:"client_cas,omitempty"` // as in VhostKeys
 	Banner             string                 `protobuf:"bytes,17,opt,name=banner,proto3" json:"banner,omitempty"`                        // after the login
 	Camouflage         []byte                 `protobuf:"bytes,18,opt,name=camouflage,proto3" json:"camouflage,omitempty"`                // as in VhostKeys
 	CamouflageRealm    string                 `protobuf:"bytes,19,opt,name=camouflage_realm,json=camouflageRealm,proto3" json:"camouflage_realm,omitempty"`
+	Phones             bool                   `protobuf:"varint,20,opt,name=phones,proto3" json:"phones,omitempty"` // cisco-svc-client-compat
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -1022,13 +1022,6 @@ func (x *Vhost) GetDtlsLegacy() bool {
 	return false
 }
 
-func (x *Vhost) GetProfileName() string {
-	if x != nil {
-		return x.ProfileName
-	}
-	return ""
-}
-
 func (x *Vhost) GetOcspResponse() []byte {
 	if x != nil {
 		return x.OcspResponse
@@ -1062,6 +1055,13 @@ func (x *Vhost) GetCamouflageRealm() string {
 		return x.CamouflageRealm
 	}
 	return ""
+}
+
+func (x *Vhost) GetPhones() bool {
+	if x != nil {
+		return x.Phones
+	}
+	return false
 }
 
 type Group struct {
@@ -2786,7 +2786,9 @@ type AuthReply struct {
 	PasswordCounter uint32                 `protobuf:"varint,4,opt,name=password_counter,json=passwordCounter,proto3" json:"password_counter,omitempty"` // n-th password asked in this login, from 0
 	User            string                 `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
 	Group           string                 `protobuf:"bytes,6,opt,name=group,proto3" json:"group,omitempty"`
-	Groups          []*Group               `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"` // to choose from, where the method knows them
+	Groups          []*Group               `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"`                              // to choose from, where the method knows them
+	ProfileName     string                 `protobuf:"bytes,8,opt,name=profile_name,json=profileName,proto3" json:"profile_name,omitempty"` // with AUTH_OK: of the file of the user's profile; empty: there is none
+	ProfileSha1     []byte                 `protobuf:"bytes,9,opt,name=profile_sha1,json=profileSha1,proto3" json:"profile_sha1,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -2870,6 +2872,74 @@ func (x *AuthReply) GetGroups() []*Group {
 	return nil
 }
 
+func (x *AuthReply) GetProfileName() string {
+	if x != nil {
+		return x.ProfileName
+	}
+	return ""
+}
+
+func (x *AuthReply) GetProfileSha1() []byte {
+	if x != nil {
+		return x.ProfileSha1
+	}
+	return nil
+}
+
+// SEC_PROFILE: the profile of a session's user. Descriptor of the answer: a
+// sealed memfd with the file's content, or none.
+type ProfileReq struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	Sid               []byte                 `protobuf:"bytes,1,opt,name=sid,proto3" json:"sid,omitempty"`
+	CertificateSha256 []byte                 `protobuf:"bytes,2,opt,name=certificate_sha256,json=certificateSha256,proto3" json:"certificate_sha256,omitempty"` // as in AuthCookieReq
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *ProfileReq) Reset() {
+	*x = ProfileReq{}
+	mi := &file_ipc_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProfileReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProfileReq) ProtoMessage() {}
+
+func (x *ProfileReq) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProfileReq.ProtoReflect.Descriptor instead.
+func (*ProfileReq) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ProfileReq) GetSid() []byte {
+	if x != nil {
+		return x.Sid
+	}
+	return nil
+}
+
+func (x *ProfileReq) GetCertificateSha256() []byte {
+	if x != nil {
+		return x.CertificateSha256
+	}
+	return nil
+}
+
 // SEC_CLI_STATS: counters of this worker's session, growing.
 type CliStats struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2883,7 +2953,7 @@ type CliStats struct {
 
 func (x *CliStats) Reset() {
 	*x = CliStats{}
-	mi := &file_ipc_proto_msgTypes[33]
+	mi := &file_ipc_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2895,7 +2965,7 @@ func (x *CliStats) String() string {
 func (*CliStats) ProtoMessage() {}
 
 func (x *CliStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[33]
+	mi := &file_ipc_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2908,7 +2978,7 @@ func (x *CliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CliStats.ProtoReflect.Descriptor instead.
 func (*CliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{33}
+	return file_ipc_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CliStats) GetBytesUp() uint64 {
@@ -2950,7 +3020,7 @@ type ResumeReq struct {
 
 func (x *ResumeReq) Reset() {
 	*x = ResumeReq{}
-	mi := &file_ipc_proto_msgTypes[34]
+	mi := &file_ipc_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2962,7 +3032,7 @@ func (x *ResumeReq) String() string {
 func (*ResumeReq) ProtoMessage() {}
 
 func (x *ResumeReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[34]
+	mi := &file_ipc_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2975,7 +3045,7 @@ func (x *ResumeReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeReq.ProtoReflect.Descriptor instead.
 func (*ResumeReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{34}
+	return file_ipc_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ResumeReq) GetVhost() string {
@@ -3001,7 +3071,7 @@ type ResumeRep struct {
 
 func (x *ResumeRep) Reset() {
 	*x = ResumeRep{}
-	mi := &file_ipc_proto_msgTypes[35]
+	mi := &file_ipc_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3013,7 +3083,7 @@ func (x *ResumeRep) String() string {
 func (*ResumeRep) ProtoMessage() {}
 
 func (x *ResumeRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[35]
+	mi := &file_ipc_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3026,7 +3096,7 @@ func (x *ResumeRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRep.ProtoReflect.Descriptor instead.
 func (*ResumeRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{35}
+	return file_ipc_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ResumeRep) GetData() []byte {
@@ -3049,7 +3119,7 @@ type SecmConfig struct {
 
 func (x *SecmConfig) Reset() {
 	*x = SecmConfig{}
-	mi := &file_ipc_proto_msgTypes[36]
+	mi := &file_ipc_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3061,7 +3131,7 @@ func (x *SecmConfig) String() string {
 func (*SecmConfig) ProtoMessage() {}
 
 func (x *SecmConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[36]
+	mi := &file_ipc_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3074,7 +3144,7 @@ func (x *SecmConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmConfig.ProtoReflect.Descriptor instead.
 func (*SecmConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{36}
+	return file_ipc_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *SecmConfig) GetGeneration() uint64 {
@@ -3120,7 +3190,7 @@ type SecmConfigRep struct {
 
 func (x *SecmConfigRep) Reset() {
 	*x = SecmConfigRep{}
-	mi := &file_ipc_proto_msgTypes[37]
+	mi := &file_ipc_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3132,7 +3202,7 @@ func (x *SecmConfigRep) String() string {
 func (*SecmConfigRep) ProtoMessage() {}
 
 func (x *SecmConfigRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[37]
+	mi := &file_ipc_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3145,7 +3215,7 @@ func (x *SecmConfigRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmConfigRep.ProtoReflect.Descriptor instead.
 func (*SecmConfigRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{37}
+	return file_ipc_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SecmConfigRep) GetError() string {
@@ -3197,7 +3267,7 @@ type VhostKeys struct {
 
 func (x *VhostKeys) Reset() {
 	*x = VhostKeys{}
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3209,7 +3279,7 @@ func (x *VhostKeys) String() string {
 func (*VhostKeys) ProtoMessage() {}
 
 func (x *VhostKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3222,7 +3292,7 @@ func (x *VhostKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VhostKeys.ProtoReflect.Descriptor instead.
 func (*VhostKeys) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{38}
+	return file_ipc_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *VhostKeys) GetName() string {
@@ -3280,7 +3350,7 @@ type SecmWorker struct {
 
 func (x *SecmWorker) Reset() {
 	*x = SecmWorker{}
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3292,7 +3362,7 @@ func (x *SecmWorker) String() string {
 func (*SecmWorker) ProtoMessage() {}
 
 func (x *SecmWorker) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3305,7 +3375,7 @@ func (x *SecmWorker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmWorker.ProtoReflect.Descriptor instead.
 func (*SecmWorker) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{39}
+	return file_ipc_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SecmWorker) GetIdentity() *Identity {
@@ -3345,7 +3415,7 @@ type SecmRecord struct {
 
 func (x *SecmRecord) Reset() {
 	*x = SecmRecord{}
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3357,7 +3427,7 @@ func (x *SecmRecord) String() string {
 func (*SecmRecord) ProtoMessage() {}
 
 func (x *SecmRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3370,7 +3440,7 @@ func (x *SecmRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRecord.ProtoReflect.Descriptor instead.
 func (*SecmRecord) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{40}
+	return file_ipc_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SecmRecord) GetSafeId() string {
@@ -3411,7 +3481,7 @@ type SecmRecords struct {
 
 func (x *SecmRecords) Reset() {
 	*x = SecmRecords{}
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3423,7 +3493,7 @@ func (x *SecmRecords) String() string {
 func (*SecmRecords) ProtoMessage() {}
 
 func (x *SecmRecords) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3436,7 +3506,7 @@ func (x *SecmRecords) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRecords.ProtoReflect.Descriptor instead.
 func (*SecmRecords) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{41}
+	return file_ipc_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SecmRecords) GetRecords() []*SecmRecord {
@@ -3457,7 +3527,7 @@ type SecmRestoreRep struct {
 
 func (x *SecmRestoreRep) Reset() {
 	*x = SecmRestoreRep{}
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3469,7 +3539,7 @@ func (x *SecmRestoreRep) String() string {
 func (*SecmRestoreRep) ProtoMessage() {}
 
 func (x *SecmRestoreRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3482,7 +3552,7 @@ func (x *SecmRestoreRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRestoreRep.ProtoReflect.Descriptor instead.
 func (*SecmRestoreRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{42}
+	return file_ipc_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SecmRestoreRep) GetRestored() uint32 {
@@ -3522,7 +3592,7 @@ type SecmSessionOpen struct {
 
 func (x *SecmSessionOpen) Reset() {
 	*x = SecmSessionOpen{}
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3534,7 +3604,7 @@ func (x *SecmSessionOpen) String() string {
 func (*SecmSessionOpen) ProtoMessage() {}
 
 func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3547,7 +3617,7 @@ func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionOpen.ProtoReflect.Descriptor instead.
 func (*SecmSessionOpen) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{43}
+	return file_ipc_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SecmSessionOpen) GetSid() []byte {
@@ -3623,7 +3693,7 @@ type SecmSessionReply struct {
 
 func (x *SecmSessionReply) Reset() {
 	*x = SecmSessionReply{}
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3635,7 +3705,7 @@ func (x *SecmSessionReply) String() string {
 func (*SecmSessionReply) ProtoMessage() {}
 
 func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3648,7 +3718,7 @@ func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionReply.ProtoReflect.Descriptor instead.
 func (*SecmSessionReply) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{44}
+	return file_ipc_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SecmSessionReply) GetOk() bool {
@@ -3758,7 +3828,7 @@ type LeaseRequest struct {
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3770,7 +3840,7 @@ func (x *LeaseRequest) String() string {
 func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3783,7 +3853,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{45}
+	return file_ipc_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *LeaseRequest) GetIpv4Network() []byte {
@@ -3847,7 +3917,7 @@ type SecmSessionClose struct {
 
 func (x *SecmSessionClose) Reset() {
 	*x = SecmSessionClose{}
-	mi := &file_ipc_proto_msgTypes[46]
+	mi := &file_ipc_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3859,7 +3929,7 @@ func (x *SecmSessionClose) String() string {
 func (*SecmSessionClose) ProtoMessage() {}
 
 func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[46]
+	mi := &file_ipc_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3872,7 +3942,7 @@ func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionClose.ProtoReflect.Descriptor instead.
 func (*SecmSessionClose) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{46}
+	return file_ipc_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SecmSessionClose) GetSafeId() string {
@@ -3909,7 +3979,7 @@ type SecmCliStats struct {
 
 func (x *SecmCliStats) Reset() {
 	*x = SecmCliStats{}
-	mi := &file_ipc_proto_msgTypes[47]
+	mi := &file_ipc_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3921,7 +3991,7 @@ func (x *SecmCliStats) String() string {
 func (*SecmCliStats) ProtoMessage() {}
 
 func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[47]
+	mi := &file_ipc_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3934,7 +4004,7 @@ func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCliStats.ProtoReflect.Descriptor instead.
 func (*SecmCliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{47}
+	return file_ipc_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SecmCliStats) GetBytesUp() uint64 {
@@ -3977,7 +4047,7 @@ type SecmBanIP struct {
 
 func (x *SecmBanIP) Reset() {
 	*x = SecmBanIP{}
-	mi := &file_ipc_proto_msgTypes[48]
+	mi := &file_ipc_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3989,7 +4059,7 @@ func (x *SecmBanIP) String() string {
 func (*SecmBanIP) ProtoMessage() {}
 
 func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[48]
+	mi := &file_ipc_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4002,7 +4072,7 @@ func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmBanIP.ProtoReflect.Descriptor instead.
 func (*SecmBanIP) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{48}
+	return file_ipc_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SecmBanIP) GetPeer() []byte {
@@ -4038,7 +4108,7 @@ type SecmViolation struct {
 
 func (x *SecmViolation) Reset() {
 	*x = SecmViolation{}
-	mi := &file_ipc_proto_msgTypes[49]
+	mi := &file_ipc_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4050,7 +4120,7 @@ func (x *SecmViolation) String() string {
 func (*SecmViolation) ProtoMessage() {}
 
 func (x *SecmViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[49]
+	mi := &file_ipc_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4063,7 +4133,7 @@ func (x *SecmViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmViolation.ProtoReflect.Descriptor instead.
 func (*SecmViolation) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{49}
+	return file_ipc_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SecmViolation) GetConnId() uint64 {
@@ -4092,7 +4162,7 @@ type SecmHelperReq struct {
 
 func (x *SecmHelperReq) Reset() {
 	*x = SecmHelperReq{}
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4104,7 +4174,7 @@ func (x *SecmHelperReq) String() string {
 func (*SecmHelperReq) ProtoMessage() {}
 
 func (x *SecmHelperReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4117,7 +4187,7 @@ func (x *SecmHelperReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmHelperReq.ProtoReflect.Descriptor instead.
 func (*SecmHelperReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{50}
+	return file_ipc_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SecmHelperReq) GetToken() uint64 {
@@ -4146,7 +4216,7 @@ type SecmHelper struct {
 
 func (x *SecmHelper) Reset() {
 	*x = SecmHelper{}
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4158,7 +4228,7 @@ func (x *SecmHelper) String() string {
 func (*SecmHelper) ProtoMessage() {}
 
 func (x *SecmHelper) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4171,7 +4241,7 @@ func (x *SecmHelper) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmHelper.ProtoReflect.Descriptor instead.
 func (*SecmHelper) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{51}
+	return file_ipc_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SecmHelper) GetToken() uint64 {
@@ -4198,7 +4268,7 @@ type SecmEnded struct {
 
 func (x *SecmEnded) Reset() {
 	*x = SecmEnded{}
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4210,7 +4280,7 @@ func (x *SecmEnded) String() string {
 func (*SecmEnded) ProtoMessage() {}
 
 func (x *SecmEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4223,7 +4293,7 @@ func (x *SecmEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmEnded.ProtoReflect.Descriptor instead.
 func (*SecmEnded) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{52}
+	return file_ipc_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SecmEnded) GetSafeIds() []string {
@@ -4257,7 +4327,7 @@ type SecmStats struct {
 
 func (x *SecmStats) Reset() {
 	*x = SecmStats{}
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4269,7 +4339,7 @@ func (x *SecmStats) String() string {
 func (*SecmStats) ProtoMessage() {}
 
 func (x *SecmStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4282,7 +4352,7 @@ func (x *SecmStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmStats.ProtoReflect.Descriptor instead.
 func (*SecmStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{53}
+	return file_ipc_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SecmStats) GetLogins() uint64 {
@@ -4401,7 +4471,7 @@ type SecmCookies struct {
 
 func (x *SecmCookies) Reset() {
 	*x = SecmCookies{}
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4413,7 +4483,7 @@ func (x *SecmCookies) String() string {
 func (*SecmCookies) ProtoMessage() {}
 
 func (x *SecmCookies) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4426,7 +4496,7 @@ func (x *SecmCookies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookies.ProtoReflect.Descriptor instead.
 func (*SecmCookies) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{54}
+	return file_ipc_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SecmCookies) GetCookies() []*SecmCookie {
@@ -4458,7 +4528,7 @@ type SecmCookie struct {
 
 func (x *SecmCookie) Reset() {
 	*x = SecmCookie{}
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4470,7 +4540,7 @@ func (x *SecmCookie) String() string {
 func (*SecmCookie) ProtoMessage() {}
 
 func (x *SecmCookie) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4483,7 +4553,7 @@ func (x *SecmCookie) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookie.ProtoReflect.Descriptor instead.
 func (*SecmCookie) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{55}
+	return file_ipc_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SecmCookie) GetSafeId() string {
@@ -4595,7 +4665,7 @@ type SecmTerminate struct {
 
 func (x *SecmTerminate) Reset() {
 	*x = SecmTerminate{}
-	mi := &file_ipc_proto_msgTypes[56]
+	mi := &file_ipc_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4607,7 +4677,7 @@ func (x *SecmTerminate) String() string {
 func (*SecmTerminate) ProtoMessage() {}
 
 func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[56]
+	mi := &file_ipc_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4620,7 +4690,7 @@ func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminate.ProtoReflect.Descriptor instead.
 func (*SecmTerminate) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{56}
+	return file_ipc_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SecmTerminate) GetUser() string {
@@ -4647,7 +4717,7 @@ type SecmTerminateRep struct {
 
 func (x *SecmTerminateRep) Reset() {
 	*x = SecmTerminateRep{}
-	mi := &file_ipc_proto_msgTypes[57]
+	mi := &file_ipc_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4659,7 +4729,7 @@ func (x *SecmTerminateRep) String() string {
 func (*SecmTerminateRep) ProtoMessage() {}
 
 func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[57]
+	mi := &file_ipc_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4672,7 +4742,7 @@ func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminateRep.ProtoReflect.Descriptor instead.
 func (*SecmTerminateRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{57}
+	return file_ipc_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SecmTerminateRep) GetEnded() []string {
@@ -4700,7 +4770,7 @@ type HelperConfig struct {
 
 func (x *HelperConfig) Reset() {
 	*x = HelperConfig{}
-	mi := &file_ipc_proto_msgTypes[58]
+	mi := &file_ipc_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4712,7 +4782,7 @@ func (x *HelperConfig) String() string {
 func (*HelperConfig) ProtoMessage() {}
 
 func (x *HelperConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[58]
+	mi := &file_ipc_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4725,7 +4795,7 @@ func (x *HelperConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperConfig.ProtoReflect.Descriptor instead.
 func (*HelperConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{58}
+	return file_ipc_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *HelperConfig) GetMethods() []*HelperMethod {
@@ -4752,7 +4822,7 @@ type HelperMethod struct {
 
 func (x *HelperMethod) Reset() {
 	*x = HelperMethod{}
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4764,7 +4834,7 @@ func (x *HelperMethod) String() string {
 func (*HelperMethod) ProtoMessage() {}
 
 func (x *HelperMethod) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4777,7 +4847,7 @@ func (x *HelperMethod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperMethod.ProtoReflect.Descriptor instead.
 func (*HelperMethod) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{59}
+	return file_ipc_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *HelperMethod) GetOptions() map[string]string {
@@ -4801,7 +4871,7 @@ type HelperReady struct {
 
 func (x *HelperReady) Reset() {
 	*x = HelperReady{}
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4813,7 +4883,7 @@ func (x *HelperReady) String() string {
 func (*HelperReady) ProtoMessage() {}
 
 func (x *HelperReady) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4826,7 +4896,7 @@ func (x *HelperReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperReady.ProtoReflect.Descriptor instead.
 func (*HelperReady) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{60}
+	return file_ipc_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *HelperReady) GetError() string {
@@ -4874,7 +4944,7 @@ type HelperBegin struct {
 
 func (x *HelperBegin) Reset() {
 	*x = HelperBegin{}
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4886,7 +4956,7 @@ func (x *HelperBegin) String() string {
 func (*HelperBegin) ProtoMessage() {}
 
 func (x *HelperBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4899,7 +4969,7 @@ func (x *HelperBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperBegin.ProtoReflect.Descriptor instead.
 func (*HelperBegin) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{61}
+	return file_ipc_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *HelperBegin) GetLogin() uint64 {
@@ -4970,7 +5040,7 @@ type HelperAnswer struct {
 
 func (x *HelperAnswer) Reset() {
 	*x = HelperAnswer{}
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4982,7 +5052,7 @@ func (x *HelperAnswer) String() string {
 func (*HelperAnswer) ProtoMessage() {}
 
 func (x *HelperAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4995,7 +5065,7 @@ func (x *HelperAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperAnswer.ProtoReflect.Descriptor instead.
 func (*HelperAnswer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{62}
+	return file_ipc_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *HelperAnswer) GetLogin() uint64 {
@@ -5023,7 +5093,7 @@ type HelperCancel struct {
 
 func (x *HelperCancel) Reset() {
 	*x = HelperCancel{}
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5035,7 +5105,7 @@ func (x *HelperCancel) String() string {
 func (*HelperCancel) ProtoMessage() {}
 
 func (x *HelperCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5048,7 +5118,7 @@ func (x *HelperCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperCancel.ProtoReflect.Descriptor instead.
 func (*HelperCancel) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{63}
+	return file_ipc_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *HelperCancel) GetLogin() uint64 {
@@ -5075,7 +5145,7 @@ type HelperVerdict struct {
 
 func (x *HelperVerdict) Reset() {
 	*x = HelperVerdict{}
-	mi := &file_ipc_proto_msgTypes[64]
+	mi := &file_ipc_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5087,7 +5157,7 @@ func (x *HelperVerdict) String() string {
 func (*HelperVerdict) ProtoMessage() {}
 
 func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[64]
+	mi := &file_ipc_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5100,7 +5170,7 @@ func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperVerdict.ProtoReflect.Descriptor instead.
 func (*HelperVerdict) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{64}
+	return file_ipc_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *HelperVerdict) GetOutcome() HelperOutcome {
@@ -5180,7 +5250,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_ipc_proto_msgTypes[65]
+	mi := &file_ipc_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5192,7 +5262,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[65]
+	mi := &file_ipc_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5205,7 +5275,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{65}
+	return file_ipc_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Grant) GetIpv4() []byte {
@@ -5331,7 +5401,7 @@ type SessionConfig struct {
 
 func (x *SessionConfig) Reset() {
 	*x = SessionConfig{}
-	mi := &file_ipc_proto_msgTypes[66]
+	mi := &file_ipc_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5343,7 +5413,7 @@ func (x *SessionConfig) String() string {
 func (*SessionConfig) ProtoMessage() {}
 
 func (x *SessionConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[66]
+	mi := &file_ipc_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5356,7 +5426,7 @@ func (x *SessionConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionConfig.ProtoReflect.Descriptor instead.
 func (*SessionConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{66}
+	return file_ipc_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SessionConfig) GetRoutes() []string {
@@ -5628,7 +5698,7 @@ type PortRule struct {
 
 func (x *PortRule) Reset() {
 	*x = PortRule{}
-	mi := &file_ipc_proto_msgTypes[67]
+	mi := &file_ipc_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5640,7 +5710,7 @@ func (x *PortRule) String() string {
 func (*PortRule) ProtoMessage() {}
 
 func (x *PortRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[67]
+	mi := &file_ipc_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5653,7 +5723,7 @@ func (x *PortRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRule.ProtoReflect.Descriptor instead.
 func (*PortRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{67}
+	return file_ipc_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *PortRule) GetProto() string {
@@ -5688,7 +5758,7 @@ type EgressPolicy struct {
 
 func (x *EgressPolicy) Reset() {
 	*x = EgressPolicy{}
-	mi := &file_ipc_proto_msgTypes[68]
+	mi := &file_ipc_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5700,7 +5770,7 @@ func (x *EgressPolicy) String() string {
 func (*EgressPolicy) ProtoMessage() {}
 
 func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[68]
+	mi := &file_ipc_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5713,7 +5783,7 @@ func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressPolicy.ProtoReflect.Descriptor instead.
 func (*EgressPolicy) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{68}
+	return file_ipc_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *EgressPolicy) GetInternet() bool {
@@ -5795,7 +5865,7 @@ type GatewayResolver struct {
 
 func (x *GatewayResolver) Reset() {
 	*x = GatewayResolver{}
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5807,7 +5877,7 @@ func (x *GatewayResolver) String() string {
 func (*GatewayResolver) ProtoMessage() {}
 
 func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5820,7 +5890,7 @@ func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayResolver.ProtoReflect.Descriptor instead.
 func (*GatewayResolver) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{69}
+	return file_ipc_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *GatewayResolver) GetServers() []*DNSServer {
@@ -5890,7 +5960,7 @@ type DNSServer struct {
 
 func (x *DNSServer) Reset() {
 	*x = DNSServer{}
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5902,7 +5972,7 @@ func (x *DNSServer) String() string {
 func (*DNSServer) ProtoMessage() {}
 
 func (x *DNSServer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5915,7 +5985,7 @@ func (x *DNSServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DNSServer.ProtoReflect.Descriptor instead.
 func (*DNSServer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{70}
+	return file_ipc_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *DNSServer) GetKind() string {
@@ -5994,7 +6064,7 @@ type GatewayForward struct {
 
 func (x *GatewayForward) Reset() {
 	*x = GatewayForward{}
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6006,7 +6076,7 @@ func (x *GatewayForward) String() string {
 func (*GatewayForward) ProtoMessage() {}
 
 func (x *GatewayForward) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6019,7 +6089,7 @@ func (x *GatewayForward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayForward.ProtoReflect.Descriptor instead.
 func (*GatewayForward) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{71}
+	return file_ipc_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *GatewayForward) GetPort() uint32 {
@@ -6055,7 +6125,7 @@ type EgressRule struct {
 
 func (x *EgressRule) Reset() {
 	*x = EgressRule{}
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6067,7 +6137,7 @@ func (x *EgressRule) String() string {
 func (*EgressRule) ProtoMessage() {}
 
 func (x *EgressRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6080,7 +6150,7 @@ func (x *EgressRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
 func (*EgressRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{72}
+	return file_ipc_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *EgressRule) GetAllow() bool {
@@ -6130,7 +6200,7 @@ type WayOut struct {
 
 func (x *WayOut) Reset() {
 	*x = WayOut{}
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6142,7 +6212,7 @@ func (x *WayOut) String() string {
 func (*WayOut) ProtoMessage() {}
 
 func (x *WayOut) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6155,7 +6225,7 @@ func (x *WayOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WayOut.ProtoReflect.Descriptor instead.
 func (*WayOut) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{73}
+	return file_ipc_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *WayOut) GetName() string {
@@ -6289,7 +6359,7 @@ type EgressVia struct {
 
 func (x *EgressVia) Reset() {
 	*x = EgressVia{}
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6301,7 +6371,7 @@ func (x *EgressVia) String() string {
 func (*EgressVia) ProtoMessage() {}
 
 func (x *EgressVia) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6314,7 +6384,7 @@ func (x *EgressVia) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressVia.ProtoReflect.Descriptor instead.
 func (*EgressVia) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{74}
+	return file_ipc_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *EgressVia) GetWays() []string {
@@ -6351,7 +6421,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6363,7 +6433,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6376,7 +6446,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{75}
+	return file_ipc_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Destination) GetNets() [][]byte {
@@ -6411,7 +6481,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6423,7 +6493,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6436,7 +6506,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{76}
+	return file_ipc_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *PortRange) GetProto() uint32 {
@@ -6508,7 +6578,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\vmax_version\x18\x02 \x01(\rR\n" +
 	"maxVersion\x12\x16\n" +
 	"\x06suites\x18\x03 \x03(\rR\x06suites\x12\x16\n" +
-	"\x06curves\x18\x04 \x03(\rR\x06curves\"\xd9\x05\n" +
+	"\x06curves\x18\x04 \x03(\rR\x06curves\"\xd4\x05\n" +
 	"\x05Vhost\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x06chains\x18\x02 \x03(\v2\x12.rocserv.ipc.ChainR\x06chains\x12*\n" +
@@ -6524,8 +6594,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\x04auth\x18\v \x01(\v2\x16.rocserv.ipc.AuthOfferR\x04auth\x12\x19\n" +
 	"\bdtls_psk\x18\f \x01(\bR\adtlsPsk\x12\x1f\n" +
 	"\vdtls_legacy\x18\r \x01(\bR\n" +
-	"dtlsLegacy\x12!\n" +
-	"\fprofile_name\x18\x0e \x01(\tR\vprofileName\x12#\n" +
+	"dtlsLegacy\x12#\n" +
 	"\rocsp_response\x18\x0f \x01(\fR\focspResponse\x12\x1d\n" +
 	"\n" +
 	"client_cas\x18\x10 \x03(\fR\tclientCas\x12\x16\n" +
@@ -6533,7 +6602,8 @@ const file_ipc_proto_rawDesc = "" +
 	"\n" +
 	"camouflage\x18\x12 \x01(\fR\n" +
 	"camouflage\x12)\n" +
-	"\x10camouflage_realm\x18\x13 \x01(\tR\x0fcamouflageRealm\"1\n" +
+	"\x10camouflage_realm\x18\x13 \x01(\tR\x0fcamouflageRealm\x12\x16\n" +
+	"\x06phones\x18\x14 \x01(\bR\x06phonesJ\x04\b\x0e\x10\x0f\"1\n" +
 	"\x05Group\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\"\xeb\x01\n" +
@@ -6677,7 +6747,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\bhostname\x18\t \x01(\tR\bhostname\"8\n" +
 	"\bAuthCont\x12\x10\n" +
 	"\x03sid\x18\x01 \x01(\fR\x03sid\x12\x1a\n" +
-	"\bpassword\x18\x02 \x01(\fR\bpassword\"\xe9\x01\n" +
+	"\bpassword\x18\x02 \x01(\fR\bpassword\"\xaf\x02\n" +
 	"\tAuthReply\x12/\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x17.rocserv.ipc.AuthStatusR\x06status\x12\x10\n" +
 	"\x03sid\x18\x02 \x01(\fR\x03sid\x12\x18\n" +
@@ -6685,7 +6755,13 @@ const file_ipc_proto_rawDesc = "" +
 	"\x10password_counter\x18\x04 \x01(\rR\x0fpasswordCounter\x12\x12\n" +
 	"\x04user\x18\x05 \x01(\tR\x04user\x12\x14\n" +
 	"\x05group\x18\x06 \x01(\tR\x05group\x12*\n" +
-	"\x06groups\x18\a \x03(\v2\x12.rocserv.ipc.GroupR\x06groups\"\x87\x01\n" +
+	"\x06groups\x18\a \x03(\v2\x12.rocserv.ipc.GroupR\x06groups\x12!\n" +
+	"\fprofile_name\x18\b \x01(\tR\vprofileName\x12!\n" +
+	"\fprofile_sha1\x18\t \x01(\fR\vprofileSha1\"M\n" +
+	"\n" +
+	"ProfileReq\x12\x10\n" +
+	"\x03sid\x18\x01 \x01(\fR\x03sid\x12-\n" +
+	"\x12certificate_sha256\x18\x02 \x01(\fR\x11certificateSha256\"\x87\x01\n" +
 	"\bCliStats\x12\x19\n" +
 	"\bbytes_up\x18\x01 \x01(\x04R\abytesUp\x12\x1d\n" +
 	"\n" +
@@ -7073,7 +7149,7 @@ func file_ipc_proto_rawDescGZIP() []byte {
 }
 
 var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 78)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 79)
 var file_ipc_proto_goTypes = []any{
 	(KeyKind)(0),             // 0: rocserv.ipc.KeyKind
 	(CookieResult)(0),        // 1: rocserv.ipc.CookieResult
@@ -7114,51 +7190,52 @@ var file_ipc_proto_goTypes = []any{
 	(*AuthInit)(nil),         // 36: rocserv.ipc.AuthInit
 	(*AuthCont)(nil),         // 37: rocserv.ipc.AuthCont
 	(*AuthReply)(nil),        // 38: rocserv.ipc.AuthReply
-	(*CliStats)(nil),         // 39: rocserv.ipc.CliStats
-	(*ResumeReq)(nil),        // 40: rocserv.ipc.ResumeReq
-	(*ResumeRep)(nil),        // 41: rocserv.ipc.ResumeRep
-	(*SecmConfig)(nil),       // 42: rocserv.ipc.SecmConfig
-	(*SecmConfigRep)(nil),    // 43: rocserv.ipc.SecmConfigRep
-	(*VhostKeys)(nil),        // 44: rocserv.ipc.VhostKeys
-	(*SecmWorker)(nil),       // 45: rocserv.ipc.SecmWorker
-	(*SecmRecord)(nil),       // 46: rocserv.ipc.SecmRecord
-	(*SecmRecords)(nil),      // 47: rocserv.ipc.SecmRecords
-	(*SecmRestoreRep)(nil),   // 48: rocserv.ipc.SecmRestoreRep
-	(*SecmSessionOpen)(nil),  // 49: rocserv.ipc.SecmSessionOpen
-	(*SecmSessionReply)(nil), // 50: rocserv.ipc.SecmSessionReply
-	(*LeaseRequest)(nil),     // 51: rocserv.ipc.LeaseRequest
-	(*SecmSessionClose)(nil), // 52: rocserv.ipc.SecmSessionClose
-	(*SecmCliStats)(nil),     // 53: rocserv.ipc.SecmCliStats
-	(*SecmBanIP)(nil),        // 54: rocserv.ipc.SecmBanIP
-	(*SecmViolation)(nil),    // 55: rocserv.ipc.SecmViolation
-	(*SecmHelperReq)(nil),    // 56: rocserv.ipc.SecmHelperReq
-	(*SecmHelper)(nil),       // 57: rocserv.ipc.SecmHelper
-	(*SecmEnded)(nil),        // 58: rocserv.ipc.SecmEnded
-	(*SecmStats)(nil),        // 59: rocserv.ipc.SecmStats
-	(*SecmCookies)(nil),      // 60: rocserv.ipc.SecmCookies
-	(*SecmCookie)(nil),       // 61: rocserv.ipc.SecmCookie
-	(*SecmTerminate)(nil),    // 62: rocserv.ipc.SecmTerminate
-	(*SecmTerminateRep)(nil), // 63: rocserv.ipc.SecmTerminateRep
-	(*HelperConfig)(nil),     // 64: rocserv.ipc.HelperConfig
-	(*HelperMethod)(nil),     // 65: rocserv.ipc.HelperMethod
-	(*HelperReady)(nil),      // 66: rocserv.ipc.HelperReady
-	(*HelperBegin)(nil),      // 67: rocserv.ipc.HelperBegin
-	(*HelperAnswer)(nil),     // 68: rocserv.ipc.HelperAnswer
-	(*HelperCancel)(nil),     // 69: rocserv.ipc.HelperCancel
-	(*HelperVerdict)(nil),    // 70: rocserv.ipc.HelperVerdict
-	(*Grant)(nil),            // 71: rocserv.ipc.Grant
-	(*SessionConfig)(nil),    // 72: rocserv.ipc.SessionConfig
-	(*PortRule)(nil),         // 73: rocserv.ipc.PortRule
-	(*EgressPolicy)(nil),     // 74: rocserv.ipc.EgressPolicy
-	(*GatewayResolver)(nil),  // 75: rocserv.ipc.GatewayResolver
-	(*DNSServer)(nil),        // 76: rocserv.ipc.DNSServer
-	(*GatewayForward)(nil),   // 77: rocserv.ipc.GatewayForward
-	(*EgressRule)(nil),       // 78: rocserv.ipc.EgressRule
-	(*WayOut)(nil),           // 79: rocserv.ipc.WayOut
-	(*EgressVia)(nil),        // 80: rocserv.ipc.EgressVia
-	(*Destination)(nil),      // 81: rocserv.ipc.Destination
-	(*PortRange)(nil),        // 82: rocserv.ipc.PortRange
-	nil,                      // 83: rocserv.ipc.HelperMethod.OptionsEntry
+	(*ProfileReq)(nil),       // 39: rocserv.ipc.ProfileReq
+	(*CliStats)(nil),         // 40: rocserv.ipc.CliStats
+	(*ResumeReq)(nil),        // 41: rocserv.ipc.ResumeReq
+	(*ResumeRep)(nil),        // 42: rocserv.ipc.ResumeRep
+	(*SecmConfig)(nil),       // 43: rocserv.ipc.SecmConfig
+	(*SecmConfigRep)(nil),    // 44: rocserv.ipc.SecmConfigRep
+	(*VhostKeys)(nil),        // 45: rocserv.ipc.VhostKeys
+	(*SecmWorker)(nil),       // 46: rocserv.ipc.SecmWorker
+	(*SecmRecord)(nil),       // 47: rocserv.ipc.SecmRecord
+	(*SecmRecords)(nil),      // 48: rocserv.ipc.SecmRecords
+	(*SecmRestoreRep)(nil),   // 49: rocserv.ipc.SecmRestoreRep
+	(*SecmSessionOpen)(nil),  // 50: rocserv.ipc.SecmSessionOpen
+	(*SecmSessionReply)(nil), // 51: rocserv.ipc.SecmSessionReply
+	(*LeaseRequest)(nil),     // 52: rocserv.ipc.LeaseRequest
+	(*SecmSessionClose)(nil), // 53: rocserv.ipc.SecmSessionClose
+	(*SecmCliStats)(nil),     // 54: rocserv.ipc.SecmCliStats
+	(*SecmBanIP)(nil),        // 55: rocserv.ipc.SecmBanIP
+	(*SecmViolation)(nil),    // 56: rocserv.ipc.SecmViolation
+	(*SecmHelperReq)(nil),    // 57: rocserv.ipc.SecmHelperReq
+	(*SecmHelper)(nil),       // 58: rocserv.ipc.SecmHelper
+	(*SecmEnded)(nil),        // 59: rocserv.ipc.SecmEnded
+	(*SecmStats)(nil),        // 60: rocserv.ipc.SecmStats
+	(*SecmCookies)(nil),      // 61: rocserv.ipc.SecmCookies
+	(*SecmCookie)(nil),       // 62: rocserv.ipc.SecmCookie
+	(*SecmTerminate)(nil),    // 63: rocserv.ipc.SecmTerminate
+	(*SecmTerminateRep)(nil), // 64: rocserv.ipc.SecmTerminateRep
+	(*HelperConfig)(nil),     // 65: rocserv.ipc.HelperConfig
+	(*HelperMethod)(nil),     // 66: rocserv.ipc.HelperMethod
+	(*HelperReady)(nil),      // 67: rocserv.ipc.HelperReady
+	(*HelperBegin)(nil),      // 68: rocserv.ipc.HelperBegin
+	(*HelperAnswer)(nil),     // 69: rocserv.ipc.HelperAnswer
+	(*HelperCancel)(nil),     // 70: rocserv.ipc.HelperCancel
+	(*HelperVerdict)(nil),    // 71: rocserv.ipc.HelperVerdict
+	(*Grant)(nil),            // 72: rocserv.ipc.Grant
+	(*SessionConfig)(nil),    // 73: rocserv.ipc.SessionConfig
+	(*PortRule)(nil),         // 74: rocserv.ipc.PortRule
+	(*EgressPolicy)(nil),     // 75: rocserv.ipc.EgressPolicy
+	(*GatewayResolver)(nil),  // 76: rocserv.ipc.GatewayResolver
+	(*DNSServer)(nil),        // 77: rocserv.ipc.DNSServer
+	(*GatewayForward)(nil),   // 78: rocserv.ipc.GatewayForward
+	(*EgressRule)(nil),       // 79: rocserv.ipc.EgressRule
+	(*WayOut)(nil),           // 80: rocserv.ipc.WayOut
+	(*EgressVia)(nil),        // 81: rocserv.ipc.EgressVia
+	(*Destination)(nil),      // 82: rocserv.ipc.Destination
+	(*PortRange)(nil),        // 83: rocserv.ipc.PortRange
+	nil,                      // 84: rocserv.ipc.HelperMethod.OptionsEntry
 }
 var file_ipc_proto_depIdxs = []int32{
 	6,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
@@ -7183,30 +7260,30 @@ var file_ipc_proto_depIdxs = []int32{
 	14, // 19: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
 	2,  // 20: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
 	11, // 21: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
-	44, // 22: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
+	45, // 22: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
 	11, // 23: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
 	14, // 24: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
 	6,  // 25: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
-	46, // 26: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
-	51, // 27: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
+	47, // 26: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
+	52, // 27: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
 	2,  // 28: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
-	61, // 29: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
-	65, // 30: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
-	83, // 31: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
+	62, // 29: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
+	66, // 30: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
+	84, // 31: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
 	5,  // 32: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
-	71, // 33: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
-	73, // 34: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
-	74, // 35: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
+	72, // 33: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
+	74, // 34: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
+	75, // 35: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
 	10, // 36: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
-	78, // 37: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
-	79, // 38: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
-	80, // 39: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
-	77, // 40: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
-	75, // 41: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
-	76, // 42: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
-	81, // 43: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
-	81, // 44: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
-	82, // 45: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
+	79, // 37: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
+	80, // 38: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
+	81, // 39: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
+	78, // 40: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
+	76, // 41: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
+	77, // 42: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
+	82, // 43: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
+	82, // 44: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
+	83, // 45: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
 	46, // [46:46] is the sub-list for method output_type
 	46, // [46:46] is the sub-list for method input_type
 	46, // [46:46] is the sub-list for extension type_name
@@ -7225,7 +7302,7 @@ func file_ipc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   78,
+			NumMessages:   79,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -38,6 +38,8 @@ const (
 	SignT       Type = 124
 	SignRepT    Type = 125
 	CliStatsT   Type = 128
+	ProfileT    Type = 129
+	ProfileRepT Type = 130
 
 	// Between sec-mod and a login helper.
 	HelperConfigT  Type = 150
@@ -82,6 +84,7 @@ var typeNames = map[Type]string{
 	ResumeSealT: "RESUME_SEAL", ResumeOpenT: "RESUME_OPEN", ResumeRepT: "RESUME_REP",
 	AuthInitT: "SEC_AUTH_INIT", AuthContT: "SEC_AUTH_CONT", AuthReplyT: "SEC_AUTH_REPLY",
 	SignT: "SEC_SIGN", SignRepT: "SEC_SIGN_REP", CliStatsT: "SEC_CLI_STATS",
+	ProfileT: "SEC_PROFILE", ProfileRepT: "SEC_PROFILE_REP",
 	SecmConfigT: "SECM_CONFIG", SecmConfigRepT: "SECM_CONFIG_REP", SecmWorkerT: "SECM_WORKER",
 	SecmEndedT: "SECM_ENDED", SecmViolationT: "SECM_VIOLATION", SecmSessionOpenT: "SECM_SESSION_OPEN",
 	SecmSessionCloseT: "SECM_SESSION_CLOSE", SecmSessionReplyT: "SECM_SESSION_REPLY",
@@ -107,6 +110,7 @@ var fds = map[Type][2]int{ // least, most
 	AuthCookieRepT:    {0, 3}, // the SessionConfig and pairs to keepers, with COOKIE_OK
 	RetireT:           {1, 1}, // the pair to the newest worker
 	UDPFdT:            {1, 1}, // the connected socket
+	ProfileRepT:       {0, 1}, // the file's content
 	SecmConfigT:       {1, 1}, // the file's bytes
 	SecmWorkerT:       {1, 1}, // sec-mod's end of the worker's channel
 	SecmCookiesT:      {1, 1}, // the SecmCookies

@@ -175,7 +175,7 @@ func (s *Success) document(agent Agent) []byte {
 	d.raw("</vpn-base-config>")
 	if s.Profile != nil {
 		d.raw(`<vpn-profile-manifest><vpn rev="1.0"><file type="profile" service-type="user">`)
-		d.element("uri", "/profiles/"+escapePath(s.Profile.Name))
+		d.element("uri", profilePath+"/"+escapePath(s.Profile.Name))
 		d.raw(`<hash type="sha1">` + upperHex(s.Profile.SHA1[:]) + `</hash></file></vpn></vpn-profile-manifest>`)
 	}
 	d.raw("\n</config></config-auth>")

@@ -98,6 +98,18 @@ type Profile struct {
 	SHA1 [20]byte // of its bytes
 }
 
+// profilePath is what is in front of a profile's name, which counts for nothing:
+// whose it is the cookie says.
+const profilePath = "/profiles"
+
+// IsProfile says whether the client fetches its profile.
+func (r *Request) IsProfile() bool { return r.Method == "GET" && PathIs(r.Path, profilePath) }
+
+// ProfileResponse gives the client its profile.
+func ProfileResponse(content []byte) *Response {
+	return Static{"text/xml", string(content)}.Response()
+}
+
 // cookies of a successful login, in ocserv's order. The context's cookie becomes
 // the session's, so that the id of before the login is nowhere in use any more.
 func (s *Success) cookies() []Field {

@@ -66,6 +66,13 @@ func (r *Request) IsTunnel() bool {
 	return r.Method == "CONNECT" && strings.TrimPrefix(r.Path, "/") == "CSCOSSLC/tunnel"
 }
 
+// phonePath is where Cisco's IP phones log in and open their tunnel (ocserv
+// worker-svc.c).
+const phonePath = "/svc"
+
+// IsPhone says whether the request is that of a phone.
+func (r *Request) IsPhone() bool { return PathIs(r.Path, phonePath) }
+
 // parseHead parses a head that ends with an empty line, and returns the length
 // of the body.
 func parseHead(head string) (*Request, int, error) {

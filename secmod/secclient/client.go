@@ -44,16 +44,21 @@ func (c *Client) Replace(conn *ipc.Conn) {
 	c.gone = nil
 }
 
-// call is one request and its answer. After an error the channel is of no use:
-// nobody knows whose the next answer would be.
+// call is one request and its answer.
 func (c *Client) call(t ipc.Type, req proto.Message, want ipc.Type, rep proto.Message) error {
+	return c.ask(func(conn *ipc.Conn) error { return conn.Call(t, req, want, rep) })
+}
+
+// ask does one request. After an error the channel is of no use: nobody knows
+// whose the next answer would be.
+func (c *Client) ask(request func(*ipc.Conn) error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.gone != nil {
 		return c.gone
 	}
 	conn := c.conn.Load()
-	if err := conn.Call(t, req, want, rep); err != nil {
+	if err := request(conn); err != nil {
 		conn.Close()
 		c.gone = fmt.Errorf("%w: %w", ErrGone, err)
 		return c.gone
@@ -80,6 +85,16 @@ func (c *Client) AuthCont(sid, password []byte) (*ipc.AuthReply, error) {
 		return nil, err
 	}
 	return rep, nil
+}
+
+// Profile returns the profile of the user whose cookie this is; nil without
+// error: there is none, or the cookie is not good.
+func (c *Client) Profile(sid, certificateSHA256 []byte) (profile []byte, err error) {
+	err = c.ask(func(conn *ipc.Conn) (err error) {
+		profile, err = conn.CallSealed(ipc.ProfileT, &ipc.ProfileReq{Sid: sid, CertificateSha256: certificateSHA256}, ipc.ProfileRepT)
+		return err
+	})
+	return profile, err
 }
 
 // ResumeSeal turns TLS session state into a ticket for tls.Config.WrapSession.

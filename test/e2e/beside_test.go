@@ -92,7 +92,8 @@ func (p *peer) cookie() string {
 		Args: besideGroup,
 	})
 	p.must(err)
-	return cookie
+	// With the key of a later STRAP request in front, "openconnect_strapkey=...; webvpn=...".
+	return cookie[strings.LastIndex(cookie, "webvpn=")+len("webvpn="):]
 }
 
 // say sends bytes, and others later, and returns what comes back until the
@@ -104,6 +105,9 @@ func (p *peer) say(raw, then string) []string {
 	out, _ := p.Cli[0].RunFor(answerLimit, "", "setsid", "sh", "-c", script, "sh", raw, port, host, then)
 	var seen []string
 	for _, line := range lines(out) {
+		if strings.HasPrefix(line, "STF\x01") { // packets of the tunnel
+			break
+		}
 		if !strings.HasPrefix(line, "*** ") && !strings.HasPrefix(line, "- ") && line != "Terminated" {
 			seen = append(seen, line)
 		}
