@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"log/slog"
+	"slices"
 	"syscall"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"rocserv/internal/ipc"
 	"rocserv/internal/secret"
 	"rocserv/internal/wire"
+	"rocserv/worker/dtls"
 )
 
 // open asks main for the tunnel and, if it is granted, makes the session and
@@ -83,17 +85,18 @@ type offer struct {
 	lease  leased
 	tunnel *wire.Tunnel
 	mobile bool
-	psk    secret.Bytes // of the DTLS channel; nil: CSTP only
+	dtls   dtls.Keys // of the DTLS channel; none: CSTP only
 }
 
 // offerTunnel settles what client and server can both do.
 func (c *client) offerTunnel(connect *wire.Connect, rep *ipc.AuthCookieRep, cfg *ipc.SessionConfig) *offer {
 	o := &offer{rep: rep, cfg: cfg, mobile: connect.Mobile, lease: leaseOf(rep.Lease)}
-	o.psk = c.pskFor(connect, rep, cfg)
-	choice := connect.DTLS.Choose(!o.psk.IsZero(), nil)
-	overhead := wire.CSTPOverhead
-	if !o.psk.IsZero() {
+	choice, overhead := c.chooseDTLS(o, connect), wire.CSTPOverhead
+	switch choice.Mode {
+	case wire.DTLSPSK:
 		overhead = wire.SuitePSKAES128GCM.Overhead()
+	case wire.DTLSLegacy:
+		overhead = choice.Suite.Overhead()
 	}
 	mtu := wire.MTUInput{
 		Configured: int(cfg.Mtu), ClientLink: connect.LinkMTU, Client: connect.MTU,
@@ -117,20 +120,43 @@ func (c *client) offerTunnel(connect *wire.Connect, rep *ipc.AuthCookieRep, cfg 
 		Custom:     cfg.CustomHeaders,
 		HTTP:       c.secure.vhost.HttpHeaders,
 	}
-	if choice.Mode == wire.DTLSPSK {
+	if choice.Mode != wire.DTLSNone {
 		o.tunnel.DTLS = &wire.TunnelDTLS{Port: int(c.cfg.UdpPort), ID: rep.AppId, Choice: choice}
 	}
 	return o
 }
 
-// pskFor returns the key of the DTLS channel, none if there is to be none.
-func (c *client) pskFor(connect *wire.Connect, rep *ipc.AuthCookieRep, cfg *ipc.SessionConfig) secret.Bytes {
-	if c.cfg.UdpPort == 0 || cfg.NoUdp || !c.secure.vhost.DtlsPsk || !connect.DTLS.PSK() || len(rep.AppId) != 32 {
-		return secret.Bytes{}
+// legacySuites are those a client without PSK can resume a DTLS session with that
+// never was, best first: as with PSK, AES-128 costs least here.
+var legacySuites = []wire.Suite{
+	wire.SuiteECDHERSAAES128GCM, wire.SuiteECDHERSAAES256GCM, wire.SuiteRSAAES128GCM, wire.SuiteRSAAES256GCM,
+}
+
+// chooseDTLS settles how the DTLS channel is made, and its key.
+func (c *client) chooseDTLS(o *offer, connect *wire.Connect) wire.DTLSChoice {
+	v := c.secure.vhost
+	if c.cfg.UdpPort == 0 || o.cfg.NoUdp || len(o.rep.AppId) != 32 {
+		return wire.DTLSChoice{}
 	}
+	if v.DtlsPsk && connect.DTLS.PSK() {
+		o.dtls.PSK = c.pskFor(connect, o.rep)
+	}
+	var legacy []wire.Suite
+	if v.DtlsLegacy {
+		legacy = legacySuites
+	}
+	choice := connect.DTLS.Choose(!o.dtls.PSK.IsZero(), legacy)
+	if choice.Mode == wire.DTLSLegacy {
+		o.dtls.Master = secret.NewBytes(slices.Clone(connect.DTLS.MasterSecret))
+	}
+	return choice
+}
+
+// pskFor returns the key of a DTLS channel by PSK, none if there can be none.
+func (c *client) pskFor(connect *wire.Connect, rep *ipc.AuthCookieRep) secret.Bytes {
 	psk, err := c.secure.exportPSK()
 	if err != nil {
-		c.Log.Info("no DTLS for this client", "err", err)
+		c.Log.Info("no DTLS by PSK for this client", "err", err)
 		return secret.Bytes{}
 	}
 	if stale := stalePSK(connect, rep.PreviousPskSha256); stale != nil {

@@ -10,7 +10,6 @@ import (
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
 
-	"rocserv/internal/secret"
 	"rocserv/internal/wire"
 	"rocserv/worker/dtls"
 )
@@ -18,7 +17,7 @@ import (
 // maxPending is how many handshakes of one session may be under way.
 const maxPending = 2
 
-// dtlsSuites is what we take, best first: AES-128 costs least here, and the
+// dtlsSuites is what we take with a PSK, best first: AES-128 costs least here, and the
 // client's order would choose AES-256.
 var dtlsSuites = []uint16{uint16(wire.SuitePSKAES128GCM), uint16(wire.SuitePSKAES256GCM), uint16(wire.SuitePSKChaCha20)}
 
@@ -33,7 +32,8 @@ var dtlsSuites = []uint16{uint16(wire.SuitePSKAES128GCM), uint16(wire.SuitePSKAE
 // way they went before (measured: 31 % lost otherwise when that flight is lost).
 type associations struct {
 	tunnel   *tunnel
-	psk      secret.Bytes
+	keys     dtls.Keys
+	suites   []uint16
 	mtu      int
 	discover bool // try-mtu-discovery
 	clock    tcpip.Clock
@@ -54,7 +54,7 @@ type associations struct {
 func (a *associations) start(fd int, peer netip.AddrPort, first [][]byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.closed || a.psk.IsZero() {
+	if a.closed || a.keys.None() {
 		unix.Close(fd)
 		return
 	}
@@ -63,7 +63,7 @@ func (a *associations) start(fd int, peer netip.AddrPort, first [][]byte) {
 	}
 	d := a.newLane(peer)
 	ch, err := dtls.Start(dtls.Config{
-		FD: fd, Peer: peer, First: first, PSK: a.psk, Suites: dtlsSuites,
+		FD: fd, Peer: peer, First: first, Keys: a.keys, Suites: a.suites,
 		Receiver: &fromDTLS{a: a, d: d}, MaxPacket: a.mtu + 128,
 		TooBig: func(c *dtls.Channel, _ int) { a.tooBig(d, c) }, Fragment: !a.discover,
 		Moved: func(to netip.AddrPort) { a.moved(d, to) }, Log: a.log,

@@ -96,6 +96,9 @@ func (s Suite) String() string { return "(DTLS1.2)-" + s.name }
 // messages of its handshake.
 func (s Suite) Hash() func() hash.Hash { return s.newHash }
 
+// KeyLen is the length of a key, in bytes.
+func (s Suite) KeyLen() int { return s.keyLen }
+
 // Headroom is how many bytes of a record stand in front of its plaintext.
 func (s Suite) Headroom() int { return HeaderLen + s.explicit }
 

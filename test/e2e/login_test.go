@@ -56,6 +56,8 @@ var logins = []login{
 		lines: []string{lineDTLS}, checks: both},
 	{name: "TLS 1.2", dial: as(lab.User, right, "--gnutls-priority", "NORMAL:-VERS-TLS1.3"),
 		lines: []string{lineTLS12, lineDTLS}, checks: both},
+	{name: "AnyConnect's DTLS", dial: as(lab.User, right, "--dtls12-ciphers=ECDHE-RSA-AES256-GCM-SHA384", "--dtls-ciphers=AES128-SHA"),
+		lines: []string{`^Established DTLS connection .*-\(ECDHE-RSA\)-\(AES-256-GCM\)`, `No change in MTU after detection`}, checks: both},
 	{name: "without DTLS", dial: as(lab.User, right, "--no-dtls"),
 		never: []string{`Established DTLS`}, checks: both},
 	{name: "a smaller path", dial: as(lab.User, right, "--base-mtu", "1400"),

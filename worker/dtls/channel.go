@@ -20,6 +20,7 @@ const (
 	defaultTimeout   = 10 * time.Second
 	defaultMaxPacket = 1500
 	pskLen           = 32 // openconnect exports as many bytes
+	masterLen        = 48 // RFC 5246 section 8.1
 	typeLen          = 1  // the packet type in front of a payload
 )
 
@@ -58,8 +59,8 @@ type Config struct {
 	FD               int            // a UDP socket connected to Peer; Start takes it over, in any case
 	Peer             netip.AddrPort // datagrams from elsewhere are ignored
 	First            [][]byte       // datagrams that came before the hand-over, the ClientHello first
-	PSK              secret.Bytes   // 32 bytes; copied
-	Suites           []uint16       // what may be used, best first: 0x00a8, 0x00a9, 0xccab
+	Keys             Keys           // exactly one of them; copied
+	Suites           []uint16       // what may be used, best first
 	Receiver         Receiver
 	HandshakeTimeout time.Duration // of each handshake; 0: 10 seconds
 	MaxPacket        int           // longest packet the client may send, MTU probes included; 0: 1500
@@ -73,6 +74,50 @@ type Config struct {
 	Moved func(peer netip.AddrPort)
 	Log   *slog.Logger
 	Now   func() time.Time // nil: time.Now
+}
+
+// Keys is what a handshake begins with.
+type Keys struct {
+	// PSK, 32 bytes, is for a full handshake; the suites are 0x00a8, 0x00a9, 0xccab.
+	PSK secret.Bytes
+	// Master, 48 bytes, is the master secret of a session that the client resumes,
+	// named by the session_id of its hello; the suites are 0xc02f, 0xc030, 0x009c,
+	// 0x009d.
+	Master secret.Bytes
+}
+
+// None says that there is no key.
+func (k Keys) None() bool { return k.PSK.IsZero() && k.Master.IsZero() }
+
+func (k Keys) clone() Keys {
+	return Keys{PSK: secret.NewBytes(slices.Clone(k.PSK.Reveal())), Master: secret.NewBytes(slices.Clone(k.Master.Reveal()))}
+}
+
+func (k Keys) clear() {
+	k.PSK.Clear()
+	k.Master.Clear()
+}
+
+// check says what is wrong with keys and suites.
+func (k Keys) check(suites []uint16) error {
+	fits := pskSuite
+	psk, master := len(k.PSK.Reveal()), len(k.Master.Reveal())
+	switch {
+	case psk == pskLen && master == 0:
+	case psk == 0 && master == masterLen:
+		fits = resumedSuite
+	default:
+		return fmt.Errorf("dtls: PSK of %d bytes, master secret of %d; want %d or %d", psk, master, pskLen, masterLen)
+	}
+	if len(suites) == 0 {
+		return errors.New("dtls: no cipher suite")
+	}
+	for _, id := range suites {
+		if !fits(id) {
+			return fmt.Errorf("dtls: %w: %#04x", dtlsrecord.ErrSuite, id)
+		}
+	}
+	return nil
 }
 
 // Channel is the DTLS channel of one client.
@@ -108,25 +153,17 @@ func Start(cfg Config) (*Channel, error) {
 
 // newChannel is Start without the reading goroutine.
 func newChannel(cfg Config, sock *socket) (*Channel, error) {
-	if len(cfg.PSK.Reveal()) != pskLen {
-		return nil, fmt.Errorf("dtls: PSK of %d bytes, want %d", len(cfg.PSK.Reveal()), pskLen)
-	}
-	if len(cfg.Suites) == 0 {
-		return nil, errors.New("dtls: no cipher suite")
-	}
-	for _, id := range cfg.Suites {
-		if !pskSuite(id) {
-			return nil, fmt.Errorf("dtls: %w: %#04x", dtlsrecord.ErrSuite, id)
-		}
+	if err := cfg.Keys.check(cfg.Suites); err != nil {
+		return nil, err
 	}
 	if len(cfg.First) == 0 {
 		return nil, ErrHello
 	}
 	first, ok := parseHello(cfg.First[0])
-	if !ok {
+	if !ok || cfg.Keys.PSK.IsZero() && len(first.session) == 0 {
 		return nil, ErrHello
 	}
-	cfg.PSK = secret.NewBytes(slices.Clone(cfg.PSK.Reveal()))
+	cfg.Keys = cfg.Keys.clone()
 	cfg.Suites = slices.Clone(cfg.Suites)
 	if cfg.HandshakeTimeout == 0 {
 		cfg.HandshakeTimeout = defaultTimeout
@@ -241,7 +278,7 @@ func (c *Channel) end() {
 	c.in.abandon()
 	c.shakes.Wait()
 	c.sock.close()
-	c.cfg.PSK.Clear()
+	c.cfg.Keys.clear()
 	c.cfg.Receiver.Closed(c, *c.cause.Load())
 	close(c.done)
 }

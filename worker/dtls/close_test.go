@@ -132,7 +132,7 @@ func TestCloseFromReceiver(t *testing.T) {
 		first, from := f.read()
 		fd := f.socket()
 		f.connect(fd, from)
-		c, err := Start(Config{FD: fd, Peer: from, First: [][]byte{first}, PSK: secret.NewBytes(testPSK), Suites: []uint16{aes128}, Receiver: rec, Log: discard()})
+		c, err := Start(Config{FD: fd, Peer: from, First: [][]byte{first}, Keys: Keys{PSK: secret.NewBytes(testPSK)}, Suites: []uint16{aes128}, Receiver: rec, Log: discard()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -46,9 +46,15 @@
 // repeats its own has not seen it. It is forgotten when the client sends data,
 // which it can do only if it has.
 //
+// With Keys.Master the handshake is AnyConnect's: client and server resume a
+// session that never was, whose master secret the client has sent by TLS. The last
+// flight is then the client's; ours is never sent again once that has come.
+//
+//	ClientHello -> ServerHello ChangeCipherSpec Finished -> ChangeCipherSpec Finished
+//
 // A client may lose its state and begin again from the same address and port. No
 // datagram of such a hello reaches main, so the channel itself does the second
-// handshake, under the same PSK. The hello is not authentic: the keys in use
+// handshake, under the same key. The hello is not authentic: the keys in use
 // stay until the new Finished is verified, whatever comes of it. Then both
 // directions change at once, and Established is called again: the caller stops
 // sending here until the next Packets, as the first time. A hello counts if it
@@ -115,6 +121,7 @@
 //
 // # Standards
 //
-// RFC 6347 (DTLS 1.2), RFC 4279 and 5487 (PSK suites),
+// RFC 6347 (DTLS 1.2), RFC 4279 and 5487 (PSK suites), RFC 5246 section 7.3
+// (resumption), RFC 5746 (renegotiation_info),
 // draft-mavrogiannopoulos-openconnect-04 section 2.3 (packets in records).
 package dtls

@@ -28,7 +28,7 @@ func FuzzDatagrams(f *testing.F) {
 		rec := newRecorder()
 		rec.packets = make(chan wire.Packet, 1000)
 		c, err := newChannel(Config{
-			PSK: secret.NewBytes(testPSK), Suites: []uint16{aes128}, First: [][]byte{hello}, Receiver: rec, Log: discard(), Now: clock.read,
+			Keys: Keys{PSK: secret.NewBytes(testPSK)}, Suites: []uint16{aes128}, First: [][]byte{hello}, Receiver: rec, Log: discard(), Now: clock.read,
 		}, p.c.sock)
 		if err != nil {
 			t.Fatal(err)

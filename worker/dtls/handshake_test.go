@@ -125,7 +125,7 @@ func TestHandshakeFails(t *testing.T) {
 	}{
 		{"no common suite", func(cfg *Config) { cfg.Suites = []uint16{chacha} }, ErrHandshake},
 		{"wrong key", func(cfg *Config) {
-			cfg.PSK = secret.NewBytes(bytes.Repeat([]byte{1}, pskLen))
+			cfg.Keys.PSK = secret.NewBytes(bytes.Repeat([]byte{1}, pskLen))
 			cfg.HandshakeTimeout = 300 * time.Millisecond
 		}, context.DeadlineExceeded},
 	}
@@ -388,7 +388,7 @@ func TestForeignDatagrams(t *testing.T) {
 	f.connect(fd, from)
 	rec := newRecorder()
 	c, err := Start(Config{
-		FD: fd, Peer: from, First: [][]byte{first}, PSK: secret.NewBytes(testPSK), Suites: []uint16{aes128}, Receiver: rec, Log: discard(),
+		FD: fd, Peer: from, First: [][]byte{first}, Keys: Keys{PSK: secret.NewBytes(testPSK)}, Suites: []uint16{aes128}, Receiver: rec, Log: discard(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -492,14 +492,14 @@ func TestStartRefuses(t *testing.T) {
 		{"bad hello", func(c *Config) { c.First = [][]byte{hello[:40]} }, ErrHello},
 		{"no suite", func(c *Config) { c.Suites = nil }, nil},
 		{"suite without PSK", func(c *Config) { c.Suites = []uint16{0xc02f} }, dtlsrecord.ErrSuite},
-		{"short key", func(c *Config) { c.PSK = secret.NewBytes(testPSK[1:]) }, nil},
+		{"short key", func(c *Config) { c.Keys.PSK = secret.NewBytes(testPSK[1:]) }, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			before := openSockets(t)
 			fd := f.socket()
 			f.connect(fd, peer)
-			cfg := Config{FD: fd, Peer: peer, First: [][]byte{hello}, PSK: secret.NewBytes(testPSK), Suites: []uint16{aes128}, Receiver: newRecorder(), Log: discard()}
+			cfg := Config{FD: fd, Peer: peer, First: [][]byte{hello}, Keys: Keys{PSK: secret.NewBytes(testPSK)}, Suites: []uint16{aes128}, Receiver: newRecorder(), Log: discard()}
 			tt.edit(&cfg)
 			c, err := Start(cfg)
 			if err == nil || c != nil || tt.want != nil && !errors.Is(err, tt.want) {

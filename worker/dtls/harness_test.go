@@ -216,7 +216,7 @@ func (f *front) start(rec *recorder, edit func(*Config)) *Channel {
 	fd := f.socket()
 	f.connect(fd, from)
 	cfg := Config{
-		FD: fd, Peer: from, First: [][]byte{first}, PSK: secret.NewBytes(testPSK),
+		FD: fd, Peer: from, First: [][]byte{first}, Keys: Keys{PSK: secret.NewBytes(testPSK)},
 		Suites: []uint16{dtlsrecord.PSKWithAES128GCMSHA256}, Receiver: rec, Log: discard(),
 	}
 	if edit != nil {
@@ -331,7 +331,7 @@ func client(t testing.TB, p *path, suites ...uint16) (*pion.Conn, <-chan error) 
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := &aes256GCM{suite: suite}
+		s := &gcmSuite{suite: suite}
 		opts = append(opts, pion.WithCustomCipherSuites(func() []pion.CipherSuite { return []pion.CipherSuite{s} }))
 	}
 	if builtin != nil {

@@ -23,6 +23,8 @@ type hello struct {
 	random  [randomLen]byte
 	session []byte   // the App-ID in PSK mode; a part of the datagram
 	suites  []uint16 // offered
+
+	renegotiation bool // the client knows the extension renegotiation_info
 }
 
 // isHello says that an epoch 0 handshake record begins a ClientHello.
@@ -54,7 +56,7 @@ func parseHello(datagram []byte) (h hello, ok bool) {
 	copy(h.random[:], b[2:])
 	session, b, ok1 := vector8(b[2+randomLen:])
 	_, b, ok2 := vector8(b)
-	suites, ok3 := vector16(b)
+	suites, b, ok3 := vector16(b)
 	if !ok1 || !ok2 || !ok3 || len(session) > maxSessionID || len(suites)%2 != 0 {
 		return hello{}, false
 	}
@@ -65,7 +67,27 @@ func parseHello(datagram []byte) (h hello, ok bool) {
 	for ; len(suites) > 0; suites = suites[2:] {
 		h.suites = append(h.suites, binary.BigEndian.Uint16(suites))
 	}
+	h.renegotiation = slices.Contains(h.suites, renegotiationSCSV) || hasExtension(b, renegotiationInfo)
 	return h, true
+}
+
+// Two ways to say the same, RFC 5746 sections 3.2 and 3.3.
+const (
+	renegotiationInfo = 0xff01
+	renegotiationSCSV = 0x00ff
+)
+
+// hasExtension looks for an extension in what follows the cipher suites of a
+// ClientHello: compression methods, then extensions, if there are any.
+func hasExtension(b []byte, want uint16) bool {
+	_, b, ok := vector8(b)
+	list, _, ok2 := vector16(b)
+	for ok = ok && ok2; ok && len(list) >= 2; _, list, ok = vector16(list[2:]) {
+		if binary.BigEndian.Uint16(list) == want {
+			return true
+		}
+	}
+	return false
 }
 
 // choose picks the first of ours that the client offers. pion would go by the
@@ -107,13 +129,13 @@ func vector8(b []byte) (v, rest []byte, ok bool) {
 }
 
 // vector16 cuts a vector with a two-byte length off b.
-func vector16(b []byte) (v []byte, ok bool) {
+func vector16(b []byte) (v, rest []byte, ok bool) {
 	if len(b) < 2 {
-		return nil, false
+		return nil, nil, false
 	}
 	n := 2 + int(binary.BigEndian.Uint16(b))
 	if len(b) < n {
-		return nil, false
+		return nil, nil, false
 	}
-	return b[2:n], true
+	return b[2:n], b[n:], true
 }

@@ -81,7 +81,7 @@ func TestKeyLog(t *testing.T) {
 		}
 	}
 	k.Write([]byte(good))
-	if !k.set || k.secret.ClientRandom != [32]byte(bytes.Repeat([]byte{1}, 32)) || k.secret.Master != [48]byte(bytes.Repeat([]byte{2}, 48)) {
+	if !k.set || k.secret.Master != [48]byte(bytes.Repeat([]byte{2}, 48)) {
 		t.Errorf("%+v", k)
 	}
 }

@@ -40,7 +40,7 @@ func newPair(t testing.TB, network, address string, id uint16, edit func(*Config
 	t.Cleanup(func() { conn.Close() })
 	p := &pair{rec: newRecorder(), conn: conn}
 	cfg := Config{
-		FD: fd, Peer: peer, First: [][]byte{testHello([randomLen]byte{1}, testAppID, id)}, PSK: secret.NewBytes(testPSK),
+		FD: fd, Peer: peer, First: [][]byte{testHello([randomLen]byte{1}, testAppID, id)}, Keys: Keys{PSK: secret.NewBytes(testPSK)},
 		Suites: []uint16{id}, Receiver: p.rec, Log: discard(),
 	}
 	if edit != nil {

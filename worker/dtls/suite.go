@@ -22,47 +22,63 @@ func pskSuite(id uint16) bool {
 	return false
 }
 
+// resumedSuite says whether id is a suite a resumed session can have.
+func resumedSuite(id uint16) bool {
+	switch id {
+	case dtlsrecord.ECDHERSAWithAES128GCMSHA256, dtlsrecord.ECDHERSAWithAES256GCMSHA384,
+		dtlsrecord.RSAWithAES128GCMSHA256, dtlsrecord.RSAWithAES256GCMSHA384:
+		return true
+	}
+	return false
+}
+
 // suiteOption makes pion offer exactly one suite.
 func suiteOption(suite dtlsrecord.Suite) pion.ServerOption {
-	if suite.ID() != dtlsrecord.PSKWithAES256GCMSHA384 {
+	switch suite.ID() {
+	case dtlsrecord.PSKWithAES256GCMSHA384, dtlsrecord.RSAWithAES128GCMSHA256, dtlsrecord.RSAWithAES256GCMSHA384:
+	default:
 		return pion.WithCipherSuites(pion.CipherSuiteID(suite.ID()))
 	}
 	// pion asks more than once in a handshake, and the suite holds its keys.
-	s := &aes256GCM{suite: suite}
+	s := &gcmSuite{suite: suite}
 	return pion.WithCustomCipherSuites(func() []pion.CipherSuite { return []pion.CipherSuite{s} })
 }
 
-// aes256GCM is TLS_PSK_WITH_AES_256_GCM_SHA384 (RFC 5487), which pion lacks and
-// which GnuTLS clients like best. It serves the handshake, whose last messages
-// are encrypted. One value belongs to one handshake.
-type aes256GCM struct {
+// gcmSuite is one of the suites that pion lacks: PSK with AES-256-GCM (RFC 5487),
+// which GnuTLS clients like best, and RSA with AES-GCM (RFC 5288), by which older
+// clients resume. It serves the handshake, whose last messages are encrypted. One
+// value belongs to one handshake.
+type gcmSuite struct {
 	suite dtlsrecord.Suite
 	gcm   atomic.Pointer[ciphersuite.GCM]
 }
 
-const (
-	aes256KeyLen = 32
-	gcmSaltLen   = 4
-)
+const gcmSaltLen = 4
 
-func (s *aes256GCM) String() string                          { return "TLS_PSK_WITH_AES_256_GCM_SHA384" }
-func (s *aes256GCM) ID() pion.CipherSuiteID                  { return pion.CipherSuiteID(s.suite.ID()) }
-func (s *aes256GCM) CertificateType() clientcertificate.Type { return 0 }
-func (s *aes256GCM) HashFunc() func() hash.Hash              { return s.suite.Hash() }
-func (s *aes256GCM) ECC() bool                               { return false }
-func (s *aes256GCM) IsInitialized() bool                     { return s.gcm.Load() != nil }
+func (s *gcmSuite) String() string                          { return s.suite.String() }
+func (s *gcmSuite) ID() pion.CipherSuiteID                  { return pion.CipherSuiteID(s.suite.ID()) }
+func (s *gcmSuite) CertificateType() clientcertificate.Type { return 0 }
+func (s *gcmSuite) HashFunc() func() hash.Hash              { return s.suite.Hash() }
+func (s *gcmSuite) ECC() bool                               { return false }
+func (s *gcmSuite) IsInitialized() bool                     { return s.gcm.Load() != nil }
 
-func (s *aes256GCM) AuthenticationType() pion.CipherSuiteAuthenticationType {
-	return pion.CipherSuiteAuthenticationTypePreSharedKey
+func (s *gcmSuite) AuthenticationType() pion.CipherSuiteAuthenticationType {
+	if pskSuite(s.suite.ID()) {
+		return pion.CipherSuiteAuthenticationTypePreSharedKey
+	}
+	return pion.CipherSuiteAuthenticationTypeCertificate
 }
 
-func (s *aes256GCM) KeyExchangeAlgorithm() pion.CipherSuiteKeyExchangeAlgorithm {
-	return pion.CipherSuiteKeyExchangeAlgorithmPsk
+func (s *gcmSuite) KeyExchangeAlgorithm() pion.CipherSuiteKeyExchangeAlgorithm {
+	if pskSuite(s.suite.ID()) {
+		return pion.CipherSuiteKeyExchangeAlgorithmPsk
+	}
+	return pion.CipherSuiteKeyExchangeAlgorithmNone
 }
 
 // Init implements pion.CipherSuite.
-func (s *aes256GCM) Init(master, clientRandom, serverRandom []byte, isClient bool) error {
-	keys, err := prf.GenerateEncryptionKeys(master, clientRandom, serverRandom, 0, aes256KeyLen, gcmSaltLen, s.suite.Hash())
+func (s *gcmSuite) Init(master, clientRandom, serverRandom []byte, isClient bool) error {
+	keys, err := prf.GenerateEncryptionKeys(master, clientRandom, serverRandom, 0, s.suite.KeyLen(), gcmSaltLen, s.suite.Hash())
 	if err != nil {
 		return err
 	}
@@ -79,11 +95,11 @@ func (s *aes256GCM) Init(master, clientRandom, serverRandom []byte, isClient boo
 }
 
 // Encrypt implements pion.CipherSuite.
-func (s *aes256GCM) Encrypt(r *recordlayer.RecordLayer, raw []byte) ([]byte, error) {
+func (s *gcmSuite) Encrypt(r *recordlayer.RecordLayer, raw []byte) ([]byte, error) {
 	return s.gcm.Load().Encrypt(r, raw)
 }
 
 // Decrypt implements pion.CipherSuite.
-func (s *aes256GCM) Decrypt(h recordlayer.Header, in []byte) ([]byte, error) {
+func (s *gcmSuite) Decrypt(h recordlayer.Header, in []byte) ([]byte, error) {
 	return s.gcm.Load().Decrypt(h, in)
 }
