@@ -57,6 +57,7 @@ type world struct {
 	sid     []byte
 	key     *ecdsa.PrivateKey
 	profile string // of every user; set before the first request
+	tickets *tickets
 
 	mu     sync.Mutex
 	stats  *ipc.SessionStats
@@ -70,7 +71,7 @@ type world struct {
 
 func newWorld(t testing.TB, clock tcpip.Clock, tune func(*ipc.WorkerConfig, *ipc.SessionConfig)) *world {
 	t.Helper()
-	w := &world{t: t, net: stacktest.NewNetwork(), served: make(chan error, 1), sid: bytes.Repeat([]byte{0x5a}, 32)}
+	w := &world{t: t, tickets: new(tickets), net: stacktest.NewNetwork(), served: make(chan error, 1), sid: bytes.Repeat([]byte{0x5a}, 32)}
 	t.Cleanup(w.net.Close)
 	var err error
 	w.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -270,6 +271,14 @@ func (w *world) playSecMod(c *ipc.Conn) {
 				rep = &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_FAILED}
 			}
 			c.Send(ipc.AuthReplyT, 0, rep)
+		case ipc.ResumeSealT:
+			var req ipc.ResumeReq
+			rec.Decode(&req)
+			c.Send(ipc.ResumeRepT, 0, &ipc.ResumeRep{Data: w.tickets.seal(req.Data)})
+		case ipc.ResumeOpenT:
+			var req ipc.ResumeReq
+			rec.Decode(&req)
+			c.Send(ipc.ResumeRepT, 0, &ipc.ResumeRep{Data: w.tickets.open(req.Data)})
 		case ipc.ProfileT:
 			w.answerProfile(c, &rec)
 		case ipc.CliStatsT:
@@ -319,8 +328,17 @@ type vpnClient struct {
 
 func (w *world) dial() *vpnClient {
 	w.t.Helper()
+	return w.dialBy(nil, 0)
+}
+
+// dialBy is dial with a cache of TLS sessions, and of one version of TLS.
+func (w *world) dialBy(cache tls.ClientSessionCache, version uint16) *vpnClient {
+	w.t.Helper()
 	c := &vpnClient{t: w.t, control: make(chan wire.Packet, 100)}
-	c.tls = tls.Client(w.clientC, &tls.Config{InsecureSkipVerify: true, DynamicRecordSizingDisabled: true})
+	c.tls = tls.Client(w.clientC, &tls.Config{
+		InsecureSkipVerify: true, DynamicRecordSizingDisabled: true, ServerName: "vpn", ClientSessionCache: cache,
+		MinVersion: version, MaxVersion: version,
+	})
 	if err := c.tls.Handshake(); err != nil {
 		w.t.Fatal(err)
 	}

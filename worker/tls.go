@@ -136,9 +136,8 @@ func (c *client) tlsConfig(v *ipc.Vhost) (*tls.Config, error) {
 		// One packet is one record: crypto/tls would cut the first ones to
 		// the size of a TCP segment.
 		DynamicRecordSizingDisabled: true,
-		// openconnect never resumes; see CHANGELOG for when workers will share state.
-		SessionTicketsDisabled: true,
 	}
+	c.resumption(cfg, v)
 	c.askCertificate(cfg, v)
 	if t := v.Tls; t != nil {
 		cfg.MinVersion = max(uint16(t.MinVersion), tls.VersionTLS12)
