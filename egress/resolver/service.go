@@ -17,10 +17,15 @@ const tcpTryTimeout = 3 * time.Second // to connect to any address but the last
 // not for clients, who are to see the gateway only.
 func DialService(ctx context.Context, d *egress.Direct, lookup Lookup, host string, port uint16) (egress.Stream, error) {
 	s, err := dialName(ctx, d, lookup, host, port)
+	return s, withoutReport(err)
+}
+
+// withoutReport is an error without what ICMP said.
+func withoutReport(err error) error {
 	if rep := (*egress.ReportError)(nil); errors.As(err, &rep) {
-		return nil, rep.Err
+		return rep.Err
 	}
-	return s, err
+	return err
 }
 
 // dialName connects to the first address of a name that takes the connection.
