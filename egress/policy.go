@@ -146,6 +146,15 @@ func (p *Policy) Explain(proto Proto, dst netip.AddrPort) (rule int, err error) 
 	return rule, nil
 }
 
+// Line is the text of one of the Rules.
+func (p *Policy) Line(rule int) string {
+	lines := p.rules.Load().lines
+	if rule < 0 || rule >= len(lines) {
+		return ""
+	}
+	return lines[rule].Text
+}
+
 // rules is a snapshot of a policy.
 type rules struct {
 	table     bart.Table[Denied] // value 0: opened by egress-allow-unsafe

@@ -56,6 +56,7 @@ func (c *console) commands() map[string]control.Command {
 		control.CmdReload:     control.With(c.reload),
 		control.CmdStop:       control.With(c.stop),
 		control.CmdUpgrade:    control.With(c.upgrade),
+		control.CmdWhy:        control.With(c.why),
 	}
 }
 

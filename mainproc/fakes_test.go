@@ -352,6 +352,10 @@ func (w *fakeWork) listen() {
 		case ipc.WorkerStatsReqT:
 			w.asked++
 			w.main.Send(ipc.WorkerStatsT, 0, &ipc.WorkerStats{BytesUp: 100 * w.asked, BytesDown: 7, Counters: []uint64{w.asked}, TcpFlows: 4})
+		case ipc.WhyT:
+			var m ipc.Why
+			must(rec.Decode(&m))
+			w.main.Send(ipc.WhyAnswerT, 0, whyAnswer(&m))
 		case ipc.HostInfoT:
 			w.say("hostinfo")
 		case ipc.SecModFdT:
@@ -492,6 +496,8 @@ func (w *fakeWork) misbehave(how string) {
 		w.main.Send(ipc.AuthCookieReqT, 0, &ipc.AuthCookieReq{Sid: []byte("short")})
 	case "stats-unasked":
 		w.main.Send(ipc.WorkerStatsT, 0, &ipc.WorkerStats{})
+	case "why-unasked":
+		w.main.Send(ipc.WhyAnswerT, 0, &ipc.WhyAnswer{})
 	case "with-id":
 		w.main.Send(ipc.BanIPT, 9, &ipc.BanIP{})
 	case "cookie-twice":

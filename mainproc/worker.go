@@ -111,6 +111,7 @@ type worker struct {
 
 	about    atomic.Pointer[detail] // set before the tunnel is
 	counting counting
+	asking   asking
 
 	// Of the goroutine run.
 	session *session // from attach to the end

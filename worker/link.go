@@ -95,6 +95,13 @@ func (l *link) dispatch(c *client, rec *ipc.Record) error {
 			l.conn.Send(ipc.WorkerStatsT, 0, s.stats())
 		}
 		return nil
+	case ipc.WhyT:
+		m := new(ipc.Why)
+		if err := rec.Decode(m); err != nil {
+			return err
+		}
+		go l.explain(m) // it may ask for names, and connect
+		return nil
 	case ipc.TerminateT:
 		m := new(ipc.Terminate)
 		if err := rec.Decode(m); err != nil {
@@ -106,6 +113,15 @@ func (l *link) dispatch(c *client, rec *ipc.Record) error {
 	rec.Close()
 	l.log.Warn("main sent what this worker does not know", "message", rec.Type)
 	return nil
+}
+
+// explain answers an operator's question.
+func (l *link) explain(m *ipc.Why) {
+	a := &ipc.WhyAnswer{Error: "the tunnel is not up"}
+	if s := l.current(); s != nil {
+		a = s.why(m)
+	}
+	l.conn.Send(ipc.WhyAnswerT, 0, a)
 }
 
 // udp gives a socket or datagrams to the session.

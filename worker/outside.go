@@ -26,6 +26,8 @@ type Outside struct {
 	Net      egress.Network
 	Resolver gateway.Resolver
 	Dial     DialService         // to services of the configuration; may be nil: there are none
+	Ways     *way.Ways           // nil: the host's sockets only
+	Lookup   resolver.Lookup     // as the configuration has it; may be nil: no names
 	SetHost  func(*ipc.HostInfo) // may be nil
 	Trim     func()              // may be nil
 	Close    func()
@@ -63,9 +65,9 @@ func hostOutside(c OutsideConfig) (Outside, error) {
 		return Outside{}, err
 	}
 	if len(c.Egress.GetVia()) > 0 {
-		o.Net = ways // for others nothing is between them and the host's sockets
+		o.Net, o.Ways = ways, ways // for others nothing is between them and the host's sockets
 	}
-	o.Resolver = names.main
+	o.Resolver, o.Lookup = names.main, names.main.Lookup
 	o.SetHost = func(m *ipc.HostInfo) {
 		direct.SetNAT64(nat64Of(m))
 		names.setHost(c.Egress, m)

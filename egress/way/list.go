@@ -173,8 +173,24 @@ func (l *list) carries(p egress.Proto) bool {
 func (l *list) order(p egress.Proto) (try []*member, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var late []*member
-	first := -1 // of those up, by the operator's order
+	try, late, first, err := l.choose(p)
+	if len(try) == 0 {
+		return late, err
+	}
+	for _, m := range late {
+		m.look()
+	}
+	if first >= 0 && p == egress.TCP {
+		l.current = first
+	}
+	return try, nil
+}
+
+// choose is order without its consequences: those that are up, in the order in
+// which they are to be tried, those down whose time is over, and which member is
+// the first, -1: none. The lock is held.
+func (l *list) choose(p egress.Proto) (try, late []*member, first int, err error) {
+	first = -1
 	err = errCannot
 	for i, m := range l.members {
 		if !m.carries(p) {
@@ -196,22 +212,13 @@ func (l *list) order(p egress.Proto) (try []*member, err error) {
 			err = m.lastError()
 		}
 	}
-	if len(try) == 0 {
-		return late, err
-	}
-	for _, m := range late {
-		m.look()
-	}
 	if first >= 0 {
-		if p == egress.TCP {
-			l.current = first
-		}
 		m := l.members[first]
 		at := slices.Index(try, m)
 		copy(try[1:at+1], try[:at])
 		try[0] = m
 	}
-	return try, nil
+	return try, late, first, err
 }
 
 // upAt says whether member i is one to stay with.

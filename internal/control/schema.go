@@ -14,6 +14,7 @@ const (
 	CmdReload     = "reload"     // →
 	CmdStop       = "stop"       // →
 	CmdUpgrade    = "upgrade"    // → Upgrade
+	CmdWhy        = "why"        // WhyArgs → Why
 )
 
 // Target names sessions: by exactly one of its fields, or, where a command
@@ -56,6 +57,52 @@ type Upgrade struct {
 	Program  string `json:"program"`
 	Version  string `json:"version"`
 	Upgrades int    `json:"upgrades"` // so far
+}
+
+// WhyArgs ask what becomes of a user's traffic to a destination.
+type WhyArgs struct {
+	User  string `json:"user"`
+	Host  string `json:"host"` // name or address
+	Port  int    `json:"port,omitempty"`
+	Proto string `json:"proto,omitempty"` // tcp, udp or icmp; empty: tcp
+	Dial  bool   `json:"dial,omitempty"`  // and connect (tcp)
+}
+
+// Why answers CmdWhy, for the user's newest tunnel.
+type Why struct {
+	User      string       `json:"user"`
+	ID        int          `json:"id"` // of the worker process
+	Host      string       `json:"host"`
+	Port      int          `json:"port,omitempty"`
+	Proto     string       `json:"proto"`
+	Addresses []WhyAddress `json:"addresses"`
+}
+
+// WhyAddress is what becomes of it at one address of the destination.
+type WhyAddress struct {
+	Address string   `json:"address"`
+	Allowed bool     `json:"allowed"`
+	Denied  string   `json:"denied,omitempty"` // why not
+	Rule    string   `json:"rule,omitempty"`   // the line that decides; empty: egress-profile does
+	Line    string   `json:"line,omitempty"`   // of egress-via; empty: none holds
+	Name    string   `json:"name,omitempty"`   // by which a proxy is asked
+	Ways    []WhyWay `json:"ways,omitempty"`   // as they would be tried
+	Dial    *WhyDial `json:"dial,omitempty"`
+}
+
+// WhyWay is a way out.
+type WhyWay struct {
+	Name    string `json:"name"`
+	Up      bool   `json:"up"`
+	Carries bool   `json:"carries"` // the protocol
+	Error   string `json:"error,omitempty"`
+}
+
+// WhyDial is what came of connecting.
+type WhyDial struct {
+	Works   bool    `json:"works"`
+	Error   string  `json:"error,omitempty"`
+	Seconds float64 `json:"seconds"`
 }
 
 // Ended says what disconnect and terminate did.

@@ -27,6 +27,8 @@ const (
 	RetireT         Type = 59
 	RetiredT        Type = 60
 	UDPOfferT       Type = 61
+	WhyT            Type = 62
+	WhyAnswerT      Type = 63
 
 	// Between worker and sec-mod.
 	ResumeSealT Type = 6
@@ -80,7 +82,7 @@ var typeNames = map[Type]string{
 	WorkerStartupT: "WORKER_STARTUP", HostInfoT: "HOST_INFO", UDPDatagramsT: "UDP_DATAGRAMS", UDPOfferT: "UDP_OFFER",
 	WorkerReadyT: "WORKER_READY", SessionStatsT: "SESSION_STATS",
 	WorkerStatsReqT: "WORKER_STATS_REQ", WorkerStatsT: "WORKER_STATS",
-	DetachedT: "DETACHED", RetireT: "RETIRE", RetiredT: "RETIRED",
+	DetachedT: "DETACHED", RetireT: "RETIRE", RetiredT: "RETIRED", WhyT: "WHY", WhyAnswerT: "WHY_ANSWER",
 	ResumeSealT: "RESUME_SEAL", ResumeOpenT: "RESUME_OPEN", ResumeRepT: "RESUME_REP",
 	AuthInitT: "SEC_AUTH_INIT", AuthContT: "SEC_AUTH_CONT", AuthReplyT: "SEC_AUTH_REPLY",
 	SignT: "SEC_SIGN", SignRepT: "SEC_SIGN_REP", CliStatsT: "SEC_CLI_STATS",

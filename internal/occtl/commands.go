@@ -31,6 +31,7 @@ func table() []command {
 		{words: "unban ip", arg: "[IP]", help: "Unban the specified IP", run: (*session).unban, names: (*session).banned},
 		{words: "reload", help: "Reloads the server configuration", run: (*session).reload},
 		{words: "upgrade", help: "Replaces the server's program, with all tunnels up", run: (*session).upgrade},
+		{words: "why", arg: "[USER DESTINATION[:PORT] [--dial]]", help: "Says which rule and which way would serve the user's traffic there", run: (*session).why, names: (*session).users},
 		{words: "show status", help: "Prints the status and statistics of the server", run: (*session).showStatus},
 		{words: "show users", help: "Prints the connected users", run: (*session).showUsers},
 		{words: "show ip bans", help: "Prints the banned IP addresses", run: func(s *session, _ string) int { return s.showBans(false) }},

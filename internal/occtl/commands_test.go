@@ -158,3 +158,30 @@ func (l *lines) wait(t *testing.T, text string) {
 		}
 	}
 }
+
+// What why is asked for is what the server is asked, and what makes no sense is
+// not asked at all.
+func TestWhy(t *testing.T) {
+	for line, want := range map[string]control.WhyArgs{
+		"anna example.com":            {User: "anna", Host: "example.com", Port: 443},
+		"anna example.com:25 --dial":  {User: "anna", Host: "example.com", Port: 25, Dial: true},
+		"--dial anna 192.0.2.1":       {User: "anna", Host: "192.0.2.1", Port: 443, Dial: true},
+		"anna 2001:db8::1":            {User: "anna", Host: "2001:db8::1", Port: 443},
+		"anna [2001:db8::1]:53 --udp": {User: "anna", Host: "2001:db8::1", Port: 53, Proto: "udp"},
+		"anna [2001:db8::1]":          {User: "anna", Host: "2001:db8::1", Port: 443},
+		"anna 192.0.2.1 --icmp":       {User: "anna", Host: "192.0.2.1", Proto: "icmp"},
+	} {
+		if got, err := whyArgs(strings.Fields(line)); err != nil || got != want {
+			t.Errorf("%s: %+v, %v", line, got, err)
+		}
+	}
+	name := fake(t, alice)
+	for _, line := range []string{"anna", "anna a b", "anna a:x", "anna a:0", "anna a:70000", "anna a --fast"} {
+		if got := occtl(name, "", append([]string{"why"}, strings.Fields(line)...)...); got.status != 1 || got.out != "" || !strings.Contains(got.err, whyUsage) {
+			t.Errorf("%s: %+v", line, got)
+		}
+	}
+	if got, want := occtl(name, "", "why", "nobody", "192.0.2.1"), (result{"", "user 'nobody' has no tunnel\n", 2}); got != want {
+		t.Errorf("%+v", got)
+	}
+}

@@ -9,7 +9,7 @@ import (
 )
 
 // kind is what a value is: s a string, n a number, l a list of strings, o an
-// object; with ? it may be missing.
+// object, a a list of objects; with ? it may be missing.
 type schema map[string]string
 
 const array = "[]" // as a key: the value is a list of such objects
@@ -45,6 +45,7 @@ var schemas = map[string]schema{
 	"sessions-all": sessionSchema, "sessions-valid": sessionSchema, "cookies-all": sessionSchema, "cookies-valid": sessionSchema, "session": sessionSchema, "session-none": sessionSchema,
 	"bans":       {array: "", "IP": "s", "Since": "s", "_Since": "s", "Score": "n"},
 	"ban-points": {array: "", "IP": "s", "Score": "n"},
+	"why":        {"user": "s", "id": "n", "host": "s", "port": "n?", "proto": "s", "addresses": "a"},
 	"iroutes":    {array: "", "ID": "n", "Username": "s", "vhost": "s", "Device": "s", "IP": "s", "iRoutes": "l"},
 }
 
@@ -97,12 +98,15 @@ func kindOf(v any) string {
 	case map[string]any:
 		return "o"
 	case []any:
+		kind := ""
 		for _, e := range v {
-			if _, ok := e.(string); !ok {
-				return "list with something else"
+			if k := kindOf(e); kind == "" || kind == k {
+				kind = k
+			} else {
+				return "list of several kinds"
 			}
 		}
-		return "l"
+		return map[string]string{"": "l", "s": "l", "o": "a"}[kind]
 	}
 	return "nothing of these"
 }
