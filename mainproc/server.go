@@ -256,18 +256,30 @@ func notes(g *config.Global, uid int) (list []string) {
 	if g.RunAsUser != "" && !isUser(g.RunAsUser, uid) {
 		list = append(list, fmt.Sprintf("note: run-as-user = %s has no effect: the server keeps the uid it was started with, %d", g.RunAsUser, uid))
 	}
-	for name, file := range map[string]string{
-		"connect-script": g.ConnectScript, "disconnect-script": g.DisconnectScript, "host-update-script": g.HostUpdateScript,
-	} {
-		if file == "" {
-			continue
-		}
-		if err := unix.Access(file, unix.X_OK); err != nil {
-			list = append(list, fmt.Sprintf("warning: %s = %s cannot be executed by uid %d: %v", name, file, uid, err))
+	for _, s := range scriptsOf(g) {
+		if err := s.executable(); err != nil {
+			list = append(list, "warning: "+err.Error())
 		}
 	}
-	slices.Sort(list)
 	return list
+}
+
+// script is a program that an option names.
+type script struct{ option, file string }
+
+func scriptsOf(g *config.Global) []script {
+	return []script{{"connect-script", g.ConnectScript}, {"disconnect-script", g.DisconnectScript}, {"host-update-script", g.HostUpdateScript}}
+}
+
+// executable says whether it can be run, if it is set.
+func (s script) executable() error {
+	if s.file == "" {
+		return nil
+	}
+	if err := unix.Access(s.file, unix.X_OK); err != nil {
+		return fmt.Errorf("%s = %s cannot be executed by uid %d: %w", s.option, s.file, os.Getuid(), err)
+	}
+	return nil
 }
 
 // isUser says whether name, or number, is that uid.

@@ -48,26 +48,26 @@ type clients struct {
 	revoked  *revoked              // nil: no list
 }
 
-// newClients reads the files of a virtual host.
-func newClients(s *server, c *config.Vhost) (*clients, error) {
+// newClients reads the files of a virtual host; option is what an error is about.
+func newClients(s *server, c *config.Vhost) (cl *clients, option string, err error) {
 	if c.CACert == "" {
-		return nil, errors.New("client certificates are asked for, and no ca-cert says whose they may be")
+		return nil, "auth", errors.New("client certificates are asked for, and no ca-cert says whose they may be")
 	}
 	b, err := readBounded(c.CACert, maxCAFile)
 	if err != nil {
-		return nil, fmt.Errorf("ca-cert: %w", err)
+		return nil, "ca-cert", fmt.Errorf("ca-cert: %w", err)
 	}
-	cl := &clients{roots: x509.NewCertPool()}
+	cl = &clients{roots: x509.NewCertPool()}
 	for block := range blocks(b, "CERTIFICATE") {
 		ca, err := x509.ParseCertificate(block)
 		if err != nil {
-			return nil, fmt.Errorf("ca-cert: %s: %w", c.CACert, err)
+			return nil, "ca-cert", fmt.Errorf("ca-cert: %s: %w", c.CACert, err)
 		}
 		cl.roots.AddCert(ca)
 		cl.cas = append(cl.cas, ca)
 	}
 	if len(cl.cas) == 0 {
-		return nil, fmt.Errorf("ca-cert: %s: no certificate in it", c.CACert)
+		return nil, "ca-cert", fmt.Errorf("ca-cert: %s: no certificate in it", c.CACert)
 	}
 	if !strings.EqualFold(c.CertUserOID, sanEmail) {
 		cl.userOID = parseOID(c.CertUserOID)
@@ -76,10 +76,10 @@ func newClients(s *server, c *config.Vhost) (*clients, error) {
 	if c.CRL != "" {
 		cl.revoked = &revoked{s: s, name: c.CRL}
 		if err := cl.revoked.load(); err != nil {
-			return nil, fmt.Errorf("crl: %w", err)
+			return nil, "crl", fmt.Errorf("crl: %w", err)
 		}
 	}
-	return cl, nil
+	return cl, "", nil
 }
 
 // announced are the authorities that clients are told of, so that a person with

@@ -100,7 +100,7 @@ func (s *server) load(m *ipc.SecmConfig, b []byte) (rep *ipc.SecmConfigRep) {
 		}
 	}()
 	old := s.gens.Load()
-	l := loader{server: s, next: &generations{}, pairs: map[config.KeyPair]uint32{}, methods: map[string]method{}}
+	l := s.newLoader()
 	if old != nil {
 		if m.Generation <= old.current.number {
 			return &ipc.SecmConfigRep{Error: fmt.Sprintf("generation %d is in effect, %d comes too late", old.current.number, m.Generation)}
@@ -109,6 +109,9 @@ func (s *server) load(m *ipc.SecmConfig, b []byte) (rep *ipc.SecmConfigRep) {
 	}
 	l.knew(m.Known)
 	gen, err := l.load(m, b)
+	if err == nil {
+		err = l.startHelpers()
+	}
 	if err != nil {
 		elsewhere := errors.Is(err, errElsewhere)
 		if !elsewhere { // main says what it does about that
@@ -172,6 +175,13 @@ type loader struct {
 	known    map[string]uint32         // indexes that workers know keys by, by their public keys
 	methods  map[string]method         // the same of methods
 	warnings []string
+	errs     []error
+}
+
+// newLoader returns what makes a generation; load opens what a configuration
+// names, and starts nothing.
+func (s *server) newLoader() *loader {
+	return &loader{server: s, next: &generations{}, pairs: map[config.KeyPair]uint32{}, methods: map[string]method{}}
 }
 
 func (l *loader) load(m *ipc.SecmConfig, b []byte) (*generation, error) {
@@ -183,16 +193,10 @@ func (l *loader) load(m *ipc.SecmConfig, b []byte) (*generation, error) {
 		return nil, err
 	}
 	l.gen = &generation{number: m.Generation, config: c, vhosts: map[string]*vhost{}, keys: map[uint32]*keys.Key{}, helpers: map[string]*helperLink{}}
-	var errs []error
 	for _, v := range c.Vhosts {
-		if l.gen.vhosts[v.Name], err = l.vhost(v); err != nil {
-			errs = append(errs, fmt.Errorf("%s%w", vhostPrefix(v.Name), err))
-		}
+		l.gen.vhosts[v.Name] = l.vhost(v)
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	if err := l.startHelpers(); err != nil {
+	if err := errors.Join(l.errs...); err != nil {
 		return nil, err
 	}
 	return l.gen, nil
@@ -205,51 +209,62 @@ func vhostPrefix(name string) string {
 	return "vhost:" + name + ": "
 }
 
-func (l *loader) warn(format string, args ...any) {
-	l.warnings = append(l.warnings, fmt.Sprintf(format, args...))
+// warn notes what is odd about the i-th value of an option, fail what is wrong with it.
+func (l *loader) warn(c *config.Vhost, option string, i int, what string) {
+	l.warnings = append(l.warnings, l.at(c, option, i)+what)
+}
+
+func (l *loader) fail(c *config.Vhost, option string, i int, err error) {
+	if err != nil {
+		l.errs = append(l.errs, fmt.Errorf("%s%w", l.at(c, option, i), err))
+	}
+}
+
+// at begins what is said about the i-th value of an option.
+func (l *loader) at(c *config.Vhost, option string, i int) string {
+	return l.gen.config.Place(c.Name, option, i) + ": " + vhostPrefix(c.Name)
 }
 
 // vhost opens what a virtual host's settings name.
-func (l *loader) vhost(c *config.Vhost) (*vhost, error) {
+func (l *loader) vhost(c *config.Vhost) *vhost {
 	v := &vhost{Vhost: c, public: &ipc.VhostKeys{Name: c.Name}}
-	for _, pair := range c.Keys {
-		i, err := l.key(pair, c)
-		if err != nil {
-			return nil, err
+	for n, pair := range c.Keys {
+		i, ok := l.key(pair, c, n)
+		if !ok {
+			continue
 		}
 		v.keys = append(v.keys, i)
 		k := l.gen.keys[i]
 		v.public.Chains = append(v.public.Chains, &ipc.Chain{Der: k.Chain(), KeyIndex: i, Kind: kinds[k.Kind()]})
 	}
-	var err error
-	if v.ways, err = l.ways(c); err != nil {
-		return nil, err
-	}
+	v.ways = l.ways(c)
 	if slices.ContainsFunc(v.ways, func(w way) bool { return w.certificate }) {
-		if v.clients, err = newClients(l.server, c); err != nil {
-			return nil, err
+		var option string
+		var err error
+		if v.clients, option, err = newClients(l.server, c); err == nil {
+			v.public.ClientCas = v.clients.announced()
 		}
-		v.public.ClientCas = v.clients.announced()
+		l.fail(c, option, 0, err)
 	}
 	if c.AutoSelectGroup {
 		const most = 256
 		v.public.Groups = v.groups()
 		if n := len(v.public.Groups); n > most {
 			v.public.Groups = v.public.Groups[:most]
-			l.warn("%sauto-select-group: only %d of %d groups are offered", vhostPrefix(c.Name), most, n)
+			l.warn(c, "auto-select-group", 0, fmt.Sprintf("auto-select-group: only %d of %d groups are offered", most, n))
 		}
 	}
 	if _, err := l.server.egressFiles(&c.User); err != nil { // rather now than when a client comes
-		return nil, fmt.Errorf("egress: %w", err)
+		l.fail(c, "egress", 0, fmt.Errorf("egress: %w", err))
 	}
-	if _, err := readProfile(&c.User); err != nil {
-		return nil, err
-	}
+	_, err := readProfile(&c.User)
+	l.fail(c, "user-profile", 0, err)
 	if c.Camouflage {
 		v.public.Camouflage = camouflage(c.CamouflageSecret)
 	}
 	v.public.OcspResponse, err = readOCSP(c.OCSPResponse)
-	return v, err
+	l.fail(c, "ocsp-response", 0, err)
+	return v
 }
 
 // camouflage is what a worker knows a secret by without having it.
@@ -262,7 +277,7 @@ func camouflage(s config.Secret) []byte {
 
 // ways makes the ways to log in: all auth lines together are one, each
 // enable-auth line is another (ocserv).
-func (l *loader) ways(c *config.Vhost) (list []way, err error) {
+func (l *loader) ways(c *config.Vhost) (list []way) {
 	sets := [][]config.Method{c.Auth}
 	for _, m := range c.EnableAuth {
 		sets = append(sets, []config.Method{m})
@@ -272,13 +287,16 @@ func (l *loader) ways(c *config.Vhost) (list []way, err error) {
 		for _, m := range set {
 			if m.Name == "certificate" {
 				w.certificate = true
-			} else if w.method, err = l.method(m, c); err != nil {
-				return nil, fmt.Errorf("auth = %s: %w", m.Name, err)
+				continue
+			}
+			var err error
+			if w.method, err = l.method(m, c); err != nil {
+				l.errs = append(l.errs, fmt.Errorf("%s: %sauth = %s: %w", l.gen.config.Line(m.Line), vhostPrefix(c.Name), m.Name, err))
 			}
 		}
 		list = append(list, w)
 	}
-	return list, nil
+	return list
 }
 
 // method returns the method of a line, which virtual hosts with the same line share.
@@ -297,7 +315,7 @@ func (l *loader) method(m config.Method, c *config.Vhost) (method, error) {
 		return nil, err
 	}
 	for _, w := range warnings {
-		l.warn("%s%s", vhostPrefix(c.Name), w)
+		l.warnings = append(l.warnings, l.gen.config.Line(m.Line)+": "+vhostPrefix(c.Name)+w)
 	}
 	l.methods[m.String()] = made
 	return made, nil
@@ -312,16 +330,21 @@ var kinds = map[keys.Kind]ipc.KeyKind{
 // key loads a pair of files and returns the key's index. A key that the
 // generation before had keeps its index there, so that a worker with an older
 // chain of the same key is served; any other gets a fresh one.
-func (l *loader) key(pair config.KeyPair, c *config.Vhost) (uint32, error) {
+func (l *loader) key(pair config.KeyPair, c *config.Vhost, n int) (index uint32, ok bool) {
 	if i, ok := l.pairs[pair]; ok {
-		return i, nil
+		return i, true
 	}
 	k, warnings, err := keys.Load(pair.Cert, pair.Key, func() ([]byte, error) { return pin(c) }, l.server.Now())
 	if err != nil {
-		return 0, err
+		option := "server-key"
+		if errors.Is(err, keys.ErrCertificate) {
+			option = "server-cert"
+		}
+		l.fail(c, option, n, err)
+		return 0, false
 	}
 	for _, w := range warnings {
-		l.warn("%s%s", vhostPrefix(c.Name), w)
+		l.warn(c, "server-cert", n, w)
 	}
 	i := l.next.nextKey
 	if old := l.next.previous; old != nil {
@@ -339,7 +362,7 @@ func (l *loader) key(pair config.KeyPair, c *config.Vhost) (uint32, error) {
 		l.next.nextKey++
 	}
 	l.gen.keys[i], l.pairs[pair] = k, i
-	return i, nil
+	return i, true
 }
 
 // knew keeps the indexes that the sec-mod before this one gave to keys: there

@@ -392,7 +392,7 @@ func (l *loader) startHelpers() error {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
 		for _, w := range warnings {
-			l.warn("%s: %s", name, w)
+			l.warnings = append(l.warnings, name+": "+w)
 		}
 	}
 	err := errors.Join(errs...)

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -14,6 +15,7 @@ import (
 	"rocserv/internal/quickstart"
 	"rocserv/internal/rolelog"
 	"rocserv/mainproc"
+	"rocserv/secmod"
 )
 
 // configFiles are looked for, in order, without -c (as ocserv).
@@ -69,7 +71,7 @@ func serve(o mainproc.Options) error {
 
 // describe prints every problem of a configuration on a line of its own.
 func describe(err error) string {
-	return "error: " + err.Error()
+	return "error: " + strings.ReplaceAll(err.Error(), "\n", "\nerror: ")
 }
 
 // findConfig finds the configuration file and says how to name one.
@@ -131,7 +133,8 @@ func makeState(args []string) int {
 	return 0
 }
 
-// testConfig is -t.
+// testConfig is -t: everything that the start would look at is looked at, as the
+// user who asks, and nothing is started or opened for others.
 func testConfig(name string) error {
 	b, err := os.ReadFile(name)
 	if err != nil {
@@ -142,11 +145,28 @@ func testConfig(name string) error {
 		return cli.Exit(describe(err), 1)
 	}
 	report(os.Stderr, cfg)
+	inMain, err1 := mainproc.Check(cfg)
+	inSecMod, err2 := secmod.Check(name, b)
+	for _, w := range append(inMain, inSecMod...) {
+		fmt.Fprintf(os.Stderr, "warning: %s\n", w)
+	}
+	if err := errors.Join(err1, err2); err != nil {
+		return cli.Exit(describe(err), 1)
+	}
 	return nil
 }
 
+// report prints what there is to say about a file that is right: ocserv's notes,
+// what works otherwise here, and warnings.
 func report(w io.Writer, cfg *config.Config) {
+	for _, p := range cfg.Notes {
+		if p.Line == 0 {
+			fmt.Fprintf(w, "note: %s\n", p.Text)
+		} else {
+			fmt.Fprintf(w, "note: %v\n", p)
+		}
+	}
 	for _, p := range cfg.Warnings {
-		fmt.Fprintf(w, "%v\n", p)
+		fmt.Fprintf(w, "warning: %v\n", p)
 	}
 }

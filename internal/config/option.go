@@ -12,7 +12,7 @@ type Option struct {
 	Reload  Reload
 	Status  Status
 	Meaning string
-	Note    string // for a Status other than InEffect: why, or what replaces it
+	Note    string // why a Status is not InEffect, and what replaces it; of one that is, what it does otherwise than in ocserv
 	Quiet   bool   // the Note is no warning: the option makes no difference that matters
 	Ours    bool   // not an option of ocserv, which skips it with a warning
 	Secret  bool   // read by sec-mod only

@@ -341,10 +341,16 @@ func (p *parser) place(o *Option) place {
 
 // say warns, once per option, that it does not do what the file wants.
 func (p *parser) say(o *Option, it item) {
-	if o.Status == InEffect || o.Status == Gone || p.said[o.Name] || !o.differs(it.text) {
+	if o.Status == Gone || p.said[o.Name] || o.Status != InEffect && !o.differs(it.text) {
 		return
 	}
 	p.said[o.Name] = true
+	if o.Status == InEffect {
+		if o.Note != "" {
+			p.notef(it.line, "'%s' works otherwise than in ocserv: %s", o.Name, o.Note)
+		}
+		return
+	}
 	note := ""
 	if o.Note != "" {
 		note = ": " + o.Note

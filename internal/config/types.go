@@ -26,10 +26,12 @@ type place struct {
 	vhost, option string
 }
 
-// Place says where an option of a virtual host was set, as FILE:LINE, or FILE if
-// nowhere. i is which value of a list it is about.
-func (c *Config) Place(vhost, option string, i int) string {
-	n := c.line(vhost, option, i)
+// Place says where an option of a virtual host was set, as Line does. i is which
+// value of a list it is about.
+func (c *Config) Place(vhost, option string, i int) string { return c.Line(c.line(vhost, option, i)) }
+
+// Line is a line of the file as FILE:LINE, or FILE for 0.
+func (c *Config) Line(n int) string {
 	if n == 0 {
 		return c.file
 	}

@@ -14,13 +14,17 @@ import (
 // MaxFile is the most that is read of a certificate or key file, in bytes.
 const MaxFile = 1 << 20
 
+// ErrCertificate marks errors of Load that are about the certificate's file; all
+// others are about the key's.
+var ErrCertificate = errors.New("certificate")
+
 // Load reads a certificate chain and its key. pin returns what encrypted keys
 // are opened with; it is asked only for those. The warnings name what works
 // but should not stay; now is for the certificate's dates.
 func Load(certFile, keyFile string, pin func() ([]byte, error), now time.Time) (k *Key, warnings []string, err error) {
 	certs, _, err := readFile(certFile)
 	if err != nil {
-		return nil, nil, fmt.Errorf("certificate: %w", err)
+		return nil, nil, fmt.Errorf("%w: %w", ErrCertificate, err)
 	}
 	key, mode, err := readFile(keyFile)
 	if err != nil {
@@ -29,7 +33,7 @@ func Load(certFile, keyFile string, pin func() ([]byte, error), now time.Time) (
 	defer clear(key)
 	chain, err := parseChain(certs)
 	if err != nil {
-		return nil, nil, fmt.Errorf("certificate %s: %w", certFile, err)
+		return nil, nil, fmt.Errorf("%w %s: %w", ErrCertificate, certFile, err)
 	}
 	do(func() { k, err = parsePair(chain, key, pin) })
 	if err != nil {

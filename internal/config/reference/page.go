@@ -75,6 +75,9 @@ func meaning(o *config.Option) string {
 		s += " (read by sec-mod only)"
 	}
 	if o.Status == config.InEffect {
+		if o.Note != "" {
+			s += ". Otherwise than in ocserv: " + o.Note
+		}
 		return s
 	}
 	s += ". **" + upper(o.Status.String()) + "**"
