@@ -282,7 +282,7 @@ func (s *server) save(still bool) *inherited {
 		Config: configState{Text: descriptor(gen.text), Last: s.number, Generation: gen.number, Keys: encode(gen.keys)},
 		Bans:   s.bans.Save(time.Now()), Ledger: s.console.ledger.save(), Filters: s.filters(),
 	}
-	if d := s.ports.demux; d != nil {
+	if d := s.ports.demux.Load(); d != nil {
 		st.Hellos = d.seen()
 	}
 	st.SecMod = secModState{Keyring: s.records.lastKeyring(), Records: s.records.save()}

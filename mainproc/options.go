@@ -4,6 +4,7 @@ import (
 	"log/slog"
 
 	"rocserv/internal/config"
+	"rocserv/internal/rolelog"
 )
 
 // Options is what the command line decides.
@@ -18,6 +19,8 @@ type Options struct {
 	Version    string                 // for the log
 	Logger     *slog.Logger           // everything goes there, the children's lines too
 	Level      *slog.LevelVar         // of Logger; set to the log-level in effect. May be nil
+	Log        *rolelog.Main          // where Logger's lines go; set to the log-format in effect. May be nil
+	Facility   string                 // syslog-facility; wins over the file's unless empty
 
 	passed passed // found by Run
 }

@@ -134,7 +134,7 @@ func (p *ports) serve(s *server) {
 		}
 		return nil
 	}, time.Now)
-	p.demux.hellos.take(s.before.hellos)
+	d.hellos.take(s.before.hellos)
 	if p.shared {
 		d.connect = connectShared
 	}

@@ -1,6 +1,7 @@
 package mainproc
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"math"
@@ -241,6 +242,10 @@ func (s *server) maintain() {
 func (s *server) setLevel(g *config.Global) {
 	if s.opts.Level != nil {
 		s.opts.Level.Set(rolelog.Level(s.logLevel(g)))
+	}
+	if s.opts.Log != nil {
+		s.opts.Log.SetJSON(g.LogJSON)
+		s.opts.Log.SetFacility(cmp.Or(s.opts.Facility, g.SyslogFacility))
 	}
 }
 

@@ -157,7 +157,11 @@ func (s *server) closeSession(q *ipc.SecmSessionClose) (rep *ipc.SecmCliStats, f
 	if !c.Expires.IsZero() {
 		rep.ExpiresUnixMs = c.Expires.UnixMilli()
 	}
-	s.Log.Info("session closed", "session", session.ShortID(q.SafeId), "reason", q.Reason, "invalidated", c.Gone, "up", c.Totals.Up, "down", c.Totals.Down)
+	what := "temporarily closing session" // ocserv's words, which scripts look for
+	if c.Gone {
+		what = "permanently closing session"
+	}
+	s.Log.Info(what, "session", session.ShortID(q.SafeId), "reason", q.Reason, "invalidated", c.Gone, "up", c.Totals.Up, "down", c.Totals.Down)
 	return rep, nil, nil
 }
 

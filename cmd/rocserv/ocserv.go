@@ -35,8 +35,9 @@ Usage:  ocserv [ -<flag> [<val>] | --<name>[{=| }<val>] ]...
    -c, --config=file          configuration file
    -t, --test-config          check the configuration and exit
    -p, --pid-file=file        write the server's pid to a file
-   -e, --log-stderr           log to standard error, as it always does
-   -s, --syslog               taken, and without effect: the log goes to standard error
+   -e, --log-stderr           log to standard error
+   -s, --syslog               log to syslog, as without -e; where there is none, to standard error
+       --syslog-facility=name facility of the log
        --no-chdir             taken: the working directory is never changed
    -x, --traceable            taken, and without effect: no process can be traced
    -v, --version              print the version
@@ -78,10 +79,12 @@ func runOcserv(args []string, errs io.Writer) int {
 	if has("test-config") {
 		return finished(testConfig(name))
 	}
-	for _, o := range []string{"syslog", "traceable"} {
-		if has(o) {
-			fmt.Fprintf(errs, "note: --%s has no effect\n", o)
-		}
+	if has("traceable") {
+		fmt.Fprintln(errs, "note: --traceable has no effect")
+	}
+	if f := given["syslog-facility"]; !isFacility(f) {
+		fmt.Fprintf(errs, "error: unknown syslog facility '%s'\n", f)
+		return 1
 	}
 	debug := -1
 	if has("debug") {
@@ -93,6 +96,11 @@ func runOcserv(args []string, errs io.Writer) int {
 		PIDFile:    given["pid-file"],
 		Foreground: has("foreground"),
 		Debug:      debug,
+		Facility:   given["syslog-facility"],
+	}, logs{ // -d alone has the log at standard error too (ocserv)
+		stderr: has("log-stderr") || has("debug"),
+		syslog: has("syslog") || !has("log-stderr"),
+		tag:    "ocserv",
 	}))
 }
 

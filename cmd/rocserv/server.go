@@ -27,6 +27,9 @@ func serverFlags() []cli.Flag {
 		&cli.BoolFlag{Name: "foreground", Aliases: []string{"f"}, Usage: "stay with the terminal"},
 		&cli.IntFlag{Name: "debug", Aliases: []string{"d"}, Value: -1, DefaultText: "the file's log-level", Usage: "log level `N`, 0-9"},
 		&cli.StringFlag{Name: "pid-file", Aliases: []string{"p"}, Usage: "write main's pid to `FILE`"},
+		&cli.BoolFlag{Name: "log-stderr", Aliases: []string{"e"}, Usage: "log to standard error, beside --syslog"},
+		&cli.BoolFlag{Name: "syslog", Aliases: []string{"s"}, Usage: "log to syslog"},
+		&cli.StringFlag{Name: "syslog-facility", DefaultText: "the file's", Usage: "`NAME` of the facility: daemon, user, auth, authpriv, local0 to local7"},
 		&cli.BoolFlag{Name: "test-config", Aliases: []string{"t"}, Usage: "check the configuration and the files it names, and exit"},
 	}
 }
@@ -35,6 +38,9 @@ func serverFlags() []cli.Flag {
 func runServer(c *cli.Context) error {
 	if c.NArg() > 0 {
 		return cli.Exit("error: no additional command line options are allowed", 1)
+	}
+	if f := c.String("syslog-facility"); !isFacility(f) {
+		return cli.Exit("error: unknown syslog facility '"+f+"'", 1)
 	}
 	name, err := findConfig(c.String("config"))
 	if err != nil {
@@ -49,21 +55,50 @@ func runServer(c *cli.Context) error {
 		PIDFile:    c.String("pid-file"),
 		Foreground: c.Bool("foreground"),
 		Debug:      c.Int("debug"),
-	})
+		Facility:   c.String("syslog-facility"),
+	}, logs{stderr: c.Bool("log-stderr") || !c.Bool("syslog"), syslog: c.Bool("syslog"), tag: "rocserv"})
+}
+
+func isFacility(name string) bool {
+	_, ok := rolelog.Facilities[strings.ToLower(name)]
+	return ok || name == ""
 }
 
 // mainOptions adds what is the same for every main.
 func mainOptions(o mainproc.Options) mainproc.Options {
 	o.Level = new(slog.LevelVar)
-	o.Logger = slog.New(rolelog.NewTextHandler(os.Stderr, o.Level))
+	var h slog.Handler
+	o.Log, h = rolelog.NewMain(os.Stderr, o.Level)
+	o.Logger = slog.New(h)
 	o.Version = version
 	o.Parse = func(name string, b []byte) (*config.Config, error) { return config.Parse(name, b, config.Main) }
 	return o
 }
 
+// logs is what the command line says of the log.
+type logs struct {
+	stderr, syslog bool
+	tag            string // of lines in syslog
+}
+
+// syslogSocket is where syslog(3) sends to.
+const syslogSocket = "/dev/log"
+
 // serve makes this process main.
-func serve(o mainproc.Options) error {
-	if err := mainproc.Run(mainOptions(o)); err != nil {
+func serve(o mainproc.Options, to logs) error {
+	o = mainOptions(o)
+	if to.syslog {
+		if s, err := rolelog.OpenSyslog(syslogSocket, to.tag); err != nil {
+			o.Logger.Warn("there is no syslog, the log goes to standard error", "err", err)
+		} else {
+			o.Log.SetSyslog(s, !to.stderr)
+			defer o.Log.Close()
+		}
+	}
+	if err := mainproc.Run(o); err != nil {
+		if to.syslog && !to.stderr { // standard error is told below
+			o.Logger.Error("the server ends", "err", err)
+		}
 		return cli.Exit(describe(err), 1)
 	}
 	return nil
@@ -117,7 +152,7 @@ func runQuickstart(_ *cli.Context, o quickstart.Options) error {
 		ReadConfig: func() ([]byte, error) { return os.ReadFile(files.Config) },
 		Foreground: true,
 		Debug:      -1,
-	})
+	}, logs{stderr: true})
 }
 
 // makeState is the hidden role that writes quickstart's files.

@@ -102,7 +102,7 @@ func TestEffectiveIsTheSameConfig(t *testing.T) {
 func TestEffective(t *testing.T) {
 	list := effective(t, mustParse(t, sample))
 	for _, line := range []string{
-		"tcp-port = 8443\n", "dpd = 60\n", "keepalive = 32400  # default\n", "use-occtl = true\n", "syslog-facility = local3  # not yet in effect\n",
+		"tcp-port = 8443\n", "dpd = 60\n", "keepalive = 32400  # default\n", "use-occtl = true\n", "syslog-facility = local3\n",
 		"ping-leases = false  # no effect\n", "route = 10.1.2.3/255.255.0.0\n", "ipv4-network = 10.9.0.0/24\n",
 		"select-group = staff[The staff]\n", "listen-host = 0.0.0.0,::\n", "\n[vhost:a.example]\nauth =\nauth = plain[passwd=/a]\n",
 		"banner =\n", "camouflage = false  # default\n",

@@ -48,7 +48,7 @@ func TestTable(t *testing.T) {
 		if o.Status == InEffect && o.at == nil && o.set == nil {
 			t.Errorf("%s: in effect, but it goes nowhere", o.Name)
 		}
-		if o.set != nil && o.at == nil && o.get == nil && o.Into == "" && o.Status != Gone && o.Name != "syslog-facility" && o.Name != "ipv4-netmask" {
+		if o.set != nil && o.at == nil && o.get == nil && o.Into == "" && o.Status != Gone && o.Name != "ipv4-netmask" {
 			t.Errorf("%s: cannot be shown", o.Name)
 		}
 		if o.List && o.Default != "" {
@@ -134,7 +134,7 @@ func TestEveryOption(t *testing.T) {
 		Prefixes: "192.0.2.0/24", MethodText: "radius[config=/x]", GroupText: "x", PortList: "tcp(1)", RuleText: "192.0.2.0/24 tcp(1)", Priorities: "NORMAL",
 	}
 	special := map[string]string{
-		"auth": "plain[passwd=/x]", "syslog-facility": "user", "rekey-method": "ssl", "egress-profile": "lan", "nat-filtering": "full-cone", "max-same-clients-policy": "reject",
+		"auth": "plain[passwd=/x]", "syslog-facility": "user", "log-format": "json", "rekey-method": "ssl", "egress-profile": "lan", "nat-filtering": "full-cone", "max-same-clients-policy": "reject",
 		"net-priority": "3", "egress-rule": "deny any", "egress": "a socks5://u:p@h", "egress-via": "direct for any", "resolver": "192.0.2.1:53", "resolver-via": "direct", "resolver-block": "x.example", "resolver-block-answer": "refused", "client-dns": "deny", "gateway-forward": "tcp:80 -> 10.0.0.1:80", "tls-fingerprint": "chrome", "enable-auth": "gssapi", "explicit-ipv6": "2001:db8::1", "cert-user-oid": "2.5.4.3", "match-tls-dtls-ciphers": "false", "camouflage": "false",
 	}
 	for _, o := range Options() {

@@ -65,7 +65,7 @@ func TestDefaults(t *testing.T) {
 		t.Errorf("warnings: %q", texts2(c.Warnings))
 	}
 	wantGlobal := Global{
-		TCPPort: 8443, SocketFile: "/tmp/run/sock", Device: "vpns", LogLevel: 2, StatsReset: 604800 * time.Second,
+		TCPPort: 8443, SocketFile: "/tmp/run/sock", Device: "vpns", LogLevel: 2, SyslogFacility: "daemon", StatsReset: 604800 * time.Second,
 		Isolate: true, LimitWorkerMemory: true, WorkerFiles: 4096, WatchFiles: true, AuthTimeout: 240 * time.Second, MaxBanScore: 80, BanTime: 300 * time.Second,
 		BanResetTime: 1200 * time.Second, BanPointsPassword: 10, BanPointsConnect: 1,
 		Attempts: Attempts{User: 30, Source: 30, Pair: 10, Time: time.Hour},
@@ -80,7 +80,7 @@ func TestDefaults(t *testing.T) {
 		CookieTimeout: 300 * time.Second, SwitchToTCP: 25 * time.Second, DTLSPSK: true, DTLSLegacy: true,
 		PredictableIPs: true, RekeyTime: 172800 * time.Second,
 		Unused: map[string][]string{
-			"syslog-facility": {"daemon"}, "sec-mod-scale": {"0"}, "debug-no-secmod-stats": {"false"},
+			"sec-mod-scale": {"0"}, "debug-no-secmod-stats": {"false"},
 			"ping-leases": {"false"}, "use-utmp": {"true"}, "ban-points-kkdcp": {"1"}, "sec-mod-db-cleanup-time": {"0"},
 			"match-tls-dtls-ciphers": {"false"}, "compression": {"false"}, "no-compress-limit": {"256"},
 		},

@@ -58,11 +58,30 @@ var facilities = [...]string{"daemon", "user", "auth", "authpriv",
 	"local0", "local1", "local2", "local3", "local4", "local5", "local6", "local7"}
 
 func setFacility(p *parser, t *target, it item) {
-	if !slices.Contains(facilities[:], strings.ToLower(it.text)) {
+	name := strings.ToLower(it.text)
+	if !slices.Contains(facilities[:], name) {
 		p.errorf(it.line, "unknown syslog facility '%s'", it.text)
 		return
 	}
-	p.unused(p.options["syslog-facility"], t, it)
+	t.global.SyslogFacility = name
+}
+
+func setLogFormat(p *parser, t *target, it item) {
+	switch it.text {
+	case "text":
+		t.global.LogJSON = false
+	case "json":
+		t.global.LogJSON = true
+	default:
+		p.errorf(it.line, "'log-format' is text or json, not '%s'", it.text)
+	}
+}
+
+func getLogFormat(t *target) []string {
+	if t.global.LogJSON {
+		return []string{"json"}
+	}
+	return []string{"text"}
 }
 
 func setRekeyMethod(p *parser, t *target, it item) {

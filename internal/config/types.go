@@ -68,22 +68,24 @@ type Problem struct {
 
 // Global settings hold for the whole server.
 type Global struct {
-	Listen       []string // listen-host; empty: every address
-	UDPListen    []string // udp-listen-host; empty: as Listen
-	TCPPort      int
-	UDPPort      int    // 0: no DTLS
-	Congestion   string // tcp-congestion-control; empty: bbr where allowed
-	RunAsUser    string
-	RunAsGroup   string
-	SocketFile   string        // prefix; only its folder matters to us
-	WatchFiles   bool          // watch-files
-	SessionStore string        // session-store; empty: none
-	ControlFile  string        // occtl-socket-file; empty: a writable run directory
-	UseControl   bool          // use-occtl
-	StatsReset   time.Duration // server-stats-reset-time
-	PIDFile      string
-	LogLevel     int // 0-9
-	Device       string
+	Listen         []string // listen-host; empty: every address
+	UDPListen      []string // udp-listen-host; empty: as Listen
+	TCPPort        int
+	UDPPort        int    // 0: no DTLS
+	Congestion     string // tcp-congestion-control; empty: bbr where allowed
+	RunAsUser      string
+	RunAsGroup     string
+	SocketFile     string        // prefix; only its folder matters to us
+	WatchFiles     bool          // watch-files
+	SessionStore   string        // session-store; empty: none
+	ControlFile    string        // occtl-socket-file; empty: a writable run directory
+	UseControl     bool          // use-occtl
+	StatsReset     time.Duration // server-stats-reset-time
+	PIDFile        string
+	LogLevel       int  // 0-9
+	LogJSON        bool // log-format = json
+	SyslogFacility string
+	Device         string
 
 	Isolate            bool // isolate-workers: on unless switched off, unlike ocserv
 	LimitWorkerMemory  bool

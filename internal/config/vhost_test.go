@@ -116,7 +116,7 @@ func TestGlobalWithinVhost(t *testing.T) {
 	if c.Global.PIDFile != "first" || c.Global.LogLevel != 5 {
 		t.Errorf("%+v", c.Global)
 	}
-	if got := c.Vhosts[0].Unused["syslog-facility"]; !slices.Equal(got, []string{"auth"}) {
+	if got := c.Global.SyslogFacility; got != "auth" {
 		t.Errorf("facility %q", got)
 	}
 }

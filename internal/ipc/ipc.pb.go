@@ -1723,6 +1723,8 @@ func (x *TunMtu) GetMtu() uint32 {
 // UDP_FD: a connected UDP socket and what arrived for it. Descriptor: the socket.
 // UDP_DATAGRAMS: the same without a descriptor, for datagrams that arrived at
 // main's socket after the hand-over.
+// UDP_OFFER: the same, of a peer that sends records without a hello: the session's
+// client may be there now. If so, the next SESSION_INFO names the peer.
 type UdpFd struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          []byte                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"` // AddrPort
@@ -6530,6 +6532,304 @@ func (x *PortRange) GetLast() uint32 {
 	return 0
 }
 
+// Why asks a worker what would become of its client's traffic to a destination.
+// It is answered by WhyAnswer, once.
+type Why struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Host          string                 `protobuf:"bytes,1,opt,name=host,proto3" json:"host,omitempty"` // name or address
+	Port          uint32                 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	Proto         uint32                 `protobuf:"varint,3,opt,name=proto,proto3" json:"proto,omitempty"` // number of IP
+	Dial          bool                   `protobuf:"varint,4,opt,name=dial,proto3" json:"dial,omitempty"`   // and try it (TCP)
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Why) Reset() {
+	*x = Why{}
+	mi := &file_ipc_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Why) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Why) ProtoMessage() {}
+
+func (x *Why) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Why.ProtoReflect.Descriptor instead.
+func (*Why) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *Why) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Why) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *Why) GetProto() uint32 {
+	if x != nil {
+		return x.Proto
+	}
+	return 0
+}
+
+func (x *Why) GetDial() bool {
+	if x != nil {
+		return x.Dial
+	}
+	return false
+}
+
+type WhyAnswer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"`         // it cannot be said
+	Addresses     []*WhyAddress          `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"` // of the destination
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhyAnswer) Reset() {
+	*x = WhyAnswer{}
+	mi := &file_ipc_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhyAnswer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhyAnswer) ProtoMessage() {}
+
+func (x *WhyAnswer) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhyAnswer.ProtoReflect.Descriptor instead.
+func (*WhyAnswer) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *WhyAnswer) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *WhyAnswer) GetAddresses() []*WhyAddress {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+type WhyAddress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Addr          []byte                 `protobuf:"bytes,1,opt,name=addr,proto3" json:"addr,omitempty"`     // Addr
+	Denied        string                 `protobuf:"bytes,2,opt,name=denied,proto3" json:"denied,omitempty"` // why it is out of reach; empty: it is not
+	Rule          string                 `protobuf:"bytes,3,opt,name=rule,proto3" json:"rule,omitempty"`     // the line of egress-allow or egress-deny that decides; empty: none
+	Line          string                 `protobuf:"bytes,4,opt,name=line,proto3" json:"line,omitempty"`     // of egress-via; empty: none
+	Told          string                 `protobuf:"bytes,5,opt,name=told,proto3" json:"told,omitempty"`     // the name by which a proxy is asked
+	Ways          []*WhyWay              `protobuf:"bytes,6,rep,name=ways,proto3" json:"ways,omitempty"`     // of the line, in the order in which they would be tried
+	Dialled       bool                   `protobuf:"varint,7,opt,name=dialled,proto3" json:"dialled,omitempty"`
+	Failure       string                 `protobuf:"bytes,8,opt,name=failure,proto3" json:"failure,omitempty"` // of the dial; empty: it worked
+	DialUs        uint64                 `protobuf:"varint,9,opt,name=dial_us,json=dialUs,proto3" json:"dial_us,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhyAddress) Reset() {
+	*x = WhyAddress{}
+	mi := &file_ipc_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhyAddress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhyAddress) ProtoMessage() {}
+
+func (x *WhyAddress) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhyAddress.ProtoReflect.Descriptor instead.
+func (*WhyAddress) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *WhyAddress) GetAddr() []byte {
+	if x != nil {
+		return x.Addr
+	}
+	return nil
+}
+
+func (x *WhyAddress) GetDenied() string {
+	if x != nil {
+		return x.Denied
+	}
+	return ""
+}
+
+func (x *WhyAddress) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *WhyAddress) GetLine() string {
+	if x != nil {
+		return x.Line
+	}
+	return ""
+}
+
+func (x *WhyAddress) GetTold() string {
+	if x != nil {
+		return x.Told
+	}
+	return ""
+}
+
+func (x *WhyAddress) GetWays() []*WhyWay {
+	if x != nil {
+		return x.Ways
+	}
+	return nil
+}
+
+func (x *WhyAddress) GetDialled() bool {
+	if x != nil {
+		return x.Dialled
+	}
+	return false
+}
+
+func (x *WhyAddress) GetFailure() string {
+	if x != nil {
+		return x.Failure
+	}
+	return ""
+}
+
+func (x *WhyAddress) GetDialUs() uint64 {
+	if x != nil {
+		return x.DialUs
+	}
+	return 0
+}
+
+type WhyWay struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Up            bool                   `protobuf:"varint,2,opt,name=up,proto3" json:"up,omitempty"`
+	Carries       bool                   `protobuf:"varint,3,opt,name=carries,proto3" json:"carries,omitempty"` // the protocol
+	Error         string                 `protobuf:"bytes,4,opt,name=error,proto3" json:"error,omitempty"`      // the last
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhyWay) Reset() {
+	*x = WhyWay{}
+	mi := &file_ipc_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhyWay) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhyWay) ProtoMessage() {}
+
+func (x *WhyWay) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhyWay.ProtoReflect.Descriptor instead.
+func (*WhyWay) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *WhyWay) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *WhyWay) GetUp() bool {
+	if x != nil {
+		return x.Up
+	}
+	return false
+}
+
+func (x *WhyWay) GetCarries() bool {
+	if x != nil {
+		return x.Carries
+	}
+	return false
+}
+
+func (x *WhyWay) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 var File_ipc_proto protoreflect.FileDescriptor
 
 const file_ipc_proto_rawDesc = "" +
@@ -7090,7 +7390,31 @@ const file_ipc_proto_rawDesc = "" +
 	"\tPortRange\x12\x14\n" +
 	"\x05proto\x18\x01 \x01(\rR\x05proto\x12\x14\n" +
 	"\x05first\x18\x02 \x01(\rR\x05first\x12\x12\n" +
-	"\x04last\x18\x03 \x01(\rR\x04last*\x85\x01\n" +
+	"\x04last\x18\x03 \x01(\rR\x04last\"W\n" +
+	"\x03Why\x12\x12\n" +
+	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\x12\x14\n" +
+	"\x05proto\x18\x03 \x01(\rR\x05proto\x12\x12\n" +
+	"\x04dial\x18\x04 \x01(\bR\x04dial\"X\n" +
+	"\tWhyAnswer\x12\x14\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error\x125\n" +
+	"\taddresses\x18\x02 \x03(\v2\x17.rocserv.ipc.WhyAddressR\taddresses\"\xea\x01\n" +
+	"\n" +
+	"WhyAddress\x12\x12\n" +
+	"\x04addr\x18\x01 \x01(\fR\x04addr\x12\x16\n" +
+	"\x06denied\x18\x02 \x01(\tR\x06denied\x12\x12\n" +
+	"\x04rule\x18\x03 \x01(\tR\x04rule\x12\x12\n" +
+	"\x04line\x18\x04 \x01(\tR\x04line\x12\x12\n" +
+	"\x04told\x18\x05 \x01(\tR\x04told\x12'\n" +
+	"\x04ways\x18\x06 \x03(\v2\x13.rocserv.ipc.WhyWayR\x04ways\x12\x18\n" +
+	"\adialled\x18\a \x01(\bR\adialled\x12\x18\n" +
+	"\afailure\x18\b \x01(\tR\afailure\x12\x17\n" +
+	"\adial_us\x18\t \x01(\x04R\x06dialUs\"\\\n" +
+	"\x06WhyWay\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02up\x18\x02 \x01(\bR\x02up\x12\x18\n" +
+	"\acarries\x18\x03 \x01(\bR\acarries\x12\x14\n" +
+	"\x05error\x18\x04 \x01(\tR\x05error*\x85\x01\n" +
 	"\aKeyKind\x12\x0f\n" +
 	"\vKEY_UNKNOWN\x10\x00\x12\v\n" +
 	"\aKEY_RSA\x10\x01\x12\x12\n" +
@@ -7149,7 +7473,7 @@ func file_ipc_proto_rawDescGZIP() []byte {
 }
 
 var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 79)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
 var file_ipc_proto_goTypes = []any{
 	(KeyKind)(0),             // 0: rocserv.ipc.KeyKind
 	(CookieResult)(0),        // 1: rocserv.ipc.CookieResult
@@ -7235,7 +7559,11 @@ var file_ipc_proto_goTypes = []any{
 	(*EgressVia)(nil),        // 81: rocserv.ipc.EgressVia
 	(*Destination)(nil),      // 82: rocserv.ipc.Destination
 	(*PortRange)(nil),        // 83: rocserv.ipc.PortRange
-	nil,                      // 84: rocserv.ipc.HelperMethod.OptionsEntry
+	(*Why)(nil),              // 84: rocserv.ipc.Why
+	(*WhyAnswer)(nil),        // 85: rocserv.ipc.WhyAnswer
+	(*WhyAddress)(nil),       // 86: rocserv.ipc.WhyAddress
+	(*WhyWay)(nil),           // 87: rocserv.ipc.WhyWay
+	nil,                      // 88: rocserv.ipc.HelperMethod.OptionsEntry
 }
 var file_ipc_proto_depIdxs = []int32{
 	6,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
@@ -7269,7 +7597,7 @@ var file_ipc_proto_depIdxs = []int32{
 	2,  // 28: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
 	62, // 29: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
 	66, // 30: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
-	84, // 31: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
+	88, // 31: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
 	5,  // 32: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
 	72, // 33: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
 	74, // 34: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
@@ -7284,11 +7612,13 @@ var file_ipc_proto_depIdxs = []int32{
 	82, // 43: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
 	82, // 44: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
 	83, // 45: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
-	46, // [46:46] is the sub-list for method output_type
-	46, // [46:46] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	86, // 46: rocserv.ipc.WhyAnswer.addresses:type_name -> rocserv.ipc.WhyAddress
+	87, // 47: rocserv.ipc.WhyAddress.ways:type_name -> rocserv.ipc.WhyWay
+	48, // [48:48] is the sub-list for method output_type
+	48, // [48:48] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_ipc_proto_init() }
@@ -7302,7 +7632,7 @@ func file_ipc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   79,
+			NumMessages:   83,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -18,8 +18,17 @@ func NewHandler(w io.Writer, least slog.Leveler) slog.Handler {
 
 // NewTextHandler returns what main logs with: lines for people.
 func NewTextHandler(w io.Writer, least slog.Leveler) slog.Handler {
-	return &handler{out: &output{w: w}, least: least, people: true}
+	return &handler{out: &output{w: w}, least: least, front: forPeople}
 }
+
+// front is what a line begins with.
+type front uint8
+
+const (
+	forMain   front = iota // the priority
+	forPeople              // time, level and what was bound
+	forSyslog              // what was bound; the rest is the syslog's
+)
 
 // output is shared by a handler and all that were derived from it.
 type output struct {
@@ -28,11 +37,11 @@ type output struct {
 }
 
 type handler struct {
-	out    *output
-	least  slog.Leveler
-	people bool
-	bound  string // what With added, formatted, with a leading space
-	group  string // prefix of keys, with its dot
+	out   *output
+	least slog.Leveler
+	front front
+	bound string // what With added, formatted, with a leading space
+	group string // prefix of keys, with its dot
 }
 
 func (h *handler) Enabled(_ context.Context, l slog.Level) bool { return l >= h.least.Level() }
@@ -59,13 +68,19 @@ func (h *handler) WithGroup(name string) slog.Handler {
 // Handle writes the record as one line.
 func (h *handler) Handle(_ context.Context, r slog.Record) error {
 	b := make([]byte, 0, 256)
-	if h.people {
-		b = h.appendFront(b, r)
-	} else {
+	switch h.front {
+	case forMain:
 		b = append(b, '<', priority(r.Level), '>')
+	case forPeople:
+		b = h.appendFront(b, r)
+	case forSyslog:
+		b = append(b, '<', priority(r.Level), '>') // what takes the line makes its own of it
+		if h.bound != "" {
+			b = append(append(b, h.bound[1:]...), ": "...)
+		}
 	}
 	b = append(b, Clean(r.Message)...)
-	if !h.people {
+	if h.front == forMain {
 		b = append(b, h.bound...)
 	}
 	r.Attrs(func(a slog.Attr) bool {

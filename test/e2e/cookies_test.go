@@ -73,7 +73,7 @@ func TestNoAddressLeft(t *testing.T) {
 	}
 	_, err = alice.Quit()
 	r.must(err)
-	r.expect(r.srv.Process, `session closed .*REASON_USER`, 30*time.Second)
+	r.expect(r.srv.Process, `permanently closing session .*REASON_USER`, 30*time.Second)
 	r.must(hello4.run(r, r.connect(bob)))
 }
 

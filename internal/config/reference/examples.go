@@ -72,7 +72,6 @@ var examples = map[string][]string{
 	"rx-data-per-sec":           {"1000000"},
 	"tx-data-per-sec":           {"1000000"},
 	"hostname":                  {"printer"},
-	"tcp-congestion-control":    {"bbr"},
 	"ipv4-netmask":              {"255.255.0.0"},
 	"route":                     {"default", "10.0.0.0/8", "fd00::/8"},
 	"no-route":                  {"10.5.0.0/255.255.0.0"},
