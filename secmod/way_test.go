@@ -1,12 +1,15 @@
 package secmod
 
 import (
+	"context"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
 
 	"rocserv/internal/ipc"
+	"rocserv/secmod/helper"
 )
 
 // factor is a method as a line of the configuration names it, and what its
@@ -32,6 +35,44 @@ var factors = []factor{
 		{"secret", []string{"guess", "", hotpCodes[0], "secret" + hotpCodes[0]}},
 		{hotpCodes[0], []string{"000000", "", "secret"}},
 	}},
+	{"password, at a helper", `"ldap[config=USERS]"`, []step{{"secret", []string{"guess", "", "secret "}}}},
+}
+
+// asking is what that helper plays: a password, and three tries.
+type asking struct{}
+
+func (asking) Begin(_ context.Context, a helper.Applicant) (helper.Dialogue, helper.Verdict) {
+	return &askingLogin{user: a.User}, helper.Verdict{Outcome: helper.Ask, Prompt: askPassword}
+}
+
+type askingLogin struct {
+	user   string
+	failed int
+}
+
+func (d *askingLogin) Answer(_ context.Context, answer []byte) helper.Verdict {
+	if string(answer) == "secret" {
+		return helper.Verdict{Outcome: helper.Admit, User: d.user}
+	}
+	v := helper.Verdict{Wrong: true, Why: "wrong password"}
+	if d.failed++; d.failed < tries {
+		v.Outcome, v.Prompt = helper.Ask, askPasswordAgain
+	}
+	return v
+}
+
+func (*askingLogin) End() {}
+
+// startAsking is how main starts that helper.
+func startAsking(*ipc.SecmHelperReq) (int, error) {
+	near, far, err := ipc.Pair()
+	if err != nil {
+		return -1, err
+	}
+	go helper.Run(helper.Options{SecMod: near, Log: slog.New(slog.DiscardHandler), Make: func(map[string]string, helper.Logger) (helper.Made, error) {
+		return helper.Made{Method: asking{}}, nil
+	}})
+	return far, nil
 }
 
 func (f factor) isCertificate() bool { return f.steps == nil }
@@ -97,7 +138,11 @@ func testWays(t *testing.T, ca *authority, all []brought, lines []string, one, t
 			}
 			return
 		}
-		r := boot(t, st)
+		r := newRig(t)
+		r.helper = startAsking
+		if rep := r.configure(1, st.text()); rep.Error != "" {
+			t.Fatal(rep.Error)
+		}
 		for _, row := range rowsOf(all, one, two, asked) {
 			st.write("otp", hotpLine) // no code is used yet
 			if got := r.stepsOf(row); got != row.want {

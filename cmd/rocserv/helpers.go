@@ -2,10 +2,12 @@ package main
 
 import (
 	"rocserv/secmod/helper"
+	"rocserv/secmod/helper/ldap"
 	"rocserv/secmod/helper/radius"
 )
 
 // methods are the ways to log in that a helper's process plays.
 var methods = helper.Table{
+	"ldap":   ldap.Make,
 	"radius": radius.Make,
 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// method is a way to log in that ocserv knows, and what of it is in effect.
+// method is a way to log in that ocserv knows, or ldap, and what of it is in effect.
 type method struct {
 	name     string
 	options  []string // sub-options it takes
@@ -27,6 +27,7 @@ var methods = [...]method{
 		ready: []string{"config", "groupconfig", "nas-identifier", "group-separator"}},
 	{name: "gssapi", options: []string{"keytab", "require-local-user-map", "tgt-freshness-time", "gid-min"}, remote: true},
 	{name: "oidc", options: []string{"config"}, required: []string{"config"}, remote: true},
+	{name: "ldap", options: []string{"config"}, required: []string{"config"}, password: true, ready: []string{"config"}, remote: true},
 	{name: "certificate", ready: []string{}},
 }
 

@@ -17,6 +17,7 @@ var methodNeeds = map[string]needs{
 	"radius":      nothing,
 	"gssapi":      nothing,
 	"oidc":        nothing,
+	"ldap":        nothing,
 }
 
 func nothing(*Facts) (lacks, line string) { return "", "" }
