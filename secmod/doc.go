@@ -121,7 +121,8 @@
 //     all virtual hosts and groups (package attempts). Past a limit a login is
 //     refused before any method hears of it, with the answer of a wrong password.
 //   - A virtual host has ways to log in (way.go): all auth lines together are
-//     one, each enable-auth line another. Where a way needs a client certificate
+//     one, each enable-auth line another. A ticket (gssapi) is an answer too, to a
+//     question that nobody was shown. Where a way needs a client certificate
 //     its chain, use, revocation and names are checked here from the DER; that
 //     the client has the key is the word of the worker, who did the handshake. The
 //     name in the certificate and the one the method admits are compared in one

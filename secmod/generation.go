@@ -293,6 +293,7 @@ func (l *loader) ways(c *config.Vhost) (list []way) {
 			if w.method, err = l.method(m, c); err != nil {
 				l.errs = append(l.errs, fmt.Errorf("%s: %sauth = %s: %w", l.gen.config.Line(m.Line), vhostPrefix(c.Name), m.Name, err))
 			}
+			w.ticket = w.ticket || m.Name == "gssapi"
 		}
 		list = append(list, w)
 	}

@@ -9,20 +9,32 @@ import (
 type way struct {
 	certificate bool   // the client has a good certificate, and it names the user
 	method      method // and this says yes; nil: the certificate is enough
+	ticket      bool   // which is asked for no password: a ticket came with the request (gssapi)
 }
 
 // way returns the first way that is for a request of that kind: one with names
-// and passwords, or none but the certificate.
+// and passwords, with a ticket, or with nothing but the certificate.
 func (v *vhost) way(m ipc.AuthMethod, hasCert bool) (way, bool) {
 	for _, w := range v.ways {
 		if w.certificate && !hasCert {
 			continue
 		}
-		if m == ipc.AuthMethod_AUTH_PASSWORD && w.method != nil || m == ipc.AuthMethod_AUTH_CERTIFICATE && w.method == nil {
+		if m == w.kind() {
 			return w, true
 		}
 	}
 	return way{}, false
+}
+
+// kind is the kind of request a way is for.
+func (w way) kind() ipc.AuthMethod {
+	switch {
+	case w.method == nil:
+		return ipc.AuthMethod_AUTH_CERTIFICATE
+	case w.ticket:
+		return ipc.AuthMethod_AUTH_GSSAPI
+	}
+	return ipc.AuthMethod_AUTH_PASSWORD
 }
 
 // beginning is the outcome of a first step, with the dialogue that follows.

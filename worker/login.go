@@ -60,6 +60,9 @@ func (d *dialogue) answer(req *wire.Request) *wire.Response {
 	if m.GroupSelect == "" {
 		m.GroupSelect = group
 	}
+	if d.c.secure.vhost.Auth.GetGssapi() && req.Header.Has("Authorization") && m.Kind != wire.AuthLogout {
+		return d.start(req, m)
+	}
 	switch m.Kind {
 	case wire.AuthLogout:
 		return wire.LoggedOut()
@@ -88,6 +91,14 @@ func (d *dialogue) start(req *wire.Request, m *wire.AuthRequest) *wire.Response 
 			return wire.ClientCertRequest()
 		}
 		return wire.Unauthorized("No certificate")
+	}
+	if offer.GetGssapi() {
+		if rep := d.negotiate(req, m); rep != nil {
+			return rep
+		}
+	}
+	if offer.GetGssapi() && !offer.GetPassword() {
+		return wire.Unauthorized("No ticket")
 	}
 	return d.askBoth(m.GroupSelect)
 }

@@ -276,7 +276,7 @@ func TestWarningsAndNotes(t *testing.T) {
 		{"min-reauth-time = 5", "", "8: 'min-reauth-time' was replaced by 'ban-time'"},
 		{"run-as-user = nobody", "", "8: 'run-as-user' has no effect: every process runs as the user who starts rocserv"},
 		{"auth =\nauth = plain[/tmp/x]", "", "9: vhost:default: parsing plain auth method subconfig using legacy format"},
-		{"enable-auth = gssapi", "8: vhost:default: unknown or unsupported auth method: gssapi; it is left out", ""},
+		{"enable-auth = oidc[config=x]", "8: vhost:default: unknown or unsupported auth method: oidc; it is left out", ""},
 		{"banner = \"a # b\"", "8: what follows ' #' is a comment even within quotes", ""},
 		{"banner = x\n dns = 1.2.3.4", "9: the line is indented and so a further value of 'banner'", ""},
 		{"banner = \xff", "8: the line is not UTF-8", ""},

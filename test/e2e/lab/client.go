@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -32,6 +33,7 @@ type Dial struct {
 	Args   []string // more arguments
 	Device string   // empty: Device
 	Metric int      // of its routes, if there are several tunnels in the namespace
+	Env    []string // of its environment, beside the lab's
 }
 
 // Client is an openconnect that runs.
@@ -49,7 +51,7 @@ func (l *Lab) Connect(d Dial) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	var env []string
+	env := slices.Clone(d.Env)
 	if d.Metric > 0 {
 		env = append(env, "LAB_METRIC="+strconv.Itoa(d.Metric))
 	}

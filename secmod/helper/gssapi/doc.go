@@ -1,0 +1,29 @@
+// Package gssapi is the login method `auth = "gssapi[keytab=FILE]"`: a Kerberos
+// ticket in HTTP's Negotiate instead of a password.
+//
+// # Theory of operation
+//
+// The one answer of a login is what stood in `Authorization: Negotiate`: SPNEGO
+// with a Kerberos AP-REQ in it, or that alone. The ticket is decrypted with the
+// key of its service in the keytab, which is read at the start. Nobody else is
+// asked: a KDC has spoken already, to the client.
+//
+// With require-local-user-map, which is the default, the user must be of the
+// service's own realm and have a name without parts; that name is the user's. Without
+// it the user is called NAME@REALM. With tgt-freshness-time the ticket must come
+// of a log-in (kinit) that is not longer ago.
+//
+// # Security
+//
+//   - Who it is comes from the part of the ticket that the KDC encrypted, not from
+//     what the client says beside it.
+//   - An AP-REQ is good once. What was used is remembered for as long as a clock
+//     may be off, at most maxUsed of them; further ones wait until some are over.
+//     A helper that was replaced has forgotten them: what protects them then is TLS.
+//   - The reply has no AP-REP: the server is known by its TLS certificate.
+//
+// # Standards
+//
+// RFC 4120 (Kerberos), RFC 4121 (its GSS-API mechanism), RFC 4178 (SPNEGO),
+// RFC 4559 (Negotiate).
+package gssapi

@@ -1,0 +1,29 @@
+package worker
+
+import (
+	"rocserv/internal/ipc"
+	"rocserv/internal/wire"
+)
+
+// negotiate takes the client's ticket, or asks for it; nil: there is none to be
+// had, or it was no good and there is a form. Who has no ticket comes again
+// without saying that it could have one (openconnect, X-HTTP-Auth-Support).
+func (d *dialogue) negotiate(req *wire.Request, m *wire.AuthRequest) *wire.Response {
+	offer := d.c.secure.vhost.Auth
+	token, ok := wire.NegotiateToken(req.Header)
+	if !ok {
+		if !wire.SupportsHTTPAuth(req.Header, d.agent) {
+			return nil
+		}
+		return wire.AskNegotiate(offer.GetPassword())
+	}
+	defer clear(token)
+	rep, err := d.begin(req, m, ipc.AuthMethod_AUTH_GSSAPI)
+	if err == nil && rep.Status == ipc.AuthStatus_AUTH_MSG {
+		rep, err = d.c.sec.AuthCont(rep.Sid, token)
+	}
+	if err == nil && rep.Status == ipc.AuthStatus_AUTH_FAILED && offer.GetPassword() {
+		return nil
+	}
+	return d.result(rep, err)
+}
