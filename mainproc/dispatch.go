@@ -22,6 +22,7 @@ var fromWorker = map[ipc.Type]struct {
 	ipc.WorkerStatsT:   {^(starting | pooled), false, (*worker).answerCounters},
 	ipc.SessionStatsT:  {login | hasTunnel | leaving, true, (*worker).answerStats},
 	ipc.DetachedT:      {tunnel | keeper | leaving, true, (*worker).answerDetached},
+	ipc.PeerReqT:       {hasTunnel | leaving, false, (*worker).answerPeer},
 	ipc.RetiredT:       {keeper | leaving, false, (*worker).answerRetired},
 }
 

@@ -135,6 +135,58 @@ func (CookieResult) EnumDescriptor() ([]byte, []int) {
 	return file_ipc_proto_rawDescGZIP(), []int{1}
 }
 
+type PeerResult int32
+
+const (
+	PeerResult_PEER_NOBODY     PeerResult = 0 // no client's address
+	PeerResult_PEER_OPEN       PeerResult = 1
+	PeerResult_PEER_PROHIBITED PeerResult = 2 // one of the two may not (client-to-client)
+	PeerResult_PEER_AWAY       PeerResult = 3 // its client is not connected at the moment
+)
+
+// Enum value maps for PeerResult.
+var (
+	PeerResult_name = map[int32]string{
+		0: "PEER_NOBODY",
+		1: "PEER_OPEN",
+		2: "PEER_PROHIBITED",
+		3: "PEER_AWAY",
+	}
+	PeerResult_value = map[string]int32{
+		"PEER_NOBODY":     0,
+		"PEER_OPEN":       1,
+		"PEER_PROHIBITED": 2,
+		"PEER_AWAY":       3,
+	}
+)
+
+func (x PeerResult) Enum() *PeerResult {
+	p := new(PeerResult)
+	*p = x
+	return p
+}
+
+func (x PeerResult) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PeerResult) Descriptor() protoreflect.EnumDescriptor {
+	return file_ipc_proto_enumTypes[2].Descriptor()
+}
+
+func (PeerResult) Type() protoreflect.EnumType {
+	return &file_ipc_proto_enumTypes[2]
+}
+
+func (x PeerResult) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PeerResult.Descriptor instead.
+func (PeerResult) EnumDescriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{2}
+}
+
 // Reason says why a session or a worker ended; ocserv's list.
 type Reason int32
 
@@ -193,11 +245,11 @@ func (x Reason) String() string {
 }
 
 func (Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_ipc_proto_enumTypes[2].Descriptor()
+	return file_ipc_proto_enumTypes[3].Descriptor()
 }
 
 func (Reason) Type() protoreflect.EnumType {
-	return &file_ipc_proto_enumTypes[2]
+	return &file_ipc_proto_enumTypes[3]
 }
 
 func (x Reason) Number() protoreflect.EnumNumber {
@@ -206,7 +258,7 @@ func (x Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Reason.Descriptor instead.
 func (Reason) EnumDescriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{2}
+	return file_ipc_proto_rawDescGZIP(), []int{3}
 }
 
 type AuthMethod int32
@@ -245,11 +297,11 @@ func (x AuthMethod) String() string {
 }
 
 func (AuthMethod) Descriptor() protoreflect.EnumDescriptor {
-	return file_ipc_proto_enumTypes[3].Descriptor()
+	return file_ipc_proto_enumTypes[4].Descriptor()
 }
 
 func (AuthMethod) Type() protoreflect.EnumType {
-	return &file_ipc_proto_enumTypes[3]
+	return &file_ipc_proto_enumTypes[4]
 }
 
 func (x AuthMethod) Number() protoreflect.EnumNumber {
@@ -258,7 +310,7 @@ func (x AuthMethod) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AuthMethod.Descriptor instead.
 func (AuthMethod) EnumDescriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{3}
+	return file_ipc_proto_rawDescGZIP(), []int{4}
 }
 
 type AuthStatus int32
@@ -300,11 +352,11 @@ func (x AuthStatus) String() string {
 }
 
 func (AuthStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_ipc_proto_enumTypes[4].Descriptor()
+	return file_ipc_proto_enumTypes[5].Descriptor()
 }
 
 func (AuthStatus) Type() protoreflect.EnumType {
-	return &file_ipc_proto_enumTypes[4]
+	return &file_ipc_proto_enumTypes[5]
 }
 
 func (x AuthStatus) Number() protoreflect.EnumNumber {
@@ -313,7 +365,7 @@ func (x AuthStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AuthStatus.Descriptor instead.
 func (AuthStatus) EnumDescriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{4}
+	return file_ipc_proto_rawDescGZIP(), []int{5}
 }
 
 type HelperOutcome int32
@@ -352,11 +404,11 @@ func (x HelperOutcome) String() string {
 }
 
 func (HelperOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_ipc_proto_enumTypes[5].Descriptor()
+	return file_ipc_proto_enumTypes[6].Descriptor()
 }
 
 func (HelperOutcome) Type() protoreflect.EnumType {
-	return &file_ipc_proto_enumTypes[5]
+	return &file_ipc_proto_enumTypes[6]
 }
 
 func (x HelperOutcome) Number() protoreflect.EnumNumber {
@@ -365,7 +417,7 @@ func (x HelperOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use HelperOutcome.Descriptor instead.
 func (HelperOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{5}
+	return file_ipc_proto_rawDescGZIP(), []int{6}
 }
 
 // Identity says who a worker's client is. It is main's word, sent to the worker
@@ -2245,6 +2297,143 @@ func (x *Retired) GetTcpFlows() uint32 {
 	return 0
 }
 
+// PEER_NETS: where other clients are: the networks that clients' addresses are
+// of, and the networks behind clients that let others in. Sent with the tunnel,
+// and again when it changes.
+type PeerNets struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pools         [][]byte               `protobuf:"bytes,1,rep,name=pools,proto3" json:"pools,omitempty"`   // Prefix
+	Behind        [][]byte               `protobuf:"bytes,2,rep,name=behind,proto3" json:"behind,omitempty"` // Prefix
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerNets) Reset() {
+	*x = PeerNets{}
+	mi := &file_ipc_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerNets) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerNets) ProtoMessage() {}
+
+func (x *PeerNets) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerNets.ProtoReflect.Descriptor instead.
+func (*PeerNets) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *PeerNets) GetPools() [][]byte {
+	if x != nil {
+		return x.Pools
+	}
+	return nil
+}
+
+func (x *PeerNets) GetBehind() [][]byte {
+	if x != nil {
+		return x.Behind
+	}
+	return nil
+}
+
+// PEER_REQ: the client has a packet for this address of PEER_NETS (asked). No more
+// than PeerRate in a second.
+// PEER_REP: the answer. Descriptor with PEER_OPEN: an end of a packet pair to the
+// worker that serves the other client, of whom the rest tells.
+// PEER_PAIR: another client's worker has asked for this one. Descriptor: the other
+// end of the pair. What a pair carries is in worker/peers.
+type Peer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Asked         []byte                 `protobuf:"bytes,1,opt,name=asked,proto3" json:"asked,omitempty"` // Addr
+	Result        PeerResult             `protobuf:"varint,2,opt,name=result,proto3,enum=rocserv.ipc.PeerResult" json:"result,omitempty"`
+	Addrs         [][]byte               `protobuf:"bytes,3,rep,name=addrs,proto3" json:"addrs,omitempty"`    // Addr, at most one of each family; the first names it
+	Behind        [][]byte               `protobuf:"bytes,4,rep,name=behind,proto3" json:"behind,omitempty"`  // Prefix
+	Serial        uint64                 `protobuf:"varint,5,opt,name=serial,proto3" json:"serial,omitempty"` // of the pair: of two to one client the higher one counts
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Peer) Reset() {
+	*x = Peer{}
+	mi := &file_ipc_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Peer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Peer) ProtoMessage() {}
+
+func (x *Peer) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Peer.ProtoReflect.Descriptor instead.
+func (*Peer) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Peer) GetAsked() []byte {
+	if x != nil {
+		return x.Asked
+	}
+	return nil
+}
+
+func (x *Peer) GetResult() PeerResult {
+	if x != nil {
+		return x.Result
+	}
+	return PeerResult_PEER_NOBODY
+}
+
+func (x *Peer) GetAddrs() [][]byte {
+	if x != nil {
+		return x.Addrs
+	}
+	return nil
+}
+
+func (x *Peer) GetBehind() [][]byte {
+	if x != nil {
+		return x.Behind
+	}
+	return nil
+}
+
+func (x *Peer) GetSerial() uint64 {
+	if x != nil {
+		return x.Serial
+	}
+	return 0
+}
+
 // KeeperNote is what keeper and newest worker of a session tell each other
 // beside packets (internal/pipe). First the keeper says what it has, in as many
 // notes as it takes, the last one complete. Descriptors: a socket for each mapping.
@@ -2261,7 +2450,7 @@ type KeeperNote struct {
 
 func (x *KeeperNote) Reset() {
 	*x = KeeperNote{}
-	mi := &file_ipc_proto_msgTypes[25]
+	mi := &file_ipc_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +2462,7 @@ func (x *KeeperNote) String() string {
 func (*KeeperNote) ProtoMessage() {}
 
 func (x *KeeperNote) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[25]
+	mi := &file_ipc_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +2475,7 @@ func (x *KeeperNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeeperNote.ProtoReflect.Descriptor instead.
 func (*KeeperNote) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{25}
+	return file_ipc_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *KeeperNote) GetFlows() []*TcpFlow {
@@ -2334,7 +2523,7 @@ type TcpFlow struct {
 
 func (x *TcpFlow) Reset() {
 	*x = TcpFlow{}
-	mi := &file_ipc_proto_msgTypes[26]
+	mi := &file_ipc_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2346,7 +2535,7 @@ func (x *TcpFlow) String() string {
 func (*TcpFlow) ProtoMessage() {}
 
 func (x *TcpFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[26]
+	mi := &file_ipc_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2359,7 +2548,7 @@ func (x *TcpFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TcpFlow.ProtoReflect.Descriptor instead.
 func (*TcpFlow) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{26}
+	return file_ipc_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TcpFlow) GetSrc() []byte {
@@ -2393,7 +2582,7 @@ type NatMapping struct {
 
 func (x *NatMapping) Reset() {
 	*x = NatMapping{}
-	mi := &file_ipc_proto_msgTypes[27]
+	mi := &file_ipc_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2405,7 +2594,7 @@ func (x *NatMapping) String() string {
 func (*NatMapping) ProtoMessage() {}
 
 func (x *NatMapping) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[27]
+	mi := &file_ipc_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2418,7 +2607,7 @@ func (x *NatMapping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NatMapping.ProtoReflect.Descriptor instead.
 func (*NatMapping) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{27}
+	return file_ipc_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *NatMapping) GetKind() uint32 {
@@ -2490,7 +2679,7 @@ type SignReq struct {
 
 func (x *SignReq) Reset() {
 	*x = SignReq{}
-	mi := &file_ipc_proto_msgTypes[28]
+	mi := &file_ipc_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2502,7 +2691,7 @@ func (x *SignReq) String() string {
 func (*SignReq) ProtoMessage() {}
 
 func (x *SignReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[28]
+	mi := &file_ipc_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2515,7 +2704,7 @@ func (x *SignReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignReq.ProtoReflect.Descriptor instead.
 func (*SignReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{28}
+	return file_ipc_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SignReq) GetVhost() string {
@@ -2556,7 +2745,7 @@ type SignRep struct {
 
 func (x *SignRep) Reset() {
 	*x = SignRep{}
-	mi := &file_ipc_proto_msgTypes[29]
+	mi := &file_ipc_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2568,7 +2757,7 @@ func (x *SignRep) String() string {
 func (*SignRep) ProtoMessage() {}
 
 func (x *SignRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[29]
+	mi := &file_ipc_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2581,7 +2770,7 @@ func (x *SignRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignRep.ProtoReflect.Descriptor instead.
 func (*SignRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{29}
+	return file_ipc_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SignRep) GetSignature() []byte {
@@ -2616,7 +2805,7 @@ type AuthInit struct {
 
 func (x *AuthInit) Reset() {
 	*x = AuthInit{}
-	mi := &file_ipc_proto_msgTypes[30]
+	mi := &file_ipc_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2628,7 +2817,7 @@ func (x *AuthInit) String() string {
 func (*AuthInit) ProtoMessage() {}
 
 func (x *AuthInit) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[30]
+	mi := &file_ipc_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2641,7 +2830,7 @@ func (x *AuthInit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthInit.ProtoReflect.Descriptor instead.
 func (*AuthInit) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{30}
+	return file_ipc_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AuthInit) GetVhost() string {
@@ -2719,7 +2908,7 @@ type AuthCont struct {
 
 func (x *AuthCont) Reset() {
 	*x = AuthCont{}
-	mi := &file_ipc_proto_msgTypes[31]
+	mi := &file_ipc_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2731,7 +2920,7 @@ func (x *AuthCont) String() string {
 func (*AuthCont) ProtoMessage() {}
 
 func (x *AuthCont) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[31]
+	mi := &file_ipc_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2744,7 +2933,7 @@ func (x *AuthCont) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthCont.ProtoReflect.Descriptor instead.
 func (*AuthCont) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{31}
+	return file_ipc_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AuthCont) GetSid() []byte {
@@ -2777,7 +2966,7 @@ type AuthReply struct {
 
 func (x *AuthReply) Reset() {
 	*x = AuthReply{}
-	mi := &file_ipc_proto_msgTypes[32]
+	mi := &file_ipc_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2789,7 +2978,7 @@ func (x *AuthReply) String() string {
 func (*AuthReply) ProtoMessage() {}
 
 func (x *AuthReply) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[32]
+	mi := &file_ipc_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2802,7 +2991,7 @@ func (x *AuthReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthReply.ProtoReflect.Descriptor instead.
 func (*AuthReply) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{32}
+	return file_ipc_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AuthReply) GetStatus() AuthStatus {
@@ -2867,7 +3056,7 @@ type CliStats struct {
 
 func (x *CliStats) Reset() {
 	*x = CliStats{}
-	mi := &file_ipc_proto_msgTypes[33]
+	mi := &file_ipc_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2879,7 +3068,7 @@ func (x *CliStats) String() string {
 func (*CliStats) ProtoMessage() {}
 
 func (x *CliStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[33]
+	mi := &file_ipc_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2892,7 +3081,7 @@ func (x *CliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CliStats.ProtoReflect.Descriptor instead.
 func (*CliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{33}
+	return file_ipc_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *CliStats) GetBytesUp() uint64 {
@@ -2934,7 +3123,7 @@ type ResumeReq struct {
 
 func (x *ResumeReq) Reset() {
 	*x = ResumeReq{}
-	mi := &file_ipc_proto_msgTypes[34]
+	mi := &file_ipc_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2946,7 +3135,7 @@ func (x *ResumeReq) String() string {
 func (*ResumeReq) ProtoMessage() {}
 
 func (x *ResumeReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[34]
+	mi := &file_ipc_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2959,7 +3148,7 @@ func (x *ResumeReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeReq.ProtoReflect.Descriptor instead.
 func (*ResumeReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{34}
+	return file_ipc_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ResumeReq) GetVhost() string {
@@ -2985,7 +3174,7 @@ type ResumeRep struct {
 
 func (x *ResumeRep) Reset() {
 	*x = ResumeRep{}
-	mi := &file_ipc_proto_msgTypes[35]
+	mi := &file_ipc_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2997,7 +3186,7 @@ func (x *ResumeRep) String() string {
 func (*ResumeRep) ProtoMessage() {}
 
 func (x *ResumeRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[35]
+	mi := &file_ipc_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3010,7 +3199,7 @@ func (x *ResumeRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRep.ProtoReflect.Descriptor instead.
 func (*ResumeRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{35}
+	return file_ipc_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ResumeRep) GetData() []byte {
@@ -3033,7 +3222,7 @@ type SecmConfig struct {
 
 func (x *SecmConfig) Reset() {
 	*x = SecmConfig{}
-	mi := &file_ipc_proto_msgTypes[36]
+	mi := &file_ipc_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3045,7 +3234,7 @@ func (x *SecmConfig) String() string {
 func (*SecmConfig) ProtoMessage() {}
 
 func (x *SecmConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[36]
+	mi := &file_ipc_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3058,7 +3247,7 @@ func (x *SecmConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmConfig.ProtoReflect.Descriptor instead.
 func (*SecmConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{36}
+	return file_ipc_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *SecmConfig) GetGeneration() uint64 {
@@ -3104,7 +3293,7 @@ type SecmConfigRep struct {
 
 func (x *SecmConfigRep) Reset() {
 	*x = SecmConfigRep{}
-	mi := &file_ipc_proto_msgTypes[37]
+	mi := &file_ipc_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3116,7 +3305,7 @@ func (x *SecmConfigRep) String() string {
 func (*SecmConfigRep) ProtoMessage() {}
 
 func (x *SecmConfigRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[37]
+	mi := &file_ipc_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3129,7 +3318,7 @@ func (x *SecmConfigRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmConfigRep.ProtoReflect.Descriptor instead.
 func (*SecmConfigRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{37}
+	return file_ipc_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SecmConfigRep) GetError() string {
@@ -3180,7 +3369,7 @@ type VhostKeys struct {
 
 func (x *VhostKeys) Reset() {
 	*x = VhostKeys{}
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3192,7 +3381,7 @@ func (x *VhostKeys) String() string {
 func (*VhostKeys) ProtoMessage() {}
 
 func (x *VhostKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3205,7 +3394,7 @@ func (x *VhostKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VhostKeys.ProtoReflect.Descriptor instead.
 func (*VhostKeys) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{38}
+	return file_ipc_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *VhostKeys) GetName() string {
@@ -3256,7 +3445,7 @@ type SecmWorker struct {
 
 func (x *SecmWorker) Reset() {
 	*x = SecmWorker{}
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3268,7 +3457,7 @@ func (x *SecmWorker) String() string {
 func (*SecmWorker) ProtoMessage() {}
 
 func (x *SecmWorker) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3281,7 +3470,7 @@ func (x *SecmWorker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmWorker.ProtoReflect.Descriptor instead.
 func (*SecmWorker) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{39}
+	return file_ipc_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SecmWorker) GetIdentity() *Identity {
@@ -3321,7 +3510,7 @@ type SecmRecord struct {
 
 func (x *SecmRecord) Reset() {
 	*x = SecmRecord{}
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3333,7 +3522,7 @@ func (x *SecmRecord) String() string {
 func (*SecmRecord) ProtoMessage() {}
 
 func (x *SecmRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3346,7 +3535,7 @@ func (x *SecmRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRecord.ProtoReflect.Descriptor instead.
 func (*SecmRecord) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{40}
+	return file_ipc_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SecmRecord) GetSafeId() string {
@@ -3387,7 +3576,7 @@ type SecmRecords struct {
 
 func (x *SecmRecords) Reset() {
 	*x = SecmRecords{}
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3399,7 +3588,7 @@ func (x *SecmRecords) String() string {
 func (*SecmRecords) ProtoMessage() {}
 
 func (x *SecmRecords) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3412,7 +3601,7 @@ func (x *SecmRecords) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRecords.ProtoReflect.Descriptor instead.
 func (*SecmRecords) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{41}
+	return file_ipc_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SecmRecords) GetRecords() []*SecmRecord {
@@ -3433,7 +3622,7 @@ type SecmRestoreRep struct {
 
 func (x *SecmRestoreRep) Reset() {
 	*x = SecmRestoreRep{}
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3445,7 +3634,7 @@ func (x *SecmRestoreRep) String() string {
 func (*SecmRestoreRep) ProtoMessage() {}
 
 func (x *SecmRestoreRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3458,7 +3647,7 @@ func (x *SecmRestoreRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRestoreRep.ProtoReflect.Descriptor instead.
 func (*SecmRestoreRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{42}
+	return file_ipc_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SecmRestoreRep) GetRestored() uint32 {
@@ -3498,7 +3687,7 @@ type SecmSessionOpen struct {
 
 func (x *SecmSessionOpen) Reset() {
 	*x = SecmSessionOpen{}
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3510,7 +3699,7 @@ func (x *SecmSessionOpen) String() string {
 func (*SecmSessionOpen) ProtoMessage() {}
 
 func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3523,7 +3712,7 @@ func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionOpen.ProtoReflect.Descriptor instead.
 func (*SecmSessionOpen) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{43}
+	return file_ipc_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SecmSessionOpen) GetSid() []byte {
@@ -3599,7 +3788,7 @@ type SecmSessionReply struct {
 
 func (x *SecmSessionReply) Reset() {
 	*x = SecmSessionReply{}
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3611,7 +3800,7 @@ func (x *SecmSessionReply) String() string {
 func (*SecmSessionReply) ProtoMessage() {}
 
 func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3624,7 +3813,7 @@ func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionReply.ProtoReflect.Descriptor instead.
 func (*SecmSessionReply) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{44}
+	return file_ipc_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SecmSessionReply) GetOk() bool {
@@ -3734,7 +3923,7 @@ type LeaseRequest struct {
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3746,7 +3935,7 @@ func (x *LeaseRequest) String() string {
 func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3759,7 +3948,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{45}
+	return file_ipc_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *LeaseRequest) GetIpv4Network() []byte {
@@ -3823,7 +4012,7 @@ type SecmSessionClose struct {
 
 func (x *SecmSessionClose) Reset() {
 	*x = SecmSessionClose{}
-	mi := &file_ipc_proto_msgTypes[46]
+	mi := &file_ipc_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3835,7 +4024,7 @@ func (x *SecmSessionClose) String() string {
 func (*SecmSessionClose) ProtoMessage() {}
 
 func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[46]
+	mi := &file_ipc_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3848,7 +4037,7 @@ func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionClose.ProtoReflect.Descriptor instead.
 func (*SecmSessionClose) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{46}
+	return file_ipc_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SecmSessionClose) GetSafeId() string {
@@ -3885,7 +4074,7 @@ type SecmCliStats struct {
 
 func (x *SecmCliStats) Reset() {
 	*x = SecmCliStats{}
-	mi := &file_ipc_proto_msgTypes[47]
+	mi := &file_ipc_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3897,7 +4086,7 @@ func (x *SecmCliStats) String() string {
 func (*SecmCliStats) ProtoMessage() {}
 
 func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[47]
+	mi := &file_ipc_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3910,7 +4099,7 @@ func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCliStats.ProtoReflect.Descriptor instead.
 func (*SecmCliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{47}
+	return file_ipc_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SecmCliStats) GetBytesUp() uint64 {
@@ -3953,7 +4142,7 @@ type SecmBanIP struct {
 
 func (x *SecmBanIP) Reset() {
 	*x = SecmBanIP{}
-	mi := &file_ipc_proto_msgTypes[48]
+	mi := &file_ipc_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3965,7 +4154,7 @@ func (x *SecmBanIP) String() string {
 func (*SecmBanIP) ProtoMessage() {}
 
 func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[48]
+	mi := &file_ipc_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3978,7 +4167,7 @@ func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmBanIP.ProtoReflect.Descriptor instead.
 func (*SecmBanIP) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{48}
+	return file_ipc_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SecmBanIP) GetPeer() []byte {
@@ -4014,7 +4203,7 @@ type SecmViolation struct {
 
 func (x *SecmViolation) Reset() {
 	*x = SecmViolation{}
-	mi := &file_ipc_proto_msgTypes[49]
+	mi := &file_ipc_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4026,7 +4215,7 @@ func (x *SecmViolation) String() string {
 func (*SecmViolation) ProtoMessage() {}
 
 func (x *SecmViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[49]
+	mi := &file_ipc_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4039,7 +4228,7 @@ func (x *SecmViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmViolation.ProtoReflect.Descriptor instead.
 func (*SecmViolation) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{49}
+	return file_ipc_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SecmViolation) GetConnId() uint64 {
@@ -4068,7 +4257,7 @@ type SecmHelperReq struct {
 
 func (x *SecmHelperReq) Reset() {
 	*x = SecmHelperReq{}
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4080,7 +4269,7 @@ func (x *SecmHelperReq) String() string {
 func (*SecmHelperReq) ProtoMessage() {}
 
 func (x *SecmHelperReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4093,7 +4282,7 @@ func (x *SecmHelperReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmHelperReq.ProtoReflect.Descriptor instead.
 func (*SecmHelperReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{50}
+	return file_ipc_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SecmHelperReq) GetToken() uint64 {
@@ -4122,7 +4311,7 @@ type SecmHelper struct {
 
 func (x *SecmHelper) Reset() {
 	*x = SecmHelper{}
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4134,7 +4323,7 @@ func (x *SecmHelper) String() string {
 func (*SecmHelper) ProtoMessage() {}
 
 func (x *SecmHelper) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4147,7 +4336,7 @@ func (x *SecmHelper) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmHelper.ProtoReflect.Descriptor instead.
 func (*SecmHelper) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{51}
+	return file_ipc_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SecmHelper) GetToken() uint64 {
@@ -4174,7 +4363,7 @@ type SecmEnded struct {
 
 func (x *SecmEnded) Reset() {
 	*x = SecmEnded{}
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4186,7 +4375,7 @@ func (x *SecmEnded) String() string {
 func (*SecmEnded) ProtoMessage() {}
 
 func (x *SecmEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4199,7 +4388,7 @@ func (x *SecmEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmEnded.ProtoReflect.Descriptor instead.
 func (*SecmEnded) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{52}
+	return file_ipc_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SecmEnded) GetSafeIds() []string {
@@ -4233,7 +4422,7 @@ type SecmStats struct {
 
 func (x *SecmStats) Reset() {
 	*x = SecmStats{}
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4245,7 +4434,7 @@ func (x *SecmStats) String() string {
 func (*SecmStats) ProtoMessage() {}
 
 func (x *SecmStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4258,7 +4447,7 @@ func (x *SecmStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmStats.ProtoReflect.Descriptor instead.
 func (*SecmStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{53}
+	return file_ipc_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SecmStats) GetLogins() uint64 {
@@ -4377,7 +4566,7 @@ type SecmCookies struct {
 
 func (x *SecmCookies) Reset() {
 	*x = SecmCookies{}
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4389,7 +4578,7 @@ func (x *SecmCookies) String() string {
 func (*SecmCookies) ProtoMessage() {}
 
 func (x *SecmCookies) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4402,7 +4591,7 @@ func (x *SecmCookies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookies.ProtoReflect.Descriptor instead.
 func (*SecmCookies) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{54}
+	return file_ipc_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SecmCookies) GetCookies() []*SecmCookie {
@@ -4434,7 +4623,7 @@ type SecmCookie struct {
 
 func (x *SecmCookie) Reset() {
 	*x = SecmCookie{}
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4446,7 +4635,7 @@ func (x *SecmCookie) String() string {
 func (*SecmCookie) ProtoMessage() {}
 
 func (x *SecmCookie) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4459,7 +4648,7 @@ func (x *SecmCookie) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookie.ProtoReflect.Descriptor instead.
 func (*SecmCookie) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{55}
+	return file_ipc_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SecmCookie) GetSafeId() string {
@@ -4571,7 +4760,7 @@ type SecmTerminate struct {
 
 func (x *SecmTerminate) Reset() {
 	*x = SecmTerminate{}
-	mi := &file_ipc_proto_msgTypes[56]
+	mi := &file_ipc_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4583,7 +4772,7 @@ func (x *SecmTerminate) String() string {
 func (*SecmTerminate) ProtoMessage() {}
 
 func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[56]
+	mi := &file_ipc_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4596,7 +4785,7 @@ func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminate.ProtoReflect.Descriptor instead.
 func (*SecmTerminate) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{56}
+	return file_ipc_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SecmTerminate) GetUser() string {
@@ -4623,7 +4812,7 @@ type SecmTerminateRep struct {
 
 func (x *SecmTerminateRep) Reset() {
 	*x = SecmTerminateRep{}
-	mi := &file_ipc_proto_msgTypes[57]
+	mi := &file_ipc_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4635,7 +4824,7 @@ func (x *SecmTerminateRep) String() string {
 func (*SecmTerminateRep) ProtoMessage() {}
 
 func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[57]
+	mi := &file_ipc_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4648,7 +4837,7 @@ func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminateRep.ProtoReflect.Descriptor instead.
 func (*SecmTerminateRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{57}
+	return file_ipc_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SecmTerminateRep) GetEnded() []string {
@@ -4676,7 +4865,7 @@ type HelperConfig struct {
 
 func (x *HelperConfig) Reset() {
 	*x = HelperConfig{}
-	mi := &file_ipc_proto_msgTypes[58]
+	mi := &file_ipc_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4688,7 +4877,7 @@ func (x *HelperConfig) String() string {
 func (*HelperConfig) ProtoMessage() {}
 
 func (x *HelperConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[58]
+	mi := &file_ipc_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4701,7 +4890,7 @@ func (x *HelperConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperConfig.ProtoReflect.Descriptor instead.
 func (*HelperConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{58}
+	return file_ipc_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *HelperConfig) GetMethods() []*HelperMethod {
@@ -4728,7 +4917,7 @@ type HelperMethod struct {
 
 func (x *HelperMethod) Reset() {
 	*x = HelperMethod{}
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4740,7 +4929,7 @@ func (x *HelperMethod) String() string {
 func (*HelperMethod) ProtoMessage() {}
 
 func (x *HelperMethod) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4753,7 +4942,7 @@ func (x *HelperMethod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperMethod.ProtoReflect.Descriptor instead.
 func (*HelperMethod) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{59}
+	return file_ipc_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *HelperMethod) GetOptions() map[string]string {
@@ -4777,7 +4966,7 @@ type HelperReady struct {
 
 func (x *HelperReady) Reset() {
 	*x = HelperReady{}
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4789,7 +4978,7 @@ func (x *HelperReady) String() string {
 func (*HelperReady) ProtoMessage() {}
 
 func (x *HelperReady) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4802,7 +4991,7 @@ func (x *HelperReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperReady.ProtoReflect.Descriptor instead.
 func (*HelperReady) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{60}
+	return file_ipc_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *HelperReady) GetError() string {
@@ -4850,7 +5039,7 @@ type HelperBegin struct {
 
 func (x *HelperBegin) Reset() {
 	*x = HelperBegin{}
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4862,7 +5051,7 @@ func (x *HelperBegin) String() string {
 func (*HelperBegin) ProtoMessage() {}
 
 func (x *HelperBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4875,7 +5064,7 @@ func (x *HelperBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperBegin.ProtoReflect.Descriptor instead.
 func (*HelperBegin) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{61}
+	return file_ipc_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *HelperBegin) GetLogin() uint64 {
@@ -4946,7 +5135,7 @@ type HelperAnswer struct {
 
 func (x *HelperAnswer) Reset() {
 	*x = HelperAnswer{}
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4958,7 +5147,7 @@ func (x *HelperAnswer) String() string {
 func (*HelperAnswer) ProtoMessage() {}
 
 func (x *HelperAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4971,7 +5160,7 @@ func (x *HelperAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperAnswer.ProtoReflect.Descriptor instead.
 func (*HelperAnswer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{62}
+	return file_ipc_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *HelperAnswer) GetLogin() uint64 {
@@ -4999,7 +5188,7 @@ type HelperCancel struct {
 
 func (x *HelperCancel) Reset() {
 	*x = HelperCancel{}
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5011,7 +5200,7 @@ func (x *HelperCancel) String() string {
 func (*HelperCancel) ProtoMessage() {}
 
 func (x *HelperCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5024,7 +5213,7 @@ func (x *HelperCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperCancel.ProtoReflect.Descriptor instead.
 func (*HelperCancel) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{63}
+	return file_ipc_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *HelperCancel) GetLogin() uint64 {
@@ -5051,7 +5240,7 @@ type HelperVerdict struct {
 
 func (x *HelperVerdict) Reset() {
 	*x = HelperVerdict{}
-	mi := &file_ipc_proto_msgTypes[64]
+	mi := &file_ipc_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5063,7 +5252,7 @@ func (x *HelperVerdict) String() string {
 func (*HelperVerdict) ProtoMessage() {}
 
 func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[64]
+	mi := &file_ipc_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5076,7 +5265,7 @@ func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperVerdict.ProtoReflect.Descriptor instead.
 func (*HelperVerdict) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{64}
+	return file_ipc_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *HelperVerdict) GetOutcome() HelperOutcome {
@@ -5156,7 +5345,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_ipc_proto_msgTypes[65]
+	mi := &file_ipc_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5168,7 +5357,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[65]
+	mi := &file_ipc_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5181,7 +5370,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{65}
+	return file_ipc_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Grant) GetIpv4() []byte {
@@ -5301,13 +5490,15 @@ type SessionConfig struct {
 	CookieTimeoutS     uint32                 `protobuf:"varint,35,opt,name=cookie_timeout_s,json=cookieTimeoutS,proto3" json:"cookie_timeout_s,omitempty"`
 	Limits             *Limits                `protobuf:"bytes,36,opt,name=limits,proto3" json:"limits,omitempty"`
 	FullCone           bool                   `protobuf:"varint,37,opt,name=full_cone,json=fullCone,proto3" json:"full_cone,omitempty"` // everybody may send to a client's UDP ports
+	ClientToClient     bool                   `protobuf:"varint,38,opt,name=client_to_client,json=clientToClient,proto3" json:"client_to_client,omitempty"`
+	Iroutes            [][]byte               `protobuf:"bytes,39,rep,name=iroutes,proto3" json:"iroutes,omitempty"` // Prefix: networks behind the client
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
 
 func (x *SessionConfig) Reset() {
 	*x = SessionConfig{}
-	mi := &file_ipc_proto_msgTypes[66]
+	mi := &file_ipc_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5319,7 +5510,7 @@ func (x *SessionConfig) String() string {
 func (*SessionConfig) ProtoMessage() {}
 
 func (x *SessionConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[66]
+	mi := &file_ipc_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5332,7 +5523,7 @@ func (x *SessionConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionConfig.ProtoReflect.Descriptor instead.
 func (*SessionConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{66}
+	return file_ipc_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SessionConfig) GetRoutes() []string {
@@ -5594,6 +5785,20 @@ func (x *SessionConfig) GetFullCone() bool {
 	return false
 }
 
+func (x *SessionConfig) GetClientToClient() bool {
+	if x != nil {
+		return x.ClientToClient
+	}
+	return false
+}
+
+func (x *SessionConfig) GetIroutes() [][]byte {
+	if x != nil {
+		return x.Iroutes
+	}
+	return nil
+}
+
 type PortRule struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Proto         string                 `protobuf:"bytes,1,opt,name=proto,proto3" json:"proto,omitempty"` // tcp udp sctp icmp icmpv6 esp
@@ -5604,7 +5809,7 @@ type PortRule struct {
 
 func (x *PortRule) Reset() {
 	*x = PortRule{}
-	mi := &file_ipc_proto_msgTypes[67]
+	mi := &file_ipc_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5616,7 +5821,7 @@ func (x *PortRule) String() string {
 func (*PortRule) ProtoMessage() {}
 
 func (x *PortRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[67]
+	mi := &file_ipc_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5629,7 +5834,7 @@ func (x *PortRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRule.ProtoReflect.Descriptor instead.
 func (*PortRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{67}
+	return file_ipc_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *PortRule) GetProto() string {
@@ -5664,7 +5869,7 @@ type EgressPolicy struct {
 
 func (x *EgressPolicy) Reset() {
 	*x = EgressPolicy{}
-	mi := &file_ipc_proto_msgTypes[68]
+	mi := &file_ipc_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5676,7 +5881,7 @@ func (x *EgressPolicy) String() string {
 func (*EgressPolicy) ProtoMessage() {}
 
 func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[68]
+	mi := &file_ipc_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5689,7 +5894,7 @@ func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressPolicy.ProtoReflect.Descriptor instead.
 func (*EgressPolicy) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{68}
+	return file_ipc_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *EgressPolicy) GetInternet() bool {
@@ -5771,7 +5976,7 @@ type GatewayResolver struct {
 
 func (x *GatewayResolver) Reset() {
 	*x = GatewayResolver{}
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5783,7 +5988,7 @@ func (x *GatewayResolver) String() string {
 func (*GatewayResolver) ProtoMessage() {}
 
 func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5796,7 +6001,7 @@ func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayResolver.ProtoReflect.Descriptor instead.
 func (*GatewayResolver) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{69}
+	return file_ipc_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *GatewayResolver) GetServers() []*DNSServer {
@@ -5866,7 +6071,7 @@ type DNSServer struct {
 
 func (x *DNSServer) Reset() {
 	*x = DNSServer{}
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5878,7 +6083,7 @@ func (x *DNSServer) String() string {
 func (*DNSServer) ProtoMessage() {}
 
 func (x *DNSServer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5891,7 +6096,7 @@ func (x *DNSServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DNSServer.ProtoReflect.Descriptor instead.
 func (*DNSServer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{70}
+	return file_ipc_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *DNSServer) GetKind() string {
@@ -5970,7 +6175,7 @@ type GatewayForward struct {
 
 func (x *GatewayForward) Reset() {
 	*x = GatewayForward{}
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5982,7 +6187,7 @@ func (x *GatewayForward) String() string {
 func (*GatewayForward) ProtoMessage() {}
 
 func (x *GatewayForward) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5995,7 +6200,7 @@ func (x *GatewayForward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayForward.ProtoReflect.Descriptor instead.
 func (*GatewayForward) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{71}
+	return file_ipc_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *GatewayForward) GetPort() uint32 {
@@ -6031,7 +6236,7 @@ type EgressRule struct {
 
 func (x *EgressRule) Reset() {
 	*x = EgressRule{}
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6043,7 +6248,7 @@ func (x *EgressRule) String() string {
 func (*EgressRule) ProtoMessage() {}
 
 func (x *EgressRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6056,7 +6261,7 @@ func (x *EgressRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
 func (*EgressRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{72}
+	return file_ipc_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *EgressRule) GetAllow() bool {
@@ -6106,7 +6311,7 @@ type WayOut struct {
 
 func (x *WayOut) Reset() {
 	*x = WayOut{}
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6118,7 +6323,7 @@ func (x *WayOut) String() string {
 func (*WayOut) ProtoMessage() {}
 
 func (x *WayOut) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6131,7 +6336,7 @@ func (x *WayOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WayOut.ProtoReflect.Descriptor instead.
 func (*WayOut) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{73}
+	return file_ipc_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *WayOut) GetName() string {
@@ -6265,7 +6470,7 @@ type EgressVia struct {
 
 func (x *EgressVia) Reset() {
 	*x = EgressVia{}
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6277,7 +6482,7 @@ func (x *EgressVia) String() string {
 func (*EgressVia) ProtoMessage() {}
 
 func (x *EgressVia) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6290,7 +6495,7 @@ func (x *EgressVia) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressVia.ProtoReflect.Descriptor instead.
 func (*EgressVia) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{74}
+	return file_ipc_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *EgressVia) GetWays() []string {
@@ -6327,7 +6532,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6339,7 +6544,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6352,7 +6557,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{75}
+	return file_ipc_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Destination) GetNets() [][]byte {
@@ -6387,7 +6592,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6399,7 +6604,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6412,7 +6617,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{76}
+	return file_ipc_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *PortRange) GetProto() uint32 {
@@ -6606,7 +6811,16 @@ const file_ipc_proto_rawDesc = "" +
 	"generation\"W\n" +
 	"\aRetired\x12/\n" +
 	"\x05stats\x18\x01 \x01(\v2\x19.rocserv.ipc.SessionStatsR\x05stats\x12\x1b\n" +
-	"\ttcp_flows\x18\x02 \x01(\rR\btcpFlows\"\xc7\x01\n" +
+	"\ttcp_flows\x18\x02 \x01(\rR\btcpFlows\"8\n" +
+	"\bPeerNets\x12\x14\n" +
+	"\x05pools\x18\x01 \x03(\fR\x05pools\x12\x16\n" +
+	"\x06behind\x18\x02 \x03(\fR\x06behind\"\x93\x01\n" +
+	"\x04Peer\x12\x14\n" +
+	"\x05asked\x18\x01 \x01(\fR\x05asked\x12/\n" +
+	"\x06result\x18\x02 \x01(\x0e2\x17.rocserv.ipc.PeerResultR\x06result\x12\x14\n" +
+	"\x05addrs\x18\x03 \x03(\fR\x05addrs\x12\x16\n" +
+	"\x06behind\x18\x04 \x03(\fR\x06behind\x12\x16\n" +
+	"\x06serial\x18\x05 \x01(\x04R\x06serial\"\xc7\x01\n" +
 	"\n" +
 	"KeeperNote\x12*\n" +
 	"\x05flows\x18\x01 \x03(\v2\x14.rocserv.ipc.TcpFlowR\x05flows\x123\n" +
@@ -6864,7 +7078,8 @@ const file_ipc_proto_rawDesc = "" +
 	"\x0etx_bytes_per_s\x18\t \x01(\x04R\vtxBytesPerS\x12\x1b\n" +
 	"\tipv4_bits\x18\n" +
 	" \x01(\rR\bipv4Bits\x12!\n" +
-	"\fipv6_network\x18\v \x01(\fR\vipv6Network\"\xfe\t\n" +
+	"\fipv6_network\x18\v \x01(\fR\vipv6Network\"\xc2\n" +
+	"\n" +
 	"\rSessionConfig\x12\x16\n" +
 	"\x06routes\x18\x01 \x03(\tR\x06routes\x12\x1b\n" +
 	"\tno_routes\x18\x02 \x03(\tR\bnoRoutes\x12\x10\n" +
@@ -6906,7 +7121,9 @@ const file_ipc_proto_rawDesc = "" +
 	"\x06egress\x18\" \x01(\v2\x19.rocserv.ipc.EgressPolicyR\x06egress\x12(\n" +
 	"\x10cookie_timeout_s\x18# \x01(\rR\x0ecookieTimeoutS\x12+\n" +
 	"\x06limits\x18$ \x01(\v2\x13.rocserv.ipc.LimitsR\x06limits\x12\x1b\n" +
-	"\tfull_cone\x18% \x01(\bR\bfullCone\"4\n" +
+	"\tfull_cone\x18% \x01(\bR\bfullCone\x12(\n" +
+	"\x10client_to_client\x18& \x01(\bR\x0eclientToClient\x12\x18\n" +
+	"\airoutes\x18' \x03(\fR\airoutes\"4\n" +
 	"\bPortRule\x12\x14\n" +
 	"\x05proto\x18\x01 \x01(\tR\x05proto\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\"\xfd\x02\n" +
@@ -6995,7 +7212,13 @@ const file_ipc_proto_rawDesc = "" +
 	"\fCookieResult\x12\x12\n" +
 	"\x0eCOOKIE_REFUSED\x10\x00\x12\r\n" +
 	"\tCOOKIE_OK\x10\x01\x12\x16\n" +
-	"\x12COOKIE_UNAVAILABLE\x10\x02*\x83\x02\n" +
+	"\x12COOKIE_UNAVAILABLE\x10\x02*P\n" +
+	"\n" +
+	"PeerResult\x12\x0f\n" +
+	"\vPEER_NOBODY\x10\x00\x12\r\n" +
+	"\tPEER_OPEN\x10\x01\x12\x13\n" +
+	"\x0fPEER_PROHIBITED\x10\x02\x12\r\n" +
+	"\tPEER_AWAY\x10\x03*\x83\x02\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vREASON_USER\x10\x01\x12\x14\n" +
@@ -7041,146 +7264,150 @@ func file_ipc_proto_rawDescGZIP() []byte {
 	return file_ipc_proto_rawDescData
 }
 
-var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 78)
+var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 80)
 var file_ipc_proto_goTypes = []any{
 	(KeyKind)(0),             // 0: rocserv.ipc.KeyKind
 	(CookieResult)(0),        // 1: rocserv.ipc.CookieResult
-	(Reason)(0),              // 2: rocserv.ipc.Reason
-	(AuthMethod)(0),          // 3: rocserv.ipc.AuthMethod
-	(AuthStatus)(0),          // 4: rocserv.ipc.AuthStatus
-	(HelperOutcome)(0),       // 5: rocserv.ipc.HelperOutcome
-	(*Identity)(nil),         // 6: rocserv.ipc.Identity
-	(*WorkerStartup)(nil),    // 7: rocserv.ipc.WorkerStartup
-	(*HostInfo)(nil),         // 8: rocserv.ipc.HostInfo
-	(*WorkerConfig)(nil),     // 9: rocserv.ipc.WorkerConfig
-	(*Limits)(nil),           // 10: rocserv.ipc.Limits
-	(*Chain)(nil),            // 11: rocserv.ipc.Chain
-	(*TLSSettings)(nil),      // 12: rocserv.ipc.TLSSettings
-	(*Vhost)(nil),            // 13: rocserv.ipc.Vhost
-	(*Group)(nil),            // 14: rocserv.ipc.Group
-	(*AuthOffer)(nil),        // 15: rocserv.ipc.AuthOffer
-	(*WorkerReady)(nil),      // 16: rocserv.ipc.WorkerReady
-	(*AuthCookieReq)(nil),    // 17: rocserv.ipc.AuthCookieReq
-	(*AuthCookieRep)(nil),    // 18: rocserv.ipc.AuthCookieRep
-	(*Lease)(nil),            // 19: rocserv.ipc.Lease
-	(*SessionInfo)(nil),      // 20: rocserv.ipc.SessionInfo
-	(*TunMtu)(nil),           // 21: rocserv.ipc.TunMtu
-	(*UdpFd)(nil),            // 22: rocserv.ipc.UdpFd
-	(*Terminate)(nil),        // 23: rocserv.ipc.Terminate
-	(*BanIP)(nil),            // 24: rocserv.ipc.BanIP
-	(*SessionStats)(nil),     // 25: rocserv.ipc.SessionStats
-	(*Nothing)(nil),          // 26: rocserv.ipc.Nothing
-	(*WorkerStats)(nil),      // 27: rocserv.ipc.WorkerStats
-	(*Detached)(nil),         // 28: rocserv.ipc.Detached
-	(*Retire)(nil),           // 29: rocserv.ipc.Retire
-	(*Retired)(nil),          // 30: rocserv.ipc.Retired
-	(*KeeperNote)(nil),       // 31: rocserv.ipc.KeeperNote
-	(*TcpFlow)(nil),          // 32: rocserv.ipc.TcpFlow
-	(*NatMapping)(nil),       // 33: rocserv.ipc.NatMapping
-	(*SignReq)(nil),          // 34: rocserv.ipc.SignReq
-	(*SignRep)(nil),          // 35: rocserv.ipc.SignRep
-	(*AuthInit)(nil),         // 36: rocserv.ipc.AuthInit
-	(*AuthCont)(nil),         // 37: rocserv.ipc.AuthCont
-	(*AuthReply)(nil),        // 38: rocserv.ipc.AuthReply
-	(*CliStats)(nil),         // 39: rocserv.ipc.CliStats
-	(*ResumeReq)(nil),        // 40: rocserv.ipc.ResumeReq
-	(*ResumeRep)(nil),        // 41: rocserv.ipc.ResumeRep
-	(*SecmConfig)(nil),       // 42: rocserv.ipc.SecmConfig
-	(*SecmConfigRep)(nil),    // 43: rocserv.ipc.SecmConfigRep
-	(*VhostKeys)(nil),        // 44: rocserv.ipc.VhostKeys
-	(*SecmWorker)(nil),       // 45: rocserv.ipc.SecmWorker
-	(*SecmRecord)(nil),       // 46: rocserv.ipc.SecmRecord
-	(*SecmRecords)(nil),      // 47: rocserv.ipc.SecmRecords
-	(*SecmRestoreRep)(nil),   // 48: rocserv.ipc.SecmRestoreRep
-	(*SecmSessionOpen)(nil),  // 49: rocserv.ipc.SecmSessionOpen
-	(*SecmSessionReply)(nil), // 50: rocserv.ipc.SecmSessionReply
-	(*LeaseRequest)(nil),     // 51: rocserv.ipc.LeaseRequest
-	(*SecmSessionClose)(nil), // 52: rocserv.ipc.SecmSessionClose
-	(*SecmCliStats)(nil),     // 53: rocserv.ipc.SecmCliStats
-	(*SecmBanIP)(nil),        // 54: rocserv.ipc.SecmBanIP
-	(*SecmViolation)(nil),    // 55: rocserv.ipc.SecmViolation
-	(*SecmHelperReq)(nil),    // 56: rocserv.ipc.SecmHelperReq
-	(*SecmHelper)(nil),       // 57: rocserv.ipc.SecmHelper
-	(*SecmEnded)(nil),        // 58: rocserv.ipc.SecmEnded
-	(*SecmStats)(nil),        // 59: rocserv.ipc.SecmStats
-	(*SecmCookies)(nil),      // 60: rocserv.ipc.SecmCookies
-	(*SecmCookie)(nil),       // 61: rocserv.ipc.SecmCookie
-	(*SecmTerminate)(nil),    // 62: rocserv.ipc.SecmTerminate
-	(*SecmTerminateRep)(nil), // 63: rocserv.ipc.SecmTerminateRep
-	(*HelperConfig)(nil),     // 64: rocserv.ipc.HelperConfig
-	(*HelperMethod)(nil),     // 65: rocserv.ipc.HelperMethod
-	(*HelperReady)(nil),      // 66: rocserv.ipc.HelperReady
-	(*HelperBegin)(nil),      // 67: rocserv.ipc.HelperBegin
-	(*HelperAnswer)(nil),     // 68: rocserv.ipc.HelperAnswer
-	(*HelperCancel)(nil),     // 69: rocserv.ipc.HelperCancel
-	(*HelperVerdict)(nil),    // 70: rocserv.ipc.HelperVerdict
-	(*Grant)(nil),            // 71: rocserv.ipc.Grant
-	(*SessionConfig)(nil),    // 72: rocserv.ipc.SessionConfig
-	(*PortRule)(nil),         // 73: rocserv.ipc.PortRule
-	(*EgressPolicy)(nil),     // 74: rocserv.ipc.EgressPolicy
-	(*GatewayResolver)(nil),  // 75: rocserv.ipc.GatewayResolver
-	(*DNSServer)(nil),        // 76: rocserv.ipc.DNSServer
-	(*GatewayForward)(nil),   // 77: rocserv.ipc.GatewayForward
-	(*EgressRule)(nil),       // 78: rocserv.ipc.EgressRule
-	(*WayOut)(nil),           // 79: rocserv.ipc.WayOut
-	(*EgressVia)(nil),        // 80: rocserv.ipc.EgressVia
-	(*Destination)(nil),      // 81: rocserv.ipc.Destination
-	(*PortRange)(nil),        // 82: rocserv.ipc.PortRange
-	nil,                      // 83: rocserv.ipc.HelperMethod.OptionsEntry
+	(PeerResult)(0),          // 2: rocserv.ipc.PeerResult
+	(Reason)(0),              // 3: rocserv.ipc.Reason
+	(AuthMethod)(0),          // 4: rocserv.ipc.AuthMethod
+	(AuthStatus)(0),          // 5: rocserv.ipc.AuthStatus
+	(HelperOutcome)(0),       // 6: rocserv.ipc.HelperOutcome
+	(*Identity)(nil),         // 7: rocserv.ipc.Identity
+	(*WorkerStartup)(nil),    // 8: rocserv.ipc.WorkerStartup
+	(*HostInfo)(nil),         // 9: rocserv.ipc.HostInfo
+	(*WorkerConfig)(nil),     // 10: rocserv.ipc.WorkerConfig
+	(*Limits)(nil),           // 11: rocserv.ipc.Limits
+	(*Chain)(nil),            // 12: rocserv.ipc.Chain
+	(*TLSSettings)(nil),      // 13: rocserv.ipc.TLSSettings
+	(*Vhost)(nil),            // 14: rocserv.ipc.Vhost
+	(*Group)(nil),            // 15: rocserv.ipc.Group
+	(*AuthOffer)(nil),        // 16: rocserv.ipc.AuthOffer
+	(*WorkerReady)(nil),      // 17: rocserv.ipc.WorkerReady
+	(*AuthCookieReq)(nil),    // 18: rocserv.ipc.AuthCookieReq
+	(*AuthCookieRep)(nil),    // 19: rocserv.ipc.AuthCookieRep
+	(*Lease)(nil),            // 20: rocserv.ipc.Lease
+	(*SessionInfo)(nil),      // 21: rocserv.ipc.SessionInfo
+	(*TunMtu)(nil),           // 22: rocserv.ipc.TunMtu
+	(*UdpFd)(nil),            // 23: rocserv.ipc.UdpFd
+	(*Terminate)(nil),        // 24: rocserv.ipc.Terminate
+	(*BanIP)(nil),            // 25: rocserv.ipc.BanIP
+	(*SessionStats)(nil),     // 26: rocserv.ipc.SessionStats
+	(*Nothing)(nil),          // 27: rocserv.ipc.Nothing
+	(*WorkerStats)(nil),      // 28: rocserv.ipc.WorkerStats
+	(*Detached)(nil),         // 29: rocserv.ipc.Detached
+	(*Retire)(nil),           // 30: rocserv.ipc.Retire
+	(*Retired)(nil),          // 31: rocserv.ipc.Retired
+	(*PeerNets)(nil),         // 32: rocserv.ipc.PeerNets
+	(*Peer)(nil),             // 33: rocserv.ipc.Peer
+	(*KeeperNote)(nil),       // 34: rocserv.ipc.KeeperNote
+	(*TcpFlow)(nil),          // 35: rocserv.ipc.TcpFlow
+	(*NatMapping)(nil),       // 36: rocserv.ipc.NatMapping
+	(*SignReq)(nil),          // 37: rocserv.ipc.SignReq
+	(*SignRep)(nil),          // 38: rocserv.ipc.SignRep
+	(*AuthInit)(nil),         // 39: rocserv.ipc.AuthInit
+	(*AuthCont)(nil),         // 40: rocserv.ipc.AuthCont
+	(*AuthReply)(nil),        // 41: rocserv.ipc.AuthReply
+	(*CliStats)(nil),         // 42: rocserv.ipc.CliStats
+	(*ResumeReq)(nil),        // 43: rocserv.ipc.ResumeReq
+	(*ResumeRep)(nil),        // 44: rocserv.ipc.ResumeRep
+	(*SecmConfig)(nil),       // 45: rocserv.ipc.SecmConfig
+	(*SecmConfigRep)(nil),    // 46: rocserv.ipc.SecmConfigRep
+	(*VhostKeys)(nil),        // 47: rocserv.ipc.VhostKeys
+	(*SecmWorker)(nil),       // 48: rocserv.ipc.SecmWorker
+	(*SecmRecord)(nil),       // 49: rocserv.ipc.SecmRecord
+	(*SecmRecords)(nil),      // 50: rocserv.ipc.SecmRecords
+	(*SecmRestoreRep)(nil),   // 51: rocserv.ipc.SecmRestoreRep
+	(*SecmSessionOpen)(nil),  // 52: rocserv.ipc.SecmSessionOpen
+	(*SecmSessionReply)(nil), // 53: rocserv.ipc.SecmSessionReply
+	(*LeaseRequest)(nil),     // 54: rocserv.ipc.LeaseRequest
+	(*SecmSessionClose)(nil), // 55: rocserv.ipc.SecmSessionClose
+	(*SecmCliStats)(nil),     // 56: rocserv.ipc.SecmCliStats
+	(*SecmBanIP)(nil),        // 57: rocserv.ipc.SecmBanIP
+	(*SecmViolation)(nil),    // 58: rocserv.ipc.SecmViolation
+	(*SecmHelperReq)(nil),    // 59: rocserv.ipc.SecmHelperReq
+	(*SecmHelper)(nil),       // 60: rocserv.ipc.SecmHelper
+	(*SecmEnded)(nil),        // 61: rocserv.ipc.SecmEnded
+	(*SecmStats)(nil),        // 62: rocserv.ipc.SecmStats
+	(*SecmCookies)(nil),      // 63: rocserv.ipc.SecmCookies
+	(*SecmCookie)(nil),       // 64: rocserv.ipc.SecmCookie
+	(*SecmTerminate)(nil),    // 65: rocserv.ipc.SecmTerminate
+	(*SecmTerminateRep)(nil), // 66: rocserv.ipc.SecmTerminateRep
+	(*HelperConfig)(nil),     // 67: rocserv.ipc.HelperConfig
+	(*HelperMethod)(nil),     // 68: rocserv.ipc.HelperMethod
+	(*HelperReady)(nil),      // 69: rocserv.ipc.HelperReady
+	(*HelperBegin)(nil),      // 70: rocserv.ipc.HelperBegin
+	(*HelperAnswer)(nil),     // 71: rocserv.ipc.HelperAnswer
+	(*HelperCancel)(nil),     // 72: rocserv.ipc.HelperCancel
+	(*HelperVerdict)(nil),    // 73: rocserv.ipc.HelperVerdict
+	(*Grant)(nil),            // 74: rocserv.ipc.Grant
+	(*SessionConfig)(nil),    // 75: rocserv.ipc.SessionConfig
+	(*PortRule)(nil),         // 76: rocserv.ipc.PortRule
+	(*EgressPolicy)(nil),     // 77: rocserv.ipc.EgressPolicy
+	(*GatewayResolver)(nil),  // 78: rocserv.ipc.GatewayResolver
+	(*DNSServer)(nil),        // 79: rocserv.ipc.DNSServer
+	(*GatewayForward)(nil),   // 80: rocserv.ipc.GatewayForward
+	(*EgressRule)(nil),       // 81: rocserv.ipc.EgressRule
+	(*WayOut)(nil),           // 82: rocserv.ipc.WayOut
+	(*EgressVia)(nil),        // 83: rocserv.ipc.EgressVia
+	(*Destination)(nil),      // 84: rocserv.ipc.Destination
+	(*PortRange)(nil),        // 85: rocserv.ipc.PortRange
+	nil,                      // 86: rocserv.ipc.HelperMethod.OptionsEntry
 }
 var file_ipc_proto_depIdxs = []int32{
-	6,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
-	8,  // 1: rocserv.ipc.WorkerStartup.host:type_name -> rocserv.ipc.HostInfo
-	13, // 2: rocserv.ipc.WorkerConfig.vhosts:type_name -> rocserv.ipc.Vhost
+	7,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
+	9,  // 1: rocserv.ipc.WorkerStartup.host:type_name -> rocserv.ipc.HostInfo
+	14, // 2: rocserv.ipc.WorkerConfig.vhosts:type_name -> rocserv.ipc.Vhost
 	0,  // 3: rocserv.ipc.Chain.kind:type_name -> rocserv.ipc.KeyKind
-	11, // 4: rocserv.ipc.Vhost.chains:type_name -> rocserv.ipc.Chain
-	12, // 5: rocserv.ipc.Vhost.tls:type_name -> rocserv.ipc.TLSSettings
-	14, // 6: rocserv.ipc.Vhost.groups:type_name -> rocserv.ipc.Group
-	15, // 7: rocserv.ipc.Vhost.auth:type_name -> rocserv.ipc.AuthOffer
+	12, // 4: rocserv.ipc.Vhost.chains:type_name -> rocserv.ipc.Chain
+	13, // 5: rocserv.ipc.Vhost.tls:type_name -> rocserv.ipc.TLSSettings
+	15, // 6: rocserv.ipc.Vhost.groups:type_name -> rocserv.ipc.Group
+	16, // 7: rocserv.ipc.Vhost.auth:type_name -> rocserv.ipc.AuthOffer
 	1,  // 8: rocserv.ipc.AuthCookieRep.result:type_name -> rocserv.ipc.CookieResult
-	19, // 9: rocserv.ipc.AuthCookieRep.lease:type_name -> rocserv.ipc.Lease
-	2,  // 10: rocserv.ipc.Terminate.reason:type_name -> rocserv.ipc.Reason
-	2,  // 11: rocserv.ipc.SessionStats.reason:type_name -> rocserv.ipc.Reason
-	25, // 12: rocserv.ipc.Detached.stats:type_name -> rocserv.ipc.SessionStats
-	25, // 13: rocserv.ipc.Retired.stats:type_name -> rocserv.ipc.SessionStats
-	32, // 14: rocserv.ipc.KeeperNote.flows:type_name -> rocserv.ipc.TcpFlow
-	33, // 15: rocserv.ipc.KeeperNote.mappings:type_name -> rocserv.ipc.NatMapping
-	32, // 16: rocserv.ipc.KeeperNote.ended:type_name -> rocserv.ipc.TcpFlow
-	3,  // 17: rocserv.ipc.AuthInit.method:type_name -> rocserv.ipc.AuthMethod
-	4,  // 18: rocserv.ipc.AuthReply.status:type_name -> rocserv.ipc.AuthStatus
-	14, // 19: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
-	2,  // 20: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
-	11, // 21: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
-	44, // 22: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
-	11, // 23: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
-	14, // 24: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
-	6,  // 25: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
-	46, // 26: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
-	51, // 27: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
-	2,  // 28: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
-	61, // 29: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
-	65, // 30: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
-	83, // 31: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
-	5,  // 32: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
-	71, // 33: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
-	73, // 34: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
-	74, // 35: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
-	10, // 36: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
-	78, // 37: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
-	79, // 38: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
-	80, // 39: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
-	77, // 40: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
-	75, // 41: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
-	76, // 42: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
-	81, // 43: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
-	81, // 44: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
-	82, // 45: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
-	46, // [46:46] is the sub-list for method output_type
-	46, // [46:46] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	20, // 9: rocserv.ipc.AuthCookieRep.lease:type_name -> rocserv.ipc.Lease
+	3,  // 10: rocserv.ipc.Terminate.reason:type_name -> rocserv.ipc.Reason
+	3,  // 11: rocserv.ipc.SessionStats.reason:type_name -> rocserv.ipc.Reason
+	26, // 12: rocserv.ipc.Detached.stats:type_name -> rocserv.ipc.SessionStats
+	26, // 13: rocserv.ipc.Retired.stats:type_name -> rocserv.ipc.SessionStats
+	2,  // 14: rocserv.ipc.Peer.result:type_name -> rocserv.ipc.PeerResult
+	35, // 15: rocserv.ipc.KeeperNote.flows:type_name -> rocserv.ipc.TcpFlow
+	36, // 16: rocserv.ipc.KeeperNote.mappings:type_name -> rocserv.ipc.NatMapping
+	35, // 17: rocserv.ipc.KeeperNote.ended:type_name -> rocserv.ipc.TcpFlow
+	4,  // 18: rocserv.ipc.AuthInit.method:type_name -> rocserv.ipc.AuthMethod
+	5,  // 19: rocserv.ipc.AuthReply.status:type_name -> rocserv.ipc.AuthStatus
+	15, // 20: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
+	3,  // 21: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
+	12, // 22: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
+	47, // 23: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
+	12, // 24: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
+	15, // 25: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
+	7,  // 26: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
+	49, // 27: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
+	54, // 28: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
+	3,  // 29: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
+	64, // 30: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
+	68, // 31: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
+	86, // 32: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
+	6,  // 33: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
+	74, // 34: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
+	76, // 35: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
+	77, // 36: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
+	11, // 37: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
+	81, // 38: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
+	82, // 39: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
+	83, // 40: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
+	80, // 41: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
+	78, // 42: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
+	79, // 43: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
+	84, // 44: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
+	84, // 45: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
+	85, // 46: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
+	47, // [47:47] is the sub-list for method output_type
+	47, // [47:47] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_ipc_proto_init() }
@@ -7193,8 +7420,8 @@ func file_ipc_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   78,
+			NumEnums:      7,
+			NumMessages:   80,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
