@@ -155,6 +155,28 @@ func (p *Policy) Line(rule int) string {
 	return lines[rule].Text
 }
 
+// Restricts says whether there is anything that CheckPeer may refuse.
+func (p *Policy) Restricts() bool { return p.access != nil || p.list != nil }
+
+// CheckPeer judges another client of the server as a destination, for any
+// protocol of IP. Whether there may be such traffic at all is not its matter, nor
+// are the tiers: such an address is not on the host's networks. What remains are
+// the Rules and Access.
+func (p *Policy) CheckPeer(proto Proto, dst netip.AddrPort) error {
+	r, a := p.rules.Load(), dst.Addr()
+	if r.list != nil {
+		if i := r.list.Find(uint8(proto), a, dst.Port(), r.namesOf(a)); i != match.None && !r.lines[i].Allow {
+			return DeniedRule
+		}
+	}
+	if r.access != nil {
+		if d := r.access.check(proto, a, dst.Port()); d != 0 {
+			return d
+		}
+	}
+	return nil
+}
+
 // rules is a snapshot of a policy.
 type rules struct {
 	table     bart.Table[Denied] // value 0: opened by egress-allow-unsafe

@@ -182,7 +182,7 @@ func (s *server) giveBack(rec *ipc.Record, err error, conn uint64) {
 // answers its request.
 func (w *worker) openTunnel(o *opened) error {
 	s := w.srv
-	app, psk, ok := s.sessions.grant(w, o.session, o.generation)
+	app, psk, ok := s.sessions.grant(w, o.session, o.generation, siteOf(o.reply, w.about.Load().config))
 	if !ok {
 		return errOverridden
 	}
@@ -209,6 +209,7 @@ func (w *worker) openTunnel(o *opened) error {
 	fds := append([]int{o.config}, o.pairs...)
 	o.config, o.pairs = -1, nil
 	w.tell(ipc.AuthCookieRepT, rep, fds...)
+	w.tellNets()
 	w.granted = true
 	s.console.connected(w, o.session)
 	w.tellHostUpdate(o.session)

@@ -23,6 +23,7 @@ var fromWorker = map[ipc.Type]struct {
 	ipc.SessionStatsT:  {login | hasTunnel | leaving, true, (*worker).answerStats},
 	ipc.DetachedT:      {tunnel | keeper | leaving, true, (*worker).answerDetached},
 	ipc.WhyAnswerT:     {hasTunnel | leaving, false, (*worker).answerWhy},
+	ipc.PeerReqT:       {hasTunnel | leaving, false, (*worker).answerPeer},
 	ipc.RetiredT:       {keeper | leaving, false, (*worker).answerRetired},
 }
 

@@ -18,6 +18,7 @@
 //	worker.go dispatch.go       one worker: its life, and what it may say
 //	cookie.go sessions.go       AUTH_COOKIE_REQ, and the table of sessions
 //	keepers.go                  workers that keep flows of a session
+//	peers.go                    clients that reach each other: who may, and pairs
 //	hooks.go                    the operator's scripts
 //	rebind.go                   clients that a translator gave another port
 //	demux.go hellos.go          datagrams, until their peer has a socket of its own:
@@ -55,6 +56,10 @@
 // sec-mod is told (SECM_SESSION_CLOSE), once; the session and its lease stay
 // until sec-mod says that the cookie is void (SECM_CLI_STATS, SECM_ENDED), and
 // so long a worker may wait for its client's return (DETACHED).
+//
+// From client to client: a worker is told where other clients are (PEER_NETS),
+// asks for one (PEER_REQ), and both workers get an end of a packet pair, or
+// the one that asked hears why not. Packets never pass main.
 //
 // A datagram's way: demux looks the App-ID of a ClientHello up, asks whether it
 // is a replay or one too many (hellos.go), makes a socket
@@ -105,7 +110,8 @@
 // # Security
 //
 // A worker is taken for hostile. What it may say is a table (dispatch.go) of
-// states; anything else, anything twice, and more than ten messages a second
+// states; anything else, anything twice, more than ten messages a second, and
+// more than six questions for other clients
 // ends it and is counted. It cannot name another client: identity, lease and
 // session are main's. A panic in what a worker's message sets off ends that
 // worker. Sec-mod is trusted, but a record out of place ends it: another one is started.

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"golang.org/x/time/rate"
 	"google.golang.org/protobuf/proto"
 
 	"rocserv/internal/ipc"
@@ -112,7 +111,7 @@ func (s *server) inherit(v workerState, c *child, conn *ipc.Conn) (*worker, erro
 		quiet:  make(chan struct{}),
 		who:    identity{v.Conn, v.Who.Peer, v.Who.Local, v.Start},
 		parted: v.Parted, granted: v.Granted, hooked: v.Hooked,
-		conduct: conduct{rate.NewLimiter(messageRate, messageBurst), make(map[ipc.Type]bool)},
+		conduct: newConduct(),
 	}
 	for _, t := range v.Seen {
 		w.conduct.seen[t] = true
@@ -268,6 +267,7 @@ func (s *server) resume(st *inherited, open func(workerState) (*child, *ipc.Conn
 	s.console.started, s.console.upgrades = st.Started, st.Upgrades+1
 	s.door.conns.Store(st.Conns)
 	s.workers.violations.Store(st.Offences)
+	s.peering.serial.Store(st.Pairs)
 	s.number = st.Config.Last
 	return until, nil
 }
@@ -278,7 +278,7 @@ func (s *server) save(still bool) *inherited {
 	gen := s.gen.Load()
 	st := &inherited{
 		Version: stateVersion, Started: s.console.started, Upgrades: s.console.upgrades,
-		Conns: s.door.conns.Load(), Offences: s.workers.violations.Load(),
+		Conns: s.door.conns.Load(), Offences: s.workers.violations.Load(), Pairs: s.peering.serial.Load(),
 		Config: configState{Text: descriptor(gen.text), Last: s.number, Generation: gen.number, Keys: encode(gen.keys)},
 		Bans:   s.bans.Save(time.Now()), Ledger: s.console.ledger.save(), Filters: s.filters(),
 	}

@@ -136,6 +136,7 @@ func (s *server) live(text []byte, signals <-chan os.Signal, up func()) error {
 	s.pool.renew() // there are none: this starts the first
 	s.ports.serve(s)
 	go s.watchHost()
+	go s.tellAllNets()
 	go s.watchFiles(files)
 	s.letIn()
 	go s.watchdog()

@@ -65,6 +65,19 @@ func (s *sender) post(o outgoing) bool {
 	return false
 }
 
+// postSpare queues a record unless half of the queue is taken: what others have
+// sent to the peer must not fill it.
+func (s *sender) postSpare(o outgoing) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || len(s.queue) >= cap(s.queue)/2 {
+		o.dispose()
+		return false
+	}
+	s.queue <- o // only post and this one fill it, under mu
+	return true
+}
+
 // run sends until close, or until all is sent after finish.
 func (s *sender) run() {
 	defer close(s.done)

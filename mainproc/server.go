@@ -51,6 +51,7 @@ type server struct {
 	gen      atomic.Pointer[generation]
 	host     atomic.Pointer[ipc.HostInfo]
 	console  *console
+	peering  peering
 	hooks    *hooks
 	loading  sync.Mutex // held while a configuration or a sec-mod comes into effect
 	number   uint64     // of the last generation tried; owned by who holds loading
@@ -101,6 +102,8 @@ func newServer(opts Options, confined sandbox.Report, signals chan<- os.Signal, 
 	s.console = newConsole(s, signals)
 	s.hooks = newHooks(os.Environ())
 	s.workers, s.sessions, s.bans = newRegistry(), newSessions(), ban.New(banPolicy(&cfg.Global))
+	s.peering.changed = make(chan struct{}, 1)
+	s.sessions.moved = s.peering.change
 	s.setHost(s.readHost())
 	s.door = newDoor(s, s.measure(&cfg.Global))
 	s.pool = &pool[*worker]{

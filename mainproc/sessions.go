@@ -50,7 +50,8 @@ type session struct {
 	pskHash    []byte // of the last worker that said it
 	info       *ipc.SessionInfo
 	shown      shown
-	ended      bool // the cookie is no longer good
+	ended      bool  // the cookie is no longer good
+	site       *site // for other clients; nil until it was answered
 }
 
 func (s *session) shortID() string { return s.safeID[:min(shortIDLength, len(s.safeID))] }
@@ -66,7 +67,9 @@ type sessions struct {
 	devices  map[int]bool  // numbers in use
 	live     int           // sessions with a newest worker
 	rev      atomic.Uint64 // grows with every change of what outlives main
-	kept     []*worker     // workers of sessions that are not their newest, the oldest first
+	where    whereabouts
+	moved    func()    // whereabouts have changed
+	kept     []*worker // workers of sessions that are not their newest, the oldest first
 }
 
 func newSessions() *sessions {
@@ -76,6 +79,8 @@ func newSessions() *sessions {
 		byApp:    make(map[appID]*worker),
 		leases:   lease.New(rand.Reader),
 		devices:  make(map[int]bool),
+		where:    newWhereabouts(),
+		moved:    func() {},
 	}
 }
 
@@ -196,9 +201,10 @@ func leaseRequest(c claim) lease.Request {
 }
 
 // grant opens the session's tunnel to w, which attach made its newest worker
-// at that generation: datagrams with the new App-ID are w's from now on. ok is
-// false if another worker came in between.
-func (t *sessions) grant(w *worker, s *session, generation uint32) (app appID, psk []byte, ok bool) {
+// at that generation: datagrams with the new App-ID are w's from now on, and
+// other clients' packets with it if n allows that. ok is false if another worker
+// came in between.
+func (t *sessions) grant(w *worker, s *session, generation uint32, n *site) (app appID, psk []byte, ok bool) {
 	rand.Read(app[:])
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -207,6 +213,7 @@ func (t *sessions) grant(w *worker, s *session, generation uint32) (app appID, p
 	}
 	s.app, s.answered = app, true
 	t.byApp[app] = w
+	t.setSite(s, n)
 	return app, s.pskHash, true
 }
 
@@ -258,6 +265,8 @@ func (t *sessions) remove(s *session) {
 	delete(t.bySafeID, s.safeID)
 	t.leases.Free(s.safeID)
 	delete(t.devices, s.shown.number)
+	t.setSite(s, nil)
+	t.moved()
 }
 
 func (t *sessions) forgetApp(s *session) {

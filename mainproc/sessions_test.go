@@ -63,7 +63,7 @@ func TestSessionLife(t *testing.T) {
 	if a.generation != 1 || len(a.older) != 0 || len(a.kicked) != 0 || !a.session.lease.IPv4.IsValid() {
 		t.Fatalf("first: %+v", a)
 	}
-	app, psk, ok := s.grant(c1.worker, a.session, 1)
+	app, psk, ok := s.grant(c1.worker, a.session, 1, nil)
 	if !ok || psk != nil || s.byAppID(app[:]) != c1.worker {
 		t.Fatal("not granted")
 	}
@@ -81,11 +81,11 @@ func TestSessionLife(t *testing.T) {
 		t.Error("the old App-ID still works")
 	}
 	s.learn(c1.worker, a.session, &ipc.SessionInfo{PskSha256: []byte(strings.Repeat("x", 32))}) // outdated
-	if _, _, ok := s.grant(c1.worker, a.session, 1); ok {
+	if _, _, ok := s.grant(c1.worker, a.session, 1, nil); ok {
 		t.Error("granted to the worker before")
 	}
 	s.detach(c1.worker, a.session)
-	app2, psk, ok := s.grant(c2.worker, b.session, 2)
+	app2, psk, ok := s.grant(c2.worker, b.session, 2, nil)
 	if !ok || string(psk) != string(hash) || app2 == app {
 		t.Errorf("second grant: psk %q, ok %v", psk, ok)
 	}
@@ -118,7 +118,7 @@ func TestSessionEndedWithWorkers(t *testing.T) {
 	if len(leave) != 2 {
 		t.Fatalf("%d to leave", len(leave))
 	}
-	if _, _, ok := s.grant(c2.worker, a.session, 2); ok {
+	if _, _, ok := s.grant(c2.worker, a.session, 2, nil); ok {
 		t.Error("an ended session was granted")
 	}
 	s.detach(c2.worker, a.session)
@@ -192,7 +192,7 @@ func TestByAppIDAllocates(t *testing.T) {
 	s := newSessions()
 	c := claimOf(1, "ann", nil)
 	a := mustAttach(t, s, c)
-	app, _, _ := s.grant(c.worker, a.session, 1)
+	app, _, _ := s.grant(c.worker, a.session, 1, nil)
 	if n := testing.AllocsPerRun(100, func() { s.byAppID(app[:]); s.byAppID(app[:31]); s.byAppID(nil) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

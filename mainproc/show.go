@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"rocserv/internal/config"
 	"rocserv/internal/control"
 	"rocserv/internal/ipc"
 	"rocserv/internal/lease"
@@ -163,7 +164,7 @@ func configOf(d *detail) control.Config {
 	return control.Config{
 		DPD: int(dpd), Keepalive: int(c.KeepaliveS), LimitRX: c.RxBytesPerS, LimitTX: c.TxBytesPerS,
 		DNS: addrTexts(c.Dns), NBNS: addrTexts(c.Nbns), SplitDNS: notNil(c.SplitDns),
-		Routes: notNil(c.Routes), NoRoutes: notNil(c.NoRoutes), IRoutes: []string{},
+		Routes: notNil(c.Routes), NoRoutes: notNil(c.NoRoutes), IRoutes: notNil(config.RouteStrings(ipc.Prefixes(c.Iroutes))),
 		RestrictedToRoutes: c.RestrictToRoutes, RestrictedToPorts: portTexts(c),
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"strconv"
 	"syscall"
@@ -37,6 +38,7 @@ type inherited struct {
 	Upgrades int
 	Conns    uint64 // number of the last connection
 	Offences uint64 // registry.violations
+	Pairs    uint64 // peering.serial
 
 	Config   configState
 	Ports    portsState
@@ -133,6 +135,13 @@ type sessionState struct {
 	Number       int
 	Up, Down     uint64
 	Ended        bool
+	Site         *siteState
+}
+
+type siteState struct {
+	Vhost         string
+	Open          bool
+	Pools, Behind []netip.Prefix
 }
 
 // save turns the sessions into what the next main reads.
@@ -144,6 +153,9 @@ func (t *sessions) save() (all []sessionState, kept []int) {
 			SafeID: s.safeID, User: s.user, Login: s.login, Key: s.key[:], Lease: s.lease, Generation: s.generation,
 			CookieLife: s.cookieLife, Since: s.since, PSKHash: s.pskHash, Info: encode(s.info),
 			Device: s.shown.device, Number: s.shown.number, Up: s.shown.past.up, Down: s.shown.past.down, Ended: s.ended,
+		}
+		if n := s.site; n != nil {
+			v.Site = &siteState{n.vhost, n.open, n.pools, n.behind}
 		}
 		if s.newest != nil {
 			v.Newest = s.newest.child.pid
@@ -187,6 +199,9 @@ func (t *sessions) take(all []sessionState, kept []int, workers map[int]*worker)
 			}
 		}
 		t.bySID[s.key], t.bySafeID[s.safeID], t.devices[v.Number] = s, s, true
+		if n := v.Site; n != nil {
+			t.setSite(s, &site{n.Vhost, n.Open, n.Pools, n.Behind})
+		}
 		if err := t.employ(s, v, workers); err != nil {
 			return err
 		}

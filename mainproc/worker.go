@@ -124,7 +124,16 @@ type worker struct {
 // conduct is what counts a worker's messages.
 type conduct struct {
 	budget *rate.Limiter
+	peers  *rate.Limiter // of PEER_REQ
 	seen   map[ipc.Type]bool
+}
+
+func newConduct() conduct {
+	return conduct{
+		rate.NewLimiter(messageRate, messageBurst),
+		rate.NewLimiter(2*ipc.PeerRate, 2*ipc.PeerBurst),
+		make(map[ipc.Type]bool),
+	}
 }
 
 // ending is why a worker goes and what it leaves behind.
@@ -187,7 +196,7 @@ func (s *server) forkWorker(r *role) (*worker, error) {
 		ready:   make(chan *ipc.WorkerReady, 1),
 		gone:    make(chan struct{}),
 		quiet:   make(chan struct{}),
-		conduct: conduct{rate.NewLimiter(messageRate, messageBurst), make(map[ipc.Type]bool)},
+		conduct: newConduct(),
 	}
 	w.out = newSender(conn, workerQueue, w.unsent)
 	s.workers.add(w)

@@ -349,11 +349,12 @@ func TestSessionConfigIsComplete(t *testing.T) {
 		"rekey-time = 4", "rekey-method = new-tunnel", "idle-timeout = 5", "mobile-idle-timeout = 6", "session-timeout = 7",
 		"stats-report-time = 20", "switch-to-tcp-timeout = 9", "banner = Hi", "no-udp = true", "proxy-url = http://p/%{U}",
 		"custom-header = A: %{G}.", "client-bypass-protocol = true", "listen-host-is-dyndns = true", "rx-data-per-sec = 10000", "tx-data-per-sec = 20000", "net-priority = 3",
-		"try-mtu-discovery = true", "output-buffer = 12", "egress-profile = internet", "nat-filtering = full-cone", "limit-new-flows = 7", "egress-allow-unsafe = 127.0.0.1/32")
+		"try-mtu-discovery = true", "output-buffer = 12", "egress-profile = internet", "nat-filtering = full-cone", "limit-new-flows = 7", "client-to-client = true", "egress-allow-unsafe = 127.0.0.1/32")
 	r := boot(t, st)
 	r.reconfigured(func(v *vhost) {
 		c := *v.Vhost
 		c.User.RestrictToRoutes, c.User.PortsDeny, c.User.Ports = true, true, []config.Port{{Proto: "tcp", Port: 443}}
+		c.User.IRoutes = []netip.Prefix{netip.MustParsePrefix("192.168.7.0/24")}
 		v.Vhost = &c
 	})
 	_, conf := r.tunnelOf("anna", "")

@@ -119,7 +119,10 @@ func sessionConfig(c *config.Config, v *config.Vhost, u *config.User, a session.
 		RxBytesPerS: u.RxPerSec, TxBytesPerS: u.TxPerSec, NetPriority: int32(u.NetPriority),
 		TryMtuDiscovery: v.TryMTUDiscovery, OutputBuffer: uint32(v.OutputBuffer),
 		Egress: egressOf(&c.Global, u, a, files),
-		Limits: limitsOf(&u.Flows), FullCone: u.Flows.FullCone,
+		Limits: limitsOf(&u.Flows), FullCone: u.Flows.FullCone, ClientToClient: u.ClientToClient,
+	}
+	for _, r := range u.IRoutes {
+		m.Iroutes = append(m.Iroutes, ipc.PutPrefix(r))
 	}
 	if u.Hostname != "" {
 		m.Hostname = u.Hostname

@@ -33,6 +33,9 @@ func (s *session) counters() []uint64 {
 	g := s.gateway.Stats()
 	m[ipc.CountGatewayEchoes], m[ipc.CountGatewayRefused], m[ipc.CountGatewayDropped] = g.Echoes, g.Refused, g.Dropped
 	m[ipc.CountDNSQueries], m[ipc.CountDNSReplies] = g.Queries, g.Replies
+	o := s.tunnel.inner.peers.Stats()
+	m[ipc.CountPeersUp], m[ipc.CountPeersDown], m[ipc.CountPeersRefused] = o.Up, o.Down, o.Refused
+	m[ipc.CountPeersDropped], m[ipc.CountPeersForged], m[ipc.CountPeersPairs] = o.Dropped, o.Forged, o.Pairs
 	return m[:]
 }
 

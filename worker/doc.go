@@ -24,10 +24,12 @@
 //	mtu.go      try-mtu-discovery: how long a packet gets through by DTLS
 //	timers.go   one timer for DPD, idle, session, statistics, memory
 //	link.go     the channel to main: its notifications reach the session here
+//	others.go   other clients (worker/peers): what main says of them
 //
 // Packets of a client come in batches from one of its channels (worker/cstp,
 // worker/dtls) and go by destination to netstack (TCP), netstack/datagram (UDP
-// and ICMP echo) or netstack/gateway (our own address). What these send comes
+// and ICMP echo), netstack/gateway (our own address) or worker/peers (other clients'
+// addresses, and the networks behind them). What these send comes
 // back through tunnel, which is their packet.Sink, and leaves by the channel in
 // use: DTLS from the client's first authentic datagram on, CSTP before, after,
 // and whenever DTLS falls silent.
@@ -45,6 +47,8 @@
 //	tunnel.sinkMu   one batch down at a time, from Begin to End
 //	lane.mu         one writer per channel; inside sinkMu or alone
 //	associations.mu pending and used DTLS channels; nothing is sent under it
+//	peers.mu        pairs to other clients' workers; inside upMu or alone; nothing
+//	                waits under it
 //
 // Everybody who sends to the client may be parked in tunnel.Begin while the
 // tunnel is frozen (no channel, no newer worker); thaw and close free them. The

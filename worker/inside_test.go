@@ -50,6 +50,7 @@ func newInside(t testing.TB, clock tcpip.Clock) *inside {
 			cfg: cfg, lease: leased{ipv4: clientIP, ipv6: clientV6, gateway4: gateV4, gateway6: gateV6},
 			tunnel: &wire.Tunnel{MTU: wire.MTU{Tunnel: 1400}},
 		},
+		policy:  policy,
 		outside: Outside{Net: in.net, Resolver: echoResolver{in.net.Network}, Close: func() {}},
 	}
 	in.s.tunnel.lease = in.s.offer.lease

@@ -19,8 +19,9 @@ type link struct {
 
 	mu      sync.Mutex
 	host    *ipc.HostInfo
-	session *session // set once there is a tunnel
-	ended   bool     // TERMINATE came before there was a session
+	nets    *ipc.PeerNets // where other clients are; nil: not known yet
+	session *session      // set once there is a tunnel
+	ended   bool          // TERMINATE came before there was a session
 }
 
 func newLink(conn *ipc.Conn, host *ipc.HostInfo, log *slog.Logger) *link {
@@ -90,6 +91,16 @@ func (l *link) dispatch(c *client, rec *ipc.Record) error {
 		}
 		l.setHost(m)
 		return nil
+	case ipc.PeerNetsT:
+		m := new(ipc.PeerNets)
+		if err := rec.Decode(m); err != nil {
+			return err
+		}
+		l.setPeerNets(m)
+		return nil
+	case ipc.PeerRepT, ipc.PeerPairT:
+		defer rec.Close()
+		return l.peer(rec)
 	case ipc.WorkerStatsReqT:
 		if s := l.current(); s != nil {
 			l.conn.Send(ipc.WorkerStatsT, 0, s.stats())
@@ -183,9 +194,12 @@ func (l *link) terminate(c *client, m *ipc.Terminate) {
 func (l *link) attach(s *session) bool {
 	l.mu.Lock()
 	l.session = s
-	host, ended := l.host, l.ended
+	host, nets, ended := l.host, l.nets, l.ended
 	l.mu.Unlock()
 	s.setHost(host) // it may have changed since the session was made
+	if nets != nil {
+		s.setPeerNets(nets)
+	}
 	return !ended
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net/netip"
 	"runtime"
 	"runtime/debug"
 	"sync"
@@ -114,14 +113,8 @@ func (s *session) makeInner() error {
 		Net: s.outside.Net, Sink: &s.tunnel, Gateway4: l.gateway4, Gateway6: l.gateway6, MTU: mtu,
 		Limits: datagramLimits(limits), FullCone: s.offer.cfg.FullCone, Now: s.Clock.Now, Log: s.Log,
 	})
-	var addrs []netip.Addr
-	for _, a := range []netip.Addr{l.ipv4, l.ipv6} {
-		if a.IsValid() {
-			addrs = append(addrs, a)
-		}
-	}
 	stack, err := netstack.New(netstack.Config{
-		Addrs: addrs, Gateway4: l.gateway4, Gateway6: l.gateway6, MTU: mtu, Sink: &s.tunnel, Net: s.outside.Net,
+		Addrs: l.addrs(), Gateway4: l.gateway4, Gateway6: l.gateway6, MTU: mtu, Sink: &s.tunnel, Net: s.outside.Net,
 		Limits:     streamLimits(limits),
 		GatewayTCP: s.gateway.DialTCP, InterceptDNS: intercept, Datagram: s.tunnel.reassembled, Lossless: true, Clock: s.Clock, Log: s.Log,
 	})
@@ -129,7 +122,7 @@ func (s *session) makeInner() error {
 		return err
 	}
 	s.stack = stack
-	s.tunnel.inner = inner{stack: stack, relay: s.relay, gateway: s.gateway}
+	s.tunnel.inner = inner{stack: stack, relay: s.relay, gateway: s.gateway, peers: s.makePeers()}
 	return nil
 }
 
@@ -179,6 +172,7 @@ func (s *session) staysAfter(e ending) bool {
 // loseChannels closes the client's channels without a word; what sends to the
 // client stands still.
 func (s *session) loseChannels() {
+	s.tunnel.inner.peers.Close() // whom other clients' packets are for is not here any more
 	s.tunnel.freeze()
 	s.raw.Close()
 	s.dtls.close()
@@ -241,6 +235,7 @@ func (s *session) close() {
 	s.closing.Do(func() {
 		s.timers.stop()
 		close(s.stop)
+		s.tunnel.inner.peers.Close()
 		s.tunnel.thaw(nil) // whoever waits finds the channels closed
 		s.cstp.Close()
 		s.dtls.close()
@@ -305,6 +300,7 @@ func (s *session) resize(mtu int) {
 	s.stack.SetMTU(mtu)
 	s.relay.SetMTU(mtu)
 	s.gateway.SetMTU(mtu)
+	s.tunnel.inner.peers.SetMTU(mtu)
 	s.timers.soon()
 	go s.tellKeepers(mtu) // who calls may be in the midst of sending
 }
@@ -374,6 +370,7 @@ func (s *session) reportStats() {
 
 func (s *session) upkeep() (busy bool) {
 	s.relay.Tick(s.Clock.Now())
+	s.tunnel.inner.peers.Tick()
 	busy = s.relay.Flows() > 0
 	if d := s.tunnel.dtls.Load(); d != nil && d.probe.look(s.tunnel.counters.bytesDown.Load()) {
 		busy = true

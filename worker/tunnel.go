@@ -10,11 +10,12 @@ import (
 	"rocserv/internal/pipe"
 	"rocserv/internal/wire"
 	"rocserv/worker/dtls"
+	"rocserv/worker/peers"
 )
 
 // The functions of this file stand in the order in which a packet meets them.
 //
-//	up    fromCSTP.Packets, fromDTLS.Packets → up → stack, relay or gateway
+//	up    fromCSTP.Packets, fromDTLS.Packets → up → stack, relay, gateway or peers
 //	down  stack, relay, gateway → Begin, Next, Add, End → the channel in use
 
 // tunnel carries packets between the client's channels and the netstack. It is
@@ -57,6 +58,7 @@ type inner struct {
 	stack   interface{ Inject(pkts [][]byte) } // TCP, and whatever is odd
 	relay   relay                              // UDP and ICMP echo
 	gateway interceptor                        // the gateway's own address
+	peers   *peers.Peers                       // other clients; nil: there are none
 }
 
 // interceptor is the gateway, which may answer in the place of other hosts.
@@ -212,7 +214,7 @@ func (t *tunnel) up(pkt []byte) {
 		}
 		return
 	}
-	if h.Src != t.lease.ipv4 && h.Src != t.lease.ipv6 {
+	if h.Src != t.lease.ipv4 && h.Src != t.lease.ipv6 && !t.inner.peers.Behind(h.Src) {
 		t.counters.spoofed.Add(1)
 		return
 	}
@@ -223,14 +225,22 @@ func (t *tunnel) up(pkt []byte) {
 	if h.Proto != packet.ICMP && h.Proto != packet.ICMPv6 {
 		t.seen.data.touch() // ICMP does not keep a session from being idle (ocserv)
 	}
+	t.route(&h, pkt)
+}
+
+// route gives a packet of the client to who answers for its destination.
+func (t *tunnel) route(h *packet.Header, pkt []byte) {
 	switch {
-	case t.kept != nil && t.kept.take(&h, pkt):
+	case t.kept != nil && t.kept.take(h, pkt):
+	case t.inner.peers.Reaches(h.Dst) && !t.inner.gateway.Intercepts(h, pkt) && t.inner.peers.Take(h, pkt):
+	case h.Src != t.lease.ipv4 && h.Src != t.lease.ipv6: // from behind the client, and not to other clients
+		t.inner.peers.Refuse(h, pkt)
 	case h.Proto == packet.TCP || h.Fragment:
 		t.tcp = append(t.tcp, pkt[:h.Length])
-	case t.forGateway(&h, pkt):
-		t.inner.gateway.Inject(h, pkt)
+	case t.forGateway(h, pkt):
+		t.inner.gateway.Inject(*h, pkt)
 	default:
-		t.inner.relay.Inject(h, pkt)
+		t.inner.relay.Inject(*h, pkt)
 	}
 }
 
@@ -250,6 +260,7 @@ func (t *tunnel) endUp() {
 	}
 	t.inner.relay.Flush()
 	t.inner.gateway.Flush()
+	t.inner.peers.Flush()
 }
 
 // reassembled takes a packet that had come in fragments, from within

@@ -245,6 +245,7 @@ type User struct {
 	Resolver          Resolver
 	ClientDNS         string // allow, intercept, deny
 	Forwards          []Forward
+	ClientToClient    bool
 
 	// Only in per-user and per-group files.
 	IRoutes      []netip.Prefix

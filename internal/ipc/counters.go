@@ -61,6 +61,12 @@ const (
 	CountDNSReplies
 	CountStackUnclaimed // segments of no connection
 	CountStackHops      // SYNs whose time to live was used up
+	CountPeersUp        // packets to other clients
+	CountPeersDown      // and from them
+	CountPeersRefused   // answered: prohibited, unreachable, too big
+	CountPeersDropped   // no room on the way, or no answer in time
+	CountPeersForged    // from another client's worker, but not that client's
+	CountPeersPairs     // pairs to other workers that were opened
 	NumCounters
 )
 
@@ -117,6 +123,12 @@ var counterNames = [NumCounters]string{
 	CountDNSReplies:            "dns_replies",
 	CountStackUnclaimed:        "stack_unclaimed",
 	CountStackHops:             "stack_hops",
+	CountPeersUp:               "peers_up",
+	CountPeersDown:             "peers_down",
+	CountPeersRefused:          "peers_refused",
+	CountPeersDropped:          "peers_dropped",
+	CountPeersForged:           "peers_forged",
+	CountPeersPairs:            "peers_pairs",
 }
 
 // String is the counter's name for people and programs.

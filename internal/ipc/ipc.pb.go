@@ -135,6 +135,58 @@ func (CookieResult) EnumDescriptor() ([]byte, []int) {
 	return file_ipc_proto_rawDescGZIP(), []int{1}
 }
 
+type PeerResult int32
+
+const (
+	PeerResult_PEER_NOBODY     PeerResult = 0 // no client's address
+	PeerResult_PEER_OPEN       PeerResult = 1
+	PeerResult_PEER_PROHIBITED PeerResult = 2 // one of the two may not (client-to-client)
+	PeerResult_PEER_AWAY       PeerResult = 3 // its client is not connected at the moment
+)
+
+// Enum value maps for PeerResult.
+var (
+	PeerResult_name = map[int32]string{
+		0: "PEER_NOBODY",
+		1: "PEER_OPEN",
+		2: "PEER_PROHIBITED",
+		3: "PEER_AWAY",
+	}
+	PeerResult_value = map[string]int32{
+		"PEER_NOBODY":     0,
+		"PEER_OPEN":       1,
+		"PEER_PROHIBITED": 2,
+		"PEER_AWAY":       3,
+	}
+)
+
+func (x PeerResult) Enum() *PeerResult {
+	p := new(PeerResult)
+	*p = x
+	return p
+}
+
+func (x PeerResult) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PeerResult) Descriptor() protoreflect.EnumDescriptor {
+	return file_ipc_proto_enumTypes[2].Descriptor()
+}
+
+func (PeerResult) Type() protoreflect.EnumType {
+	return &file_ipc_proto_enumTypes[2]
+}
+
+func (x PeerResult) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PeerResult.Descriptor instead.
+func (PeerResult) EnumDescriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{2}
+}
+
 // Reason says why a session or a worker ended; ocserv's list.
 type Reason int32
 
@@ -193,11 +245,11 @@ func (x Reason) String() string {
 }
 
 func (Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_ipc_proto_enumTypes[2].Descriptor()
+	return file_ipc_proto_enumTypes[3].Descriptor()
 }
 
 func (Reason) Type() protoreflect.EnumType {
-	return &file_ipc_proto_enumTypes[2]
+	return &file_ipc_proto_enumTypes[3]
 }
 
 func (x Reason) Number() protoreflect.EnumNumber {
@@ -206,7 +258,7 @@ func (x Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Reason.Descriptor instead.
 func (Reason) EnumDescriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{2}
+	return file_ipc_proto_rawDescGZIP(), []int{3}
 }
 
 type AuthMethod int32
@@ -245,11 +297,11 @@ func (x AuthMethod) String() string {
 }
 
 func (AuthMethod) Descriptor() protoreflect.EnumDescriptor {
-	return file_ipc_proto_enumTypes[3].Descriptor()
+	return file_ipc_proto_enumTypes[4].Descriptor()
 }
 
 func (AuthMethod) Type() protoreflect.EnumType {
-	return &file_ipc_proto_enumTypes[3]
+	return &file_ipc_proto_enumTypes[4]
 }
 
 func (x AuthMethod) Number() protoreflect.EnumNumber {
@@ -258,7 +310,7 @@ func (x AuthMethod) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AuthMethod.Descriptor instead.
 func (AuthMethod) EnumDescriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{3}
+	return file_ipc_proto_rawDescGZIP(), []int{4}
 }
 
 type AuthStatus int32
@@ -300,11 +352,11 @@ func (x AuthStatus) String() string {
 }
 
 func (AuthStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_ipc_proto_enumTypes[4].Descriptor()
+	return file_ipc_proto_enumTypes[5].Descriptor()
 }
 
 func (AuthStatus) Type() protoreflect.EnumType {
-	return &file_ipc_proto_enumTypes[4]
+	return &file_ipc_proto_enumTypes[5]
 }
 
 func (x AuthStatus) Number() protoreflect.EnumNumber {
@@ -313,7 +365,7 @@ func (x AuthStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AuthStatus.Descriptor instead.
 func (AuthStatus) EnumDescriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{4}
+	return file_ipc_proto_rawDescGZIP(), []int{5}
 }
 
 type HelperOutcome int32
@@ -352,11 +404,11 @@ func (x HelperOutcome) String() string {
 }
 
 func (HelperOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_ipc_proto_enumTypes[5].Descriptor()
+	return file_ipc_proto_enumTypes[6].Descriptor()
 }
 
 func (HelperOutcome) Type() protoreflect.EnumType {
-	return &file_ipc_proto_enumTypes[5]
+	return &file_ipc_proto_enumTypes[6]
 }
 
 func (x HelperOutcome) Number() protoreflect.EnumNumber {
@@ -365,7 +417,7 @@ func (x HelperOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use HelperOutcome.Descriptor instead.
 func (HelperOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{5}
+	return file_ipc_proto_rawDescGZIP(), []int{6}
 }
 
 // Identity says who a worker's client is. It is main's word, sent to the worker
@@ -2263,6 +2315,143 @@ func (x *Retired) GetTcpFlows() uint32 {
 	return 0
 }
 
+// PEER_NETS: where other clients are: the networks that clients' addresses are
+// of, and the networks behind clients that let others in. Sent with the tunnel,
+// and again when it changes.
+type PeerNets struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pools         [][]byte               `protobuf:"bytes,1,rep,name=pools,proto3" json:"pools,omitempty"`   // Prefix
+	Behind        [][]byte               `protobuf:"bytes,2,rep,name=behind,proto3" json:"behind,omitempty"` // Prefix
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeerNets) Reset() {
+	*x = PeerNets{}
+	mi := &file_ipc_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeerNets) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeerNets) ProtoMessage() {}
+
+func (x *PeerNets) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeerNets.ProtoReflect.Descriptor instead.
+func (*PeerNets) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *PeerNets) GetPools() [][]byte {
+	if x != nil {
+		return x.Pools
+	}
+	return nil
+}
+
+func (x *PeerNets) GetBehind() [][]byte {
+	if x != nil {
+		return x.Behind
+	}
+	return nil
+}
+
+// PEER_REQ: the client has a packet for this address of PEER_NETS (asked). No more
+// than PeerRate in a second.
+// PEER_REP: the answer. Descriptor with PEER_OPEN: an end of a packet pair to the
+// worker that serves the other client, of whom the rest tells.
+// PEER_PAIR: another client's worker has asked for this one. Descriptor: the other
+// end of the pair. What a pair carries is in worker/peers.
+type Peer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Asked         []byte                 `protobuf:"bytes,1,opt,name=asked,proto3" json:"asked,omitempty"` // Addr
+	Result        PeerResult             `protobuf:"varint,2,opt,name=result,proto3,enum=rocserv.ipc.PeerResult" json:"result,omitempty"`
+	Addrs         [][]byte               `protobuf:"bytes,3,rep,name=addrs,proto3" json:"addrs,omitempty"`    // Addr, at most one of each family; the first names it
+	Behind        [][]byte               `protobuf:"bytes,4,rep,name=behind,proto3" json:"behind,omitempty"`  // Prefix
+	Serial        uint64                 `protobuf:"varint,5,opt,name=serial,proto3" json:"serial,omitempty"` // of the pair: of two to one client the higher one counts
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Peer) Reset() {
+	*x = Peer{}
+	mi := &file_ipc_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Peer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Peer) ProtoMessage() {}
+
+func (x *Peer) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Peer.ProtoReflect.Descriptor instead.
+func (*Peer) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Peer) GetAsked() []byte {
+	if x != nil {
+		return x.Asked
+	}
+	return nil
+}
+
+func (x *Peer) GetResult() PeerResult {
+	if x != nil {
+		return x.Result
+	}
+	return PeerResult_PEER_NOBODY
+}
+
+func (x *Peer) GetAddrs() [][]byte {
+	if x != nil {
+		return x.Addrs
+	}
+	return nil
+}
+
+func (x *Peer) GetBehind() [][]byte {
+	if x != nil {
+		return x.Behind
+	}
+	return nil
+}
+
+func (x *Peer) GetSerial() uint64 {
+	if x != nil {
+		return x.Serial
+	}
+	return 0
+}
+
 // KeeperNote is what keeper and newest worker of a session tell each other
 // beside packets (internal/pipe). First the keeper says what it has, in as many
 // notes as it takes, the last one complete. Descriptors: a socket for each mapping.
@@ -2279,7 +2468,7 @@ type KeeperNote struct {
 
 func (x *KeeperNote) Reset() {
 	*x = KeeperNote{}
-	mi := &file_ipc_proto_msgTypes[25]
+	mi := &file_ipc_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2291,7 +2480,7 @@ func (x *KeeperNote) String() string {
 func (*KeeperNote) ProtoMessage() {}
 
 func (x *KeeperNote) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[25]
+	mi := &file_ipc_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2304,7 +2493,7 @@ func (x *KeeperNote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeeperNote.ProtoReflect.Descriptor instead.
 func (*KeeperNote) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{25}
+	return file_ipc_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *KeeperNote) GetFlows() []*TcpFlow {
@@ -2352,7 +2541,7 @@ type TcpFlow struct {
 
 func (x *TcpFlow) Reset() {
 	*x = TcpFlow{}
-	mi := &file_ipc_proto_msgTypes[26]
+	mi := &file_ipc_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2364,7 +2553,7 @@ func (x *TcpFlow) String() string {
 func (*TcpFlow) ProtoMessage() {}
 
 func (x *TcpFlow) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[26]
+	mi := &file_ipc_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2377,7 +2566,7 @@ func (x *TcpFlow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TcpFlow.ProtoReflect.Descriptor instead.
 func (*TcpFlow) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{26}
+	return file_ipc_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TcpFlow) GetSrc() []byte {
@@ -2411,7 +2600,7 @@ type NatMapping struct {
 
 func (x *NatMapping) Reset() {
 	*x = NatMapping{}
-	mi := &file_ipc_proto_msgTypes[27]
+	mi := &file_ipc_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2423,7 +2612,7 @@ func (x *NatMapping) String() string {
 func (*NatMapping) ProtoMessage() {}
 
 func (x *NatMapping) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[27]
+	mi := &file_ipc_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2436,7 +2625,7 @@ func (x *NatMapping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NatMapping.ProtoReflect.Descriptor instead.
 func (*NatMapping) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{27}
+	return file_ipc_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *NatMapping) GetKind() uint32 {
@@ -2508,7 +2697,7 @@ type SignReq struct {
 
 func (x *SignReq) Reset() {
 	*x = SignReq{}
-	mi := &file_ipc_proto_msgTypes[28]
+	mi := &file_ipc_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2520,7 +2709,7 @@ func (x *SignReq) String() string {
 func (*SignReq) ProtoMessage() {}
 
 func (x *SignReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[28]
+	mi := &file_ipc_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2533,7 +2722,7 @@ func (x *SignReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignReq.ProtoReflect.Descriptor instead.
 func (*SignReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{28}
+	return file_ipc_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *SignReq) GetVhost() string {
@@ -2574,7 +2763,7 @@ type SignRep struct {
 
 func (x *SignRep) Reset() {
 	*x = SignRep{}
-	mi := &file_ipc_proto_msgTypes[29]
+	mi := &file_ipc_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2586,7 +2775,7 @@ func (x *SignRep) String() string {
 func (*SignRep) ProtoMessage() {}
 
 func (x *SignRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[29]
+	mi := &file_ipc_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2599,7 +2788,7 @@ func (x *SignRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SignRep.ProtoReflect.Descriptor instead.
 func (*SignRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{29}
+	return file_ipc_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SignRep) GetSignature() []byte {
@@ -2634,7 +2823,7 @@ type AuthInit struct {
 
 func (x *AuthInit) Reset() {
 	*x = AuthInit{}
-	mi := &file_ipc_proto_msgTypes[30]
+	mi := &file_ipc_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2646,7 +2835,7 @@ func (x *AuthInit) String() string {
 func (*AuthInit) ProtoMessage() {}
 
 func (x *AuthInit) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[30]
+	mi := &file_ipc_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2659,7 +2848,7 @@ func (x *AuthInit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthInit.ProtoReflect.Descriptor instead.
 func (*AuthInit) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{30}
+	return file_ipc_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *AuthInit) GetVhost() string {
@@ -2737,7 +2926,7 @@ type AuthCont struct {
 
 func (x *AuthCont) Reset() {
 	*x = AuthCont{}
-	mi := &file_ipc_proto_msgTypes[31]
+	mi := &file_ipc_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2749,7 +2938,7 @@ func (x *AuthCont) String() string {
 func (*AuthCont) ProtoMessage() {}
 
 func (x *AuthCont) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[31]
+	mi := &file_ipc_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2762,7 +2951,7 @@ func (x *AuthCont) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthCont.ProtoReflect.Descriptor instead.
 func (*AuthCont) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{31}
+	return file_ipc_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AuthCont) GetSid() []byte {
@@ -2797,7 +2986,7 @@ type AuthReply struct {
 
 func (x *AuthReply) Reset() {
 	*x = AuthReply{}
-	mi := &file_ipc_proto_msgTypes[32]
+	mi := &file_ipc_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2809,7 +2998,7 @@ func (x *AuthReply) String() string {
 func (*AuthReply) ProtoMessage() {}
 
 func (x *AuthReply) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[32]
+	mi := &file_ipc_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2822,7 +3011,7 @@ func (x *AuthReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthReply.ProtoReflect.Descriptor instead.
 func (*AuthReply) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{32}
+	return file_ipc_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AuthReply) GetStatus() AuthStatus {
@@ -2900,7 +3089,7 @@ type ProfileReq struct {
 
 func (x *ProfileReq) Reset() {
 	*x = ProfileReq{}
-	mi := &file_ipc_proto_msgTypes[33]
+	mi := &file_ipc_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2912,7 +3101,7 @@ func (x *ProfileReq) String() string {
 func (*ProfileReq) ProtoMessage() {}
 
 func (x *ProfileReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[33]
+	mi := &file_ipc_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2925,7 +3114,7 @@ func (x *ProfileReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProfileReq.ProtoReflect.Descriptor instead.
 func (*ProfileReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{33}
+	return file_ipc_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ProfileReq) GetSid() []byte {
@@ -2955,7 +3144,7 @@ type CliStats struct {
 
 func (x *CliStats) Reset() {
 	*x = CliStats{}
-	mi := &file_ipc_proto_msgTypes[34]
+	mi := &file_ipc_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2967,7 +3156,7 @@ func (x *CliStats) String() string {
 func (*CliStats) ProtoMessage() {}
 
 func (x *CliStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[34]
+	mi := &file_ipc_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2980,7 +3169,7 @@ func (x *CliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CliStats.ProtoReflect.Descriptor instead.
 func (*CliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{34}
+	return file_ipc_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *CliStats) GetBytesUp() uint64 {
@@ -3022,7 +3211,7 @@ type ResumeReq struct {
 
 func (x *ResumeReq) Reset() {
 	*x = ResumeReq{}
-	mi := &file_ipc_proto_msgTypes[35]
+	mi := &file_ipc_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3034,7 +3223,7 @@ func (x *ResumeReq) String() string {
 func (*ResumeReq) ProtoMessage() {}
 
 func (x *ResumeReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[35]
+	mi := &file_ipc_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3047,7 +3236,7 @@ func (x *ResumeReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeReq.ProtoReflect.Descriptor instead.
 func (*ResumeReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{35}
+	return file_ipc_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ResumeReq) GetVhost() string {
@@ -3073,7 +3262,7 @@ type ResumeRep struct {
 
 func (x *ResumeRep) Reset() {
 	*x = ResumeRep{}
-	mi := &file_ipc_proto_msgTypes[36]
+	mi := &file_ipc_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3085,7 +3274,7 @@ func (x *ResumeRep) String() string {
 func (*ResumeRep) ProtoMessage() {}
 
 func (x *ResumeRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[36]
+	mi := &file_ipc_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3098,7 +3287,7 @@ func (x *ResumeRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRep.ProtoReflect.Descriptor instead.
 func (*ResumeRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{36}
+	return file_ipc_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ResumeRep) GetData() []byte {
@@ -3121,7 +3310,7 @@ type SecmConfig struct {
 
 func (x *SecmConfig) Reset() {
 	*x = SecmConfig{}
-	mi := &file_ipc_proto_msgTypes[37]
+	mi := &file_ipc_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3133,7 +3322,7 @@ func (x *SecmConfig) String() string {
 func (*SecmConfig) ProtoMessage() {}
 
 func (x *SecmConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[37]
+	mi := &file_ipc_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3146,7 +3335,7 @@ func (x *SecmConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmConfig.ProtoReflect.Descriptor instead.
 func (*SecmConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{37}
+	return file_ipc_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *SecmConfig) GetGeneration() uint64 {
@@ -3192,7 +3381,7 @@ type SecmConfigRep struct {
 
 func (x *SecmConfigRep) Reset() {
 	*x = SecmConfigRep{}
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3204,7 +3393,7 @@ func (x *SecmConfigRep) String() string {
 func (*SecmConfigRep) ProtoMessage() {}
 
 func (x *SecmConfigRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3217,7 +3406,7 @@ func (x *SecmConfigRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmConfigRep.ProtoReflect.Descriptor instead.
 func (*SecmConfigRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{38}
+	return file_ipc_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SecmConfigRep) GetError() string {
@@ -3269,7 +3458,7 @@ type VhostKeys struct {
 
 func (x *VhostKeys) Reset() {
 	*x = VhostKeys{}
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3281,7 +3470,7 @@ func (x *VhostKeys) String() string {
 func (*VhostKeys) ProtoMessage() {}
 
 func (x *VhostKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3294,7 +3483,7 @@ func (x *VhostKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VhostKeys.ProtoReflect.Descriptor instead.
 func (*VhostKeys) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{39}
+	return file_ipc_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *VhostKeys) GetName() string {
@@ -3352,7 +3541,7 @@ type SecmWorker struct {
 
 func (x *SecmWorker) Reset() {
 	*x = SecmWorker{}
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3364,7 +3553,7 @@ func (x *SecmWorker) String() string {
 func (*SecmWorker) ProtoMessage() {}
 
 func (x *SecmWorker) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3377,7 +3566,7 @@ func (x *SecmWorker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmWorker.ProtoReflect.Descriptor instead.
 func (*SecmWorker) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{40}
+	return file_ipc_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SecmWorker) GetIdentity() *Identity {
@@ -3417,7 +3606,7 @@ type SecmRecord struct {
 
 func (x *SecmRecord) Reset() {
 	*x = SecmRecord{}
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3429,7 +3618,7 @@ func (x *SecmRecord) String() string {
 func (*SecmRecord) ProtoMessage() {}
 
 func (x *SecmRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3442,7 +3631,7 @@ func (x *SecmRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRecord.ProtoReflect.Descriptor instead.
 func (*SecmRecord) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{41}
+	return file_ipc_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SecmRecord) GetSafeId() string {
@@ -3483,7 +3672,7 @@ type SecmRecords struct {
 
 func (x *SecmRecords) Reset() {
 	*x = SecmRecords{}
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3495,7 +3684,7 @@ func (x *SecmRecords) String() string {
 func (*SecmRecords) ProtoMessage() {}
 
 func (x *SecmRecords) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3508,7 +3697,7 @@ func (x *SecmRecords) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRecords.ProtoReflect.Descriptor instead.
 func (*SecmRecords) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{42}
+	return file_ipc_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SecmRecords) GetRecords() []*SecmRecord {
@@ -3529,7 +3718,7 @@ type SecmRestoreRep struct {
 
 func (x *SecmRestoreRep) Reset() {
 	*x = SecmRestoreRep{}
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3541,7 +3730,7 @@ func (x *SecmRestoreRep) String() string {
 func (*SecmRestoreRep) ProtoMessage() {}
 
 func (x *SecmRestoreRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3554,7 +3743,7 @@ func (x *SecmRestoreRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRestoreRep.ProtoReflect.Descriptor instead.
 func (*SecmRestoreRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{43}
+	return file_ipc_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SecmRestoreRep) GetRestored() uint32 {
@@ -3594,7 +3783,7 @@ type SecmSessionOpen struct {
 
 func (x *SecmSessionOpen) Reset() {
 	*x = SecmSessionOpen{}
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3606,7 +3795,7 @@ func (x *SecmSessionOpen) String() string {
 func (*SecmSessionOpen) ProtoMessage() {}
 
 func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3619,7 +3808,7 @@ func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionOpen.ProtoReflect.Descriptor instead.
 func (*SecmSessionOpen) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{44}
+	return file_ipc_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SecmSessionOpen) GetSid() []byte {
@@ -3695,7 +3884,7 @@ type SecmSessionReply struct {
 
 func (x *SecmSessionReply) Reset() {
 	*x = SecmSessionReply{}
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3707,7 +3896,7 @@ func (x *SecmSessionReply) String() string {
 func (*SecmSessionReply) ProtoMessage() {}
 
 func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3720,7 +3909,7 @@ func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionReply.ProtoReflect.Descriptor instead.
 func (*SecmSessionReply) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{45}
+	return file_ipc_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SecmSessionReply) GetOk() bool {
@@ -3830,7 +4019,7 @@ type LeaseRequest struct {
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_ipc_proto_msgTypes[46]
+	mi := &file_ipc_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3842,7 +4031,7 @@ func (x *LeaseRequest) String() string {
 func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[46]
+	mi := &file_ipc_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3855,7 +4044,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{46}
+	return file_ipc_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *LeaseRequest) GetIpv4Network() []byte {
@@ -3919,7 +4108,7 @@ type SecmSessionClose struct {
 
 func (x *SecmSessionClose) Reset() {
 	*x = SecmSessionClose{}
-	mi := &file_ipc_proto_msgTypes[47]
+	mi := &file_ipc_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3931,7 +4120,7 @@ func (x *SecmSessionClose) String() string {
 func (*SecmSessionClose) ProtoMessage() {}
 
 func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[47]
+	mi := &file_ipc_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3944,7 +4133,7 @@ func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionClose.ProtoReflect.Descriptor instead.
 func (*SecmSessionClose) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{47}
+	return file_ipc_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SecmSessionClose) GetSafeId() string {
@@ -3981,7 +4170,7 @@ type SecmCliStats struct {
 
 func (x *SecmCliStats) Reset() {
 	*x = SecmCliStats{}
-	mi := &file_ipc_proto_msgTypes[48]
+	mi := &file_ipc_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3993,7 +4182,7 @@ func (x *SecmCliStats) String() string {
 func (*SecmCliStats) ProtoMessage() {}
 
 func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[48]
+	mi := &file_ipc_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4006,7 +4195,7 @@ func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCliStats.ProtoReflect.Descriptor instead.
 func (*SecmCliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{48}
+	return file_ipc_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SecmCliStats) GetBytesUp() uint64 {
@@ -4049,7 +4238,7 @@ type SecmBanIP struct {
 
 func (x *SecmBanIP) Reset() {
 	*x = SecmBanIP{}
-	mi := &file_ipc_proto_msgTypes[49]
+	mi := &file_ipc_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4061,7 +4250,7 @@ func (x *SecmBanIP) String() string {
 func (*SecmBanIP) ProtoMessage() {}
 
 func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[49]
+	mi := &file_ipc_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4074,7 +4263,7 @@ func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmBanIP.ProtoReflect.Descriptor instead.
 func (*SecmBanIP) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{49}
+	return file_ipc_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SecmBanIP) GetPeer() []byte {
@@ -4110,7 +4299,7 @@ type SecmViolation struct {
 
 func (x *SecmViolation) Reset() {
 	*x = SecmViolation{}
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4122,7 +4311,7 @@ func (x *SecmViolation) String() string {
 func (*SecmViolation) ProtoMessage() {}
 
 func (x *SecmViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4135,7 +4324,7 @@ func (x *SecmViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmViolation.ProtoReflect.Descriptor instead.
 func (*SecmViolation) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{50}
+	return file_ipc_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SecmViolation) GetConnId() uint64 {
@@ -4164,7 +4353,7 @@ type SecmHelperReq struct {
 
 func (x *SecmHelperReq) Reset() {
 	*x = SecmHelperReq{}
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4176,7 +4365,7 @@ func (x *SecmHelperReq) String() string {
 func (*SecmHelperReq) ProtoMessage() {}
 
 func (x *SecmHelperReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4189,7 +4378,7 @@ func (x *SecmHelperReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmHelperReq.ProtoReflect.Descriptor instead.
 func (*SecmHelperReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{51}
+	return file_ipc_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SecmHelperReq) GetToken() uint64 {
@@ -4218,7 +4407,7 @@ type SecmHelper struct {
 
 func (x *SecmHelper) Reset() {
 	*x = SecmHelper{}
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4230,7 +4419,7 @@ func (x *SecmHelper) String() string {
 func (*SecmHelper) ProtoMessage() {}
 
 func (x *SecmHelper) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4243,7 +4432,7 @@ func (x *SecmHelper) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmHelper.ProtoReflect.Descriptor instead.
 func (*SecmHelper) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{52}
+	return file_ipc_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SecmHelper) GetToken() uint64 {
@@ -4270,7 +4459,7 @@ type SecmEnded struct {
 
 func (x *SecmEnded) Reset() {
 	*x = SecmEnded{}
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4282,7 +4471,7 @@ func (x *SecmEnded) String() string {
 func (*SecmEnded) ProtoMessage() {}
 
 func (x *SecmEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4295,7 +4484,7 @@ func (x *SecmEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmEnded.ProtoReflect.Descriptor instead.
 func (*SecmEnded) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{53}
+	return file_ipc_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SecmEnded) GetSafeIds() []string {
@@ -4329,7 +4518,7 @@ type SecmStats struct {
 
 func (x *SecmStats) Reset() {
 	*x = SecmStats{}
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4341,7 +4530,7 @@ func (x *SecmStats) String() string {
 func (*SecmStats) ProtoMessage() {}
 
 func (x *SecmStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4354,7 +4543,7 @@ func (x *SecmStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmStats.ProtoReflect.Descriptor instead.
 func (*SecmStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{54}
+	return file_ipc_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SecmStats) GetLogins() uint64 {
@@ -4473,7 +4662,7 @@ type SecmCookies struct {
 
 func (x *SecmCookies) Reset() {
 	*x = SecmCookies{}
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4485,7 +4674,7 @@ func (x *SecmCookies) String() string {
 func (*SecmCookies) ProtoMessage() {}
 
 func (x *SecmCookies) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4498,7 +4687,7 @@ func (x *SecmCookies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookies.ProtoReflect.Descriptor instead.
 func (*SecmCookies) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{55}
+	return file_ipc_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SecmCookies) GetCookies() []*SecmCookie {
@@ -4530,7 +4719,7 @@ type SecmCookie struct {
 
 func (x *SecmCookie) Reset() {
 	*x = SecmCookie{}
-	mi := &file_ipc_proto_msgTypes[56]
+	mi := &file_ipc_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4542,7 +4731,7 @@ func (x *SecmCookie) String() string {
 func (*SecmCookie) ProtoMessage() {}
 
 func (x *SecmCookie) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[56]
+	mi := &file_ipc_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4555,7 +4744,7 @@ func (x *SecmCookie) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookie.ProtoReflect.Descriptor instead.
 func (*SecmCookie) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{56}
+	return file_ipc_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SecmCookie) GetSafeId() string {
@@ -4667,7 +4856,7 @@ type SecmTerminate struct {
 
 func (x *SecmTerminate) Reset() {
 	*x = SecmTerminate{}
-	mi := &file_ipc_proto_msgTypes[57]
+	mi := &file_ipc_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4679,7 +4868,7 @@ func (x *SecmTerminate) String() string {
 func (*SecmTerminate) ProtoMessage() {}
 
 func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[57]
+	mi := &file_ipc_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4692,7 +4881,7 @@ func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminate.ProtoReflect.Descriptor instead.
 func (*SecmTerminate) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{57}
+	return file_ipc_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SecmTerminate) GetUser() string {
@@ -4719,7 +4908,7 @@ type SecmTerminateRep struct {
 
 func (x *SecmTerminateRep) Reset() {
 	*x = SecmTerminateRep{}
-	mi := &file_ipc_proto_msgTypes[58]
+	mi := &file_ipc_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4731,7 +4920,7 @@ func (x *SecmTerminateRep) String() string {
 func (*SecmTerminateRep) ProtoMessage() {}
 
 func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[58]
+	mi := &file_ipc_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4744,7 +4933,7 @@ func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminateRep.ProtoReflect.Descriptor instead.
 func (*SecmTerminateRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{58}
+	return file_ipc_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *SecmTerminateRep) GetEnded() []string {
@@ -4772,7 +4961,7 @@ type HelperConfig struct {
 
 func (x *HelperConfig) Reset() {
 	*x = HelperConfig{}
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4784,7 +4973,7 @@ func (x *HelperConfig) String() string {
 func (*HelperConfig) ProtoMessage() {}
 
 func (x *HelperConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4797,7 +4986,7 @@ func (x *HelperConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperConfig.ProtoReflect.Descriptor instead.
 func (*HelperConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{59}
+	return file_ipc_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *HelperConfig) GetMethods() []*HelperMethod {
@@ -4824,7 +5013,7 @@ type HelperMethod struct {
 
 func (x *HelperMethod) Reset() {
 	*x = HelperMethod{}
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4836,7 +5025,7 @@ func (x *HelperMethod) String() string {
 func (*HelperMethod) ProtoMessage() {}
 
 func (x *HelperMethod) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4849,7 +5038,7 @@ func (x *HelperMethod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperMethod.ProtoReflect.Descriptor instead.
 func (*HelperMethod) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{60}
+	return file_ipc_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *HelperMethod) GetOptions() map[string]string {
@@ -4873,7 +5062,7 @@ type HelperReady struct {
 
 func (x *HelperReady) Reset() {
 	*x = HelperReady{}
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4885,7 +5074,7 @@ func (x *HelperReady) String() string {
 func (*HelperReady) ProtoMessage() {}
 
 func (x *HelperReady) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4898,7 +5087,7 @@ func (x *HelperReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperReady.ProtoReflect.Descriptor instead.
 func (*HelperReady) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{61}
+	return file_ipc_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *HelperReady) GetError() string {
@@ -4946,7 +5135,7 @@ type HelperBegin struct {
 
 func (x *HelperBegin) Reset() {
 	*x = HelperBegin{}
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4958,7 +5147,7 @@ func (x *HelperBegin) String() string {
 func (*HelperBegin) ProtoMessage() {}
 
 func (x *HelperBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4971,7 +5160,7 @@ func (x *HelperBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperBegin.ProtoReflect.Descriptor instead.
 func (*HelperBegin) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{62}
+	return file_ipc_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *HelperBegin) GetLogin() uint64 {
@@ -5042,7 +5231,7 @@ type HelperAnswer struct {
 
 func (x *HelperAnswer) Reset() {
 	*x = HelperAnswer{}
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5054,7 +5243,7 @@ func (x *HelperAnswer) String() string {
 func (*HelperAnswer) ProtoMessage() {}
 
 func (x *HelperAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5067,7 +5256,7 @@ func (x *HelperAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperAnswer.ProtoReflect.Descriptor instead.
 func (*HelperAnswer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{63}
+	return file_ipc_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *HelperAnswer) GetLogin() uint64 {
@@ -5095,7 +5284,7 @@ type HelperCancel struct {
 
 func (x *HelperCancel) Reset() {
 	*x = HelperCancel{}
-	mi := &file_ipc_proto_msgTypes[64]
+	mi := &file_ipc_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5107,7 +5296,7 @@ func (x *HelperCancel) String() string {
 func (*HelperCancel) ProtoMessage() {}
 
 func (x *HelperCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[64]
+	mi := &file_ipc_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5120,7 +5309,7 @@ func (x *HelperCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperCancel.ProtoReflect.Descriptor instead.
 func (*HelperCancel) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{64}
+	return file_ipc_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *HelperCancel) GetLogin() uint64 {
@@ -5147,7 +5336,7 @@ type HelperVerdict struct {
 
 func (x *HelperVerdict) Reset() {
 	*x = HelperVerdict{}
-	mi := &file_ipc_proto_msgTypes[65]
+	mi := &file_ipc_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5159,7 +5348,7 @@ func (x *HelperVerdict) String() string {
 func (*HelperVerdict) ProtoMessage() {}
 
 func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[65]
+	mi := &file_ipc_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5172,7 +5361,7 @@ func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperVerdict.ProtoReflect.Descriptor instead.
 func (*HelperVerdict) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{65}
+	return file_ipc_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *HelperVerdict) GetOutcome() HelperOutcome {
@@ -5252,7 +5441,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_ipc_proto_msgTypes[66]
+	mi := &file_ipc_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5264,7 +5453,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[66]
+	mi := &file_ipc_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5277,7 +5466,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{66}
+	return file_ipc_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Grant) GetIpv4() []byte {
@@ -5397,13 +5586,15 @@ type SessionConfig struct {
 	CookieTimeoutS     uint32                 `protobuf:"varint,35,opt,name=cookie_timeout_s,json=cookieTimeoutS,proto3" json:"cookie_timeout_s,omitempty"`
 	Limits             *Limits                `protobuf:"bytes,36,opt,name=limits,proto3" json:"limits,omitempty"`
 	FullCone           bool                   `protobuf:"varint,37,opt,name=full_cone,json=fullCone,proto3" json:"full_cone,omitempty"` // everybody may send to a client's UDP ports
+	ClientToClient     bool                   `protobuf:"varint,38,opt,name=client_to_client,json=clientToClient,proto3" json:"client_to_client,omitempty"`
+	Iroutes            [][]byte               `protobuf:"bytes,39,rep,name=iroutes,proto3" json:"iroutes,omitempty"` // Prefix: networks behind the client
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
 
 func (x *SessionConfig) Reset() {
 	*x = SessionConfig{}
-	mi := &file_ipc_proto_msgTypes[67]
+	mi := &file_ipc_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5415,7 +5606,7 @@ func (x *SessionConfig) String() string {
 func (*SessionConfig) ProtoMessage() {}
 
 func (x *SessionConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[67]
+	mi := &file_ipc_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5428,7 +5619,7 @@ func (x *SessionConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionConfig.ProtoReflect.Descriptor instead.
 func (*SessionConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{67}
+	return file_ipc_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *SessionConfig) GetRoutes() []string {
@@ -5690,6 +5881,20 @@ func (x *SessionConfig) GetFullCone() bool {
 	return false
 }
 
+func (x *SessionConfig) GetClientToClient() bool {
+	if x != nil {
+		return x.ClientToClient
+	}
+	return false
+}
+
+func (x *SessionConfig) GetIroutes() [][]byte {
+	if x != nil {
+		return x.Iroutes
+	}
+	return nil
+}
+
 type PortRule struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Proto         string                 `protobuf:"bytes,1,opt,name=proto,proto3" json:"proto,omitempty"` // tcp udp sctp icmp icmpv6 esp
@@ -5700,7 +5905,7 @@ type PortRule struct {
 
 func (x *PortRule) Reset() {
 	*x = PortRule{}
-	mi := &file_ipc_proto_msgTypes[68]
+	mi := &file_ipc_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5712,7 +5917,7 @@ func (x *PortRule) String() string {
 func (*PortRule) ProtoMessage() {}
 
 func (x *PortRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[68]
+	mi := &file_ipc_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5725,7 +5930,7 @@ func (x *PortRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRule.ProtoReflect.Descriptor instead.
 func (*PortRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{68}
+	return file_ipc_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *PortRule) GetProto() string {
@@ -5760,7 +5965,7 @@ type EgressPolicy struct {
 
 func (x *EgressPolicy) Reset() {
 	*x = EgressPolicy{}
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5772,7 +5977,7 @@ func (x *EgressPolicy) String() string {
 func (*EgressPolicy) ProtoMessage() {}
 
 func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5785,7 +5990,7 @@ func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressPolicy.ProtoReflect.Descriptor instead.
 func (*EgressPolicy) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{69}
+	return file_ipc_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *EgressPolicy) GetInternet() bool {
@@ -5867,7 +6072,7 @@ type GatewayResolver struct {
 
 func (x *GatewayResolver) Reset() {
 	*x = GatewayResolver{}
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5879,7 +6084,7 @@ func (x *GatewayResolver) String() string {
 func (*GatewayResolver) ProtoMessage() {}
 
 func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5892,7 +6097,7 @@ func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayResolver.ProtoReflect.Descriptor instead.
 func (*GatewayResolver) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{70}
+	return file_ipc_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *GatewayResolver) GetServers() []*DNSServer {
@@ -5962,7 +6167,7 @@ type DNSServer struct {
 
 func (x *DNSServer) Reset() {
 	*x = DNSServer{}
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5974,7 +6179,7 @@ func (x *DNSServer) String() string {
 func (*DNSServer) ProtoMessage() {}
 
 func (x *DNSServer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5987,7 +6192,7 @@ func (x *DNSServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DNSServer.ProtoReflect.Descriptor instead.
 func (*DNSServer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{71}
+	return file_ipc_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *DNSServer) GetKind() string {
@@ -6066,7 +6271,7 @@ type GatewayForward struct {
 
 func (x *GatewayForward) Reset() {
 	*x = GatewayForward{}
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6078,7 +6283,7 @@ func (x *GatewayForward) String() string {
 func (*GatewayForward) ProtoMessage() {}
 
 func (x *GatewayForward) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6091,7 +6296,7 @@ func (x *GatewayForward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayForward.ProtoReflect.Descriptor instead.
 func (*GatewayForward) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{72}
+	return file_ipc_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *GatewayForward) GetPort() uint32 {
@@ -6127,7 +6332,7 @@ type EgressRule struct {
 
 func (x *EgressRule) Reset() {
 	*x = EgressRule{}
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6139,7 +6344,7 @@ func (x *EgressRule) String() string {
 func (*EgressRule) ProtoMessage() {}
 
 func (x *EgressRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6152,7 +6357,7 @@ func (x *EgressRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
 func (*EgressRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{73}
+	return file_ipc_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *EgressRule) GetAllow() bool {
@@ -6202,7 +6407,7 @@ type WayOut struct {
 
 func (x *WayOut) Reset() {
 	*x = WayOut{}
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6214,7 +6419,7 @@ func (x *WayOut) String() string {
 func (*WayOut) ProtoMessage() {}
 
 func (x *WayOut) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6227,7 +6432,7 @@ func (x *WayOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WayOut.ProtoReflect.Descriptor instead.
 func (*WayOut) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{74}
+	return file_ipc_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *WayOut) GetName() string {
@@ -6361,7 +6566,7 @@ type EgressVia struct {
 
 func (x *EgressVia) Reset() {
 	*x = EgressVia{}
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6373,7 +6578,7 @@ func (x *EgressVia) String() string {
 func (*EgressVia) ProtoMessage() {}
 
 func (x *EgressVia) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6386,7 +6591,7 @@ func (x *EgressVia) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressVia.ProtoReflect.Descriptor instead.
 func (*EgressVia) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{75}
+	return file_ipc_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *EgressVia) GetWays() []string {
@@ -6423,7 +6628,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6435,7 +6640,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6448,7 +6653,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{76}
+	return file_ipc_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Destination) GetNets() [][]byte {
@@ -6483,7 +6688,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_ipc_proto_msgTypes[77]
+	mi := &file_ipc_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6495,7 +6700,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[77]
+	mi := &file_ipc_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6508,7 +6713,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{77}
+	return file_ipc_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *PortRange) GetProto() uint32 {
@@ -6546,7 +6751,7 @@ type Why struct {
 
 func (x *Why) Reset() {
 	*x = Why{}
-	mi := &file_ipc_proto_msgTypes[78]
+	mi := &file_ipc_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6558,7 +6763,7 @@ func (x *Why) String() string {
 func (*Why) ProtoMessage() {}
 
 func (x *Why) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[78]
+	mi := &file_ipc_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6571,7 +6776,7 @@ func (x *Why) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Why.ProtoReflect.Descriptor instead.
 func (*Why) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{78}
+	return file_ipc_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Why) GetHost() string {
@@ -6612,7 +6817,7 @@ type WhyAnswer struct {
 
 func (x *WhyAnswer) Reset() {
 	*x = WhyAnswer{}
-	mi := &file_ipc_proto_msgTypes[79]
+	mi := &file_ipc_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6624,7 +6829,7 @@ func (x *WhyAnswer) String() string {
 func (*WhyAnswer) ProtoMessage() {}
 
 func (x *WhyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[79]
+	mi := &file_ipc_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6637,7 +6842,7 @@ func (x *WhyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyAnswer.ProtoReflect.Descriptor instead.
 func (*WhyAnswer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{79}
+	return file_ipc_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *WhyAnswer) GetError() string {
@@ -6671,7 +6876,7 @@ type WhyAddress struct {
 
 func (x *WhyAddress) Reset() {
 	*x = WhyAddress{}
-	mi := &file_ipc_proto_msgTypes[80]
+	mi := &file_ipc_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6683,7 +6888,7 @@ func (x *WhyAddress) String() string {
 func (*WhyAddress) ProtoMessage() {}
 
 func (x *WhyAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[80]
+	mi := &file_ipc_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6696,7 +6901,7 @@ func (x *WhyAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyAddress.ProtoReflect.Descriptor instead.
 func (*WhyAddress) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{80}
+	return file_ipc_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *WhyAddress) GetAddr() []byte {
@@ -6774,7 +6979,7 @@ type WhyWay struct {
 
 func (x *WhyWay) Reset() {
 	*x = WhyWay{}
-	mi := &file_ipc_proto_msgTypes[81]
+	mi := &file_ipc_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6786,7 +6991,7 @@ func (x *WhyWay) String() string {
 func (*WhyWay) ProtoMessage() {}
 
 func (x *WhyWay) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[81]
+	mi := &file_ipc_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6799,7 +7004,7 @@ func (x *WhyWay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyWay.ProtoReflect.Descriptor instead.
 func (*WhyWay) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{81}
+	return file_ipc_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *WhyWay) GetName() string {
@@ -7004,7 +7209,16 @@ const file_ipc_proto_rawDesc = "" +
 	"generation\"W\n" +
 	"\aRetired\x12/\n" +
 	"\x05stats\x18\x01 \x01(\v2\x19.rocserv.ipc.SessionStatsR\x05stats\x12\x1b\n" +
-	"\ttcp_flows\x18\x02 \x01(\rR\btcpFlows\"\xc7\x01\n" +
+	"\ttcp_flows\x18\x02 \x01(\rR\btcpFlows\"8\n" +
+	"\bPeerNets\x12\x14\n" +
+	"\x05pools\x18\x01 \x03(\fR\x05pools\x12\x16\n" +
+	"\x06behind\x18\x02 \x03(\fR\x06behind\"\x93\x01\n" +
+	"\x04Peer\x12\x14\n" +
+	"\x05asked\x18\x01 \x01(\fR\x05asked\x12/\n" +
+	"\x06result\x18\x02 \x01(\x0e2\x17.rocserv.ipc.PeerResultR\x06result\x12\x14\n" +
+	"\x05addrs\x18\x03 \x03(\fR\x05addrs\x12\x16\n" +
+	"\x06behind\x18\x04 \x03(\fR\x06behind\x12\x16\n" +
+	"\x06serial\x18\x05 \x01(\x04R\x06serial\"\xc7\x01\n" +
 	"\n" +
 	"KeeperNote\x12*\n" +
 	"\x05flows\x18\x01 \x03(\v2\x14.rocserv.ipc.TcpFlowR\x05flows\x123\n" +
@@ -7271,7 +7485,8 @@ const file_ipc_proto_rawDesc = "" +
 	"\x0etx_bytes_per_s\x18\t \x01(\x04R\vtxBytesPerS\x12\x1b\n" +
 	"\tipv4_bits\x18\n" +
 	" \x01(\rR\bipv4Bits\x12!\n" +
-	"\fipv6_network\x18\v \x01(\fR\vipv6Network\"\xfe\t\n" +
+	"\fipv6_network\x18\v \x01(\fR\vipv6Network\"\xc2\n" +
+	"\n" +
 	"\rSessionConfig\x12\x16\n" +
 	"\x06routes\x18\x01 \x03(\tR\x06routes\x12\x1b\n" +
 	"\tno_routes\x18\x02 \x03(\tR\bnoRoutes\x12\x10\n" +
@@ -7313,7 +7528,9 @@ const file_ipc_proto_rawDesc = "" +
 	"\x06egress\x18\" \x01(\v2\x19.rocserv.ipc.EgressPolicyR\x06egress\x12(\n" +
 	"\x10cookie_timeout_s\x18# \x01(\rR\x0ecookieTimeoutS\x12+\n" +
 	"\x06limits\x18$ \x01(\v2\x13.rocserv.ipc.LimitsR\x06limits\x12\x1b\n" +
-	"\tfull_cone\x18% \x01(\bR\bfullCone\"4\n" +
+	"\tfull_cone\x18% \x01(\bR\bfullCone\x12(\n" +
+	"\x10client_to_client\x18& \x01(\bR\x0eclientToClient\x12\x18\n" +
+	"\airoutes\x18' \x03(\fR\airoutes\"4\n" +
 	"\bPortRule\x12\x14\n" +
 	"\x05proto\x18\x01 \x01(\tR\x05proto\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\"\xfd\x02\n" +
@@ -7426,7 +7643,13 @@ const file_ipc_proto_rawDesc = "" +
 	"\fCookieResult\x12\x12\n" +
 	"\x0eCOOKIE_REFUSED\x10\x00\x12\r\n" +
 	"\tCOOKIE_OK\x10\x01\x12\x16\n" +
-	"\x12COOKIE_UNAVAILABLE\x10\x02*\x83\x02\n" +
+	"\x12COOKIE_UNAVAILABLE\x10\x02*P\n" +
+	"\n" +
+	"PeerResult\x12\x0f\n" +
+	"\vPEER_NOBODY\x10\x00\x12\r\n" +
+	"\tPEER_OPEN\x10\x01\x12\x13\n" +
+	"\x0fPEER_PROHIBITED\x10\x02\x12\r\n" +
+	"\tPEER_AWAY\x10\x03*\x83\x02\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vREASON_USER\x10\x01\x12\x14\n" +
@@ -7472,153 +7695,157 @@ func file_ipc_proto_rawDescGZIP() []byte {
 	return file_ipc_proto_rawDescData
 }
 
-var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 83)
+var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
 var file_ipc_proto_goTypes = []any{
 	(KeyKind)(0),             // 0: rocserv.ipc.KeyKind
 	(CookieResult)(0),        // 1: rocserv.ipc.CookieResult
-	(Reason)(0),              // 2: rocserv.ipc.Reason
-	(AuthMethod)(0),          // 3: rocserv.ipc.AuthMethod
-	(AuthStatus)(0),          // 4: rocserv.ipc.AuthStatus
-	(HelperOutcome)(0),       // 5: rocserv.ipc.HelperOutcome
-	(*Identity)(nil),         // 6: rocserv.ipc.Identity
-	(*WorkerStartup)(nil),    // 7: rocserv.ipc.WorkerStartup
-	(*HostInfo)(nil),         // 8: rocserv.ipc.HostInfo
-	(*WorkerConfig)(nil),     // 9: rocserv.ipc.WorkerConfig
-	(*Limits)(nil),           // 10: rocserv.ipc.Limits
-	(*Chain)(nil),            // 11: rocserv.ipc.Chain
-	(*TLSSettings)(nil),      // 12: rocserv.ipc.TLSSettings
-	(*Vhost)(nil),            // 13: rocserv.ipc.Vhost
-	(*Group)(nil),            // 14: rocserv.ipc.Group
-	(*AuthOffer)(nil),        // 15: rocserv.ipc.AuthOffer
-	(*WorkerReady)(nil),      // 16: rocserv.ipc.WorkerReady
-	(*AuthCookieReq)(nil),    // 17: rocserv.ipc.AuthCookieReq
-	(*AuthCookieRep)(nil),    // 18: rocserv.ipc.AuthCookieRep
-	(*Lease)(nil),            // 19: rocserv.ipc.Lease
-	(*SessionInfo)(nil),      // 20: rocserv.ipc.SessionInfo
-	(*TunMtu)(nil),           // 21: rocserv.ipc.TunMtu
-	(*UdpFd)(nil),            // 22: rocserv.ipc.UdpFd
-	(*Terminate)(nil),        // 23: rocserv.ipc.Terminate
-	(*BanIP)(nil),            // 24: rocserv.ipc.BanIP
-	(*SessionStats)(nil),     // 25: rocserv.ipc.SessionStats
-	(*Nothing)(nil),          // 26: rocserv.ipc.Nothing
-	(*WorkerStats)(nil),      // 27: rocserv.ipc.WorkerStats
-	(*Detached)(nil),         // 28: rocserv.ipc.Detached
-	(*Retire)(nil),           // 29: rocserv.ipc.Retire
-	(*Retired)(nil),          // 30: rocserv.ipc.Retired
-	(*KeeperNote)(nil),       // 31: rocserv.ipc.KeeperNote
-	(*TcpFlow)(nil),          // 32: rocserv.ipc.TcpFlow
-	(*NatMapping)(nil),       // 33: rocserv.ipc.NatMapping
-	(*SignReq)(nil),          // 34: rocserv.ipc.SignReq
-	(*SignRep)(nil),          // 35: rocserv.ipc.SignRep
-	(*AuthInit)(nil),         // 36: rocserv.ipc.AuthInit
-	(*AuthCont)(nil),         // 37: rocserv.ipc.AuthCont
-	(*AuthReply)(nil),        // 38: rocserv.ipc.AuthReply
-	(*ProfileReq)(nil),       // 39: rocserv.ipc.ProfileReq
-	(*CliStats)(nil),         // 40: rocserv.ipc.CliStats
-	(*ResumeReq)(nil),        // 41: rocserv.ipc.ResumeReq
-	(*ResumeRep)(nil),        // 42: rocserv.ipc.ResumeRep
-	(*SecmConfig)(nil),       // 43: rocserv.ipc.SecmConfig
-	(*SecmConfigRep)(nil),    // 44: rocserv.ipc.SecmConfigRep
-	(*VhostKeys)(nil),        // 45: rocserv.ipc.VhostKeys
-	(*SecmWorker)(nil),       // 46: rocserv.ipc.SecmWorker
-	(*SecmRecord)(nil),       // 47: rocserv.ipc.SecmRecord
-	(*SecmRecords)(nil),      // 48: rocserv.ipc.SecmRecords
-	(*SecmRestoreRep)(nil),   // 49: rocserv.ipc.SecmRestoreRep
-	(*SecmSessionOpen)(nil),  // 50: rocserv.ipc.SecmSessionOpen
-	(*SecmSessionReply)(nil), // 51: rocserv.ipc.SecmSessionReply
-	(*LeaseRequest)(nil),     // 52: rocserv.ipc.LeaseRequest
-	(*SecmSessionClose)(nil), // 53: rocserv.ipc.SecmSessionClose
-	(*SecmCliStats)(nil),     // 54: rocserv.ipc.SecmCliStats
-	(*SecmBanIP)(nil),        // 55: rocserv.ipc.SecmBanIP
-	(*SecmViolation)(nil),    // 56: rocserv.ipc.SecmViolation
-	(*SecmHelperReq)(nil),    // 57: rocserv.ipc.SecmHelperReq
-	(*SecmHelper)(nil),       // 58: rocserv.ipc.SecmHelper
-	(*SecmEnded)(nil),        // 59: rocserv.ipc.SecmEnded
-	(*SecmStats)(nil),        // 60: rocserv.ipc.SecmStats
-	(*SecmCookies)(nil),      // 61: rocserv.ipc.SecmCookies
-	(*SecmCookie)(nil),       // 62: rocserv.ipc.SecmCookie
-	(*SecmTerminate)(nil),    // 63: rocserv.ipc.SecmTerminate
-	(*SecmTerminateRep)(nil), // 64: rocserv.ipc.SecmTerminateRep
-	(*HelperConfig)(nil),     // 65: rocserv.ipc.HelperConfig
-	(*HelperMethod)(nil),     // 66: rocserv.ipc.HelperMethod
-	(*HelperReady)(nil),      // 67: rocserv.ipc.HelperReady
-	(*HelperBegin)(nil),      // 68: rocserv.ipc.HelperBegin
-	(*HelperAnswer)(nil),     // 69: rocserv.ipc.HelperAnswer
-	(*HelperCancel)(nil),     // 70: rocserv.ipc.HelperCancel
-	(*HelperVerdict)(nil),    // 71: rocserv.ipc.HelperVerdict
-	(*Grant)(nil),            // 72: rocserv.ipc.Grant
-	(*SessionConfig)(nil),    // 73: rocserv.ipc.SessionConfig
-	(*PortRule)(nil),         // 74: rocserv.ipc.PortRule
-	(*EgressPolicy)(nil),     // 75: rocserv.ipc.EgressPolicy
-	(*GatewayResolver)(nil),  // 76: rocserv.ipc.GatewayResolver
-	(*DNSServer)(nil),        // 77: rocserv.ipc.DNSServer
-	(*GatewayForward)(nil),   // 78: rocserv.ipc.GatewayForward
-	(*EgressRule)(nil),       // 79: rocserv.ipc.EgressRule
-	(*WayOut)(nil),           // 80: rocserv.ipc.WayOut
-	(*EgressVia)(nil),        // 81: rocserv.ipc.EgressVia
-	(*Destination)(nil),      // 82: rocserv.ipc.Destination
-	(*PortRange)(nil),        // 83: rocserv.ipc.PortRange
-	(*Why)(nil),              // 84: rocserv.ipc.Why
-	(*WhyAnswer)(nil),        // 85: rocserv.ipc.WhyAnswer
-	(*WhyAddress)(nil),       // 86: rocserv.ipc.WhyAddress
-	(*WhyWay)(nil),           // 87: rocserv.ipc.WhyWay
-	nil,                      // 88: rocserv.ipc.HelperMethod.OptionsEntry
+	(PeerResult)(0),          // 2: rocserv.ipc.PeerResult
+	(Reason)(0),              // 3: rocserv.ipc.Reason
+	(AuthMethod)(0),          // 4: rocserv.ipc.AuthMethod
+	(AuthStatus)(0),          // 5: rocserv.ipc.AuthStatus
+	(HelperOutcome)(0),       // 6: rocserv.ipc.HelperOutcome
+	(*Identity)(nil),         // 7: rocserv.ipc.Identity
+	(*WorkerStartup)(nil),    // 8: rocserv.ipc.WorkerStartup
+	(*HostInfo)(nil),         // 9: rocserv.ipc.HostInfo
+	(*WorkerConfig)(nil),     // 10: rocserv.ipc.WorkerConfig
+	(*Limits)(nil),           // 11: rocserv.ipc.Limits
+	(*Chain)(nil),            // 12: rocserv.ipc.Chain
+	(*TLSSettings)(nil),      // 13: rocserv.ipc.TLSSettings
+	(*Vhost)(nil),            // 14: rocserv.ipc.Vhost
+	(*Group)(nil),            // 15: rocserv.ipc.Group
+	(*AuthOffer)(nil),        // 16: rocserv.ipc.AuthOffer
+	(*WorkerReady)(nil),      // 17: rocserv.ipc.WorkerReady
+	(*AuthCookieReq)(nil),    // 18: rocserv.ipc.AuthCookieReq
+	(*AuthCookieRep)(nil),    // 19: rocserv.ipc.AuthCookieRep
+	(*Lease)(nil),            // 20: rocserv.ipc.Lease
+	(*SessionInfo)(nil),      // 21: rocserv.ipc.SessionInfo
+	(*TunMtu)(nil),           // 22: rocserv.ipc.TunMtu
+	(*UdpFd)(nil),            // 23: rocserv.ipc.UdpFd
+	(*Terminate)(nil),        // 24: rocserv.ipc.Terminate
+	(*BanIP)(nil),            // 25: rocserv.ipc.BanIP
+	(*SessionStats)(nil),     // 26: rocserv.ipc.SessionStats
+	(*Nothing)(nil),          // 27: rocserv.ipc.Nothing
+	(*WorkerStats)(nil),      // 28: rocserv.ipc.WorkerStats
+	(*Detached)(nil),         // 29: rocserv.ipc.Detached
+	(*Retire)(nil),           // 30: rocserv.ipc.Retire
+	(*Retired)(nil),          // 31: rocserv.ipc.Retired
+	(*PeerNets)(nil),         // 32: rocserv.ipc.PeerNets
+	(*Peer)(nil),             // 33: rocserv.ipc.Peer
+	(*KeeperNote)(nil),       // 34: rocserv.ipc.KeeperNote
+	(*TcpFlow)(nil),          // 35: rocserv.ipc.TcpFlow
+	(*NatMapping)(nil),       // 36: rocserv.ipc.NatMapping
+	(*SignReq)(nil),          // 37: rocserv.ipc.SignReq
+	(*SignRep)(nil),          // 38: rocserv.ipc.SignRep
+	(*AuthInit)(nil),         // 39: rocserv.ipc.AuthInit
+	(*AuthCont)(nil),         // 40: rocserv.ipc.AuthCont
+	(*AuthReply)(nil),        // 41: rocserv.ipc.AuthReply
+	(*ProfileReq)(nil),       // 42: rocserv.ipc.ProfileReq
+	(*CliStats)(nil),         // 43: rocserv.ipc.CliStats
+	(*ResumeReq)(nil),        // 44: rocserv.ipc.ResumeReq
+	(*ResumeRep)(nil),        // 45: rocserv.ipc.ResumeRep
+	(*SecmConfig)(nil),       // 46: rocserv.ipc.SecmConfig
+	(*SecmConfigRep)(nil),    // 47: rocserv.ipc.SecmConfigRep
+	(*VhostKeys)(nil),        // 48: rocserv.ipc.VhostKeys
+	(*SecmWorker)(nil),       // 49: rocserv.ipc.SecmWorker
+	(*SecmRecord)(nil),       // 50: rocserv.ipc.SecmRecord
+	(*SecmRecords)(nil),      // 51: rocserv.ipc.SecmRecords
+	(*SecmRestoreRep)(nil),   // 52: rocserv.ipc.SecmRestoreRep
+	(*SecmSessionOpen)(nil),  // 53: rocserv.ipc.SecmSessionOpen
+	(*SecmSessionReply)(nil), // 54: rocserv.ipc.SecmSessionReply
+	(*LeaseRequest)(nil),     // 55: rocserv.ipc.LeaseRequest
+	(*SecmSessionClose)(nil), // 56: rocserv.ipc.SecmSessionClose
+	(*SecmCliStats)(nil),     // 57: rocserv.ipc.SecmCliStats
+	(*SecmBanIP)(nil),        // 58: rocserv.ipc.SecmBanIP
+	(*SecmViolation)(nil),    // 59: rocserv.ipc.SecmViolation
+	(*SecmHelperReq)(nil),    // 60: rocserv.ipc.SecmHelperReq
+	(*SecmHelper)(nil),       // 61: rocserv.ipc.SecmHelper
+	(*SecmEnded)(nil),        // 62: rocserv.ipc.SecmEnded
+	(*SecmStats)(nil),        // 63: rocserv.ipc.SecmStats
+	(*SecmCookies)(nil),      // 64: rocserv.ipc.SecmCookies
+	(*SecmCookie)(nil),       // 65: rocserv.ipc.SecmCookie
+	(*SecmTerminate)(nil),    // 66: rocserv.ipc.SecmTerminate
+	(*SecmTerminateRep)(nil), // 67: rocserv.ipc.SecmTerminateRep
+	(*HelperConfig)(nil),     // 68: rocserv.ipc.HelperConfig
+	(*HelperMethod)(nil),     // 69: rocserv.ipc.HelperMethod
+	(*HelperReady)(nil),      // 70: rocserv.ipc.HelperReady
+	(*HelperBegin)(nil),      // 71: rocserv.ipc.HelperBegin
+	(*HelperAnswer)(nil),     // 72: rocserv.ipc.HelperAnswer
+	(*HelperCancel)(nil),     // 73: rocserv.ipc.HelperCancel
+	(*HelperVerdict)(nil),    // 74: rocserv.ipc.HelperVerdict
+	(*Grant)(nil),            // 75: rocserv.ipc.Grant
+	(*SessionConfig)(nil),    // 76: rocserv.ipc.SessionConfig
+	(*PortRule)(nil),         // 77: rocserv.ipc.PortRule
+	(*EgressPolicy)(nil),     // 78: rocserv.ipc.EgressPolicy
+	(*GatewayResolver)(nil),  // 79: rocserv.ipc.GatewayResolver
+	(*DNSServer)(nil),        // 80: rocserv.ipc.DNSServer
+	(*GatewayForward)(nil),   // 81: rocserv.ipc.GatewayForward
+	(*EgressRule)(nil),       // 82: rocserv.ipc.EgressRule
+	(*WayOut)(nil),           // 83: rocserv.ipc.WayOut
+	(*EgressVia)(nil),        // 84: rocserv.ipc.EgressVia
+	(*Destination)(nil),      // 85: rocserv.ipc.Destination
+	(*PortRange)(nil),        // 86: rocserv.ipc.PortRange
+	(*Why)(nil),              // 87: rocserv.ipc.Why
+	(*WhyAnswer)(nil),        // 88: rocserv.ipc.WhyAnswer
+	(*WhyAddress)(nil),       // 89: rocserv.ipc.WhyAddress
+	(*WhyWay)(nil),           // 90: rocserv.ipc.WhyWay
+	nil,                      // 91: rocserv.ipc.HelperMethod.OptionsEntry
 }
 var file_ipc_proto_depIdxs = []int32{
-	6,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
-	8,  // 1: rocserv.ipc.WorkerStartup.host:type_name -> rocserv.ipc.HostInfo
-	13, // 2: rocserv.ipc.WorkerConfig.vhosts:type_name -> rocserv.ipc.Vhost
+	7,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
+	9,  // 1: rocserv.ipc.WorkerStartup.host:type_name -> rocserv.ipc.HostInfo
+	14, // 2: rocserv.ipc.WorkerConfig.vhosts:type_name -> rocserv.ipc.Vhost
 	0,  // 3: rocserv.ipc.Chain.kind:type_name -> rocserv.ipc.KeyKind
-	11, // 4: rocserv.ipc.Vhost.chains:type_name -> rocserv.ipc.Chain
-	12, // 5: rocserv.ipc.Vhost.tls:type_name -> rocserv.ipc.TLSSettings
-	14, // 6: rocserv.ipc.Vhost.groups:type_name -> rocserv.ipc.Group
-	15, // 7: rocserv.ipc.Vhost.auth:type_name -> rocserv.ipc.AuthOffer
+	12, // 4: rocserv.ipc.Vhost.chains:type_name -> rocserv.ipc.Chain
+	13, // 5: rocserv.ipc.Vhost.tls:type_name -> rocserv.ipc.TLSSettings
+	15, // 6: rocserv.ipc.Vhost.groups:type_name -> rocserv.ipc.Group
+	16, // 7: rocserv.ipc.Vhost.auth:type_name -> rocserv.ipc.AuthOffer
 	1,  // 8: rocserv.ipc.AuthCookieRep.result:type_name -> rocserv.ipc.CookieResult
-	19, // 9: rocserv.ipc.AuthCookieRep.lease:type_name -> rocserv.ipc.Lease
-	2,  // 10: rocserv.ipc.Terminate.reason:type_name -> rocserv.ipc.Reason
-	2,  // 11: rocserv.ipc.SessionStats.reason:type_name -> rocserv.ipc.Reason
-	25, // 12: rocserv.ipc.Detached.stats:type_name -> rocserv.ipc.SessionStats
-	25, // 13: rocserv.ipc.Retired.stats:type_name -> rocserv.ipc.SessionStats
-	32, // 14: rocserv.ipc.KeeperNote.flows:type_name -> rocserv.ipc.TcpFlow
-	33, // 15: rocserv.ipc.KeeperNote.mappings:type_name -> rocserv.ipc.NatMapping
-	32, // 16: rocserv.ipc.KeeperNote.ended:type_name -> rocserv.ipc.TcpFlow
-	3,  // 17: rocserv.ipc.AuthInit.method:type_name -> rocserv.ipc.AuthMethod
-	4,  // 18: rocserv.ipc.AuthReply.status:type_name -> rocserv.ipc.AuthStatus
-	14, // 19: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
-	2,  // 20: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
-	11, // 21: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
-	45, // 22: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
-	11, // 23: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
-	14, // 24: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
-	6,  // 25: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
-	47, // 26: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
-	52, // 27: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
-	2,  // 28: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
-	62, // 29: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
-	66, // 30: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
-	88, // 31: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
-	5,  // 32: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
-	72, // 33: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
-	74, // 34: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
-	75, // 35: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
-	10, // 36: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
-	79, // 37: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
-	80, // 38: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
-	81, // 39: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
-	78, // 40: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
-	76, // 41: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
-	77, // 42: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
-	82, // 43: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
-	82, // 44: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
-	83, // 45: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
-	86, // 46: rocserv.ipc.WhyAnswer.addresses:type_name -> rocserv.ipc.WhyAddress
-	87, // 47: rocserv.ipc.WhyAddress.ways:type_name -> rocserv.ipc.WhyWay
-	48, // [48:48] is the sub-list for method output_type
-	48, // [48:48] is the sub-list for method input_type
-	48, // [48:48] is the sub-list for extension type_name
-	48, // [48:48] is the sub-list for extension extendee
-	0,  // [0:48] is the sub-list for field type_name
+	20, // 9: rocserv.ipc.AuthCookieRep.lease:type_name -> rocserv.ipc.Lease
+	3,  // 10: rocserv.ipc.Terminate.reason:type_name -> rocserv.ipc.Reason
+	3,  // 11: rocserv.ipc.SessionStats.reason:type_name -> rocserv.ipc.Reason
+	26, // 12: rocserv.ipc.Detached.stats:type_name -> rocserv.ipc.SessionStats
+	26, // 13: rocserv.ipc.Retired.stats:type_name -> rocserv.ipc.SessionStats
+	2,  // 14: rocserv.ipc.Peer.result:type_name -> rocserv.ipc.PeerResult
+	35, // 15: rocserv.ipc.KeeperNote.flows:type_name -> rocserv.ipc.TcpFlow
+	36, // 16: rocserv.ipc.KeeperNote.mappings:type_name -> rocserv.ipc.NatMapping
+	35, // 17: rocserv.ipc.KeeperNote.ended:type_name -> rocserv.ipc.TcpFlow
+	4,  // 18: rocserv.ipc.AuthInit.method:type_name -> rocserv.ipc.AuthMethod
+	5,  // 19: rocserv.ipc.AuthReply.status:type_name -> rocserv.ipc.AuthStatus
+	15, // 20: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
+	3,  // 21: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
+	12, // 22: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
+	48, // 23: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
+	12, // 24: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
+	15, // 25: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
+	7,  // 26: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
+	50, // 27: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
+	55, // 28: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
+	3,  // 29: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
+	65, // 30: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
+	69, // 31: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
+	91, // 32: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
+	6,  // 33: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
+	75, // 34: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
+	77, // 35: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
+	78, // 36: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
+	11, // 37: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
+	82, // 38: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
+	83, // 39: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
+	84, // 40: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
+	81, // 41: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
+	79, // 42: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
+	80, // 43: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
+	85, // 44: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
+	85, // 45: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
+	86, // 46: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
+	89, // 47: rocserv.ipc.WhyAnswer.addresses:type_name -> rocserv.ipc.WhyAddress
+	90, // 48: rocserv.ipc.WhyAddress.ways:type_name -> rocserv.ipc.WhyWay
+	49, // [49:49] is the sub-list for method output_type
+	49, // [49:49] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_ipc_proto_init() }
@@ -7631,8 +7858,8 @@ func file_ipc_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   83,
+			NumEnums:      7,
+			NumMessages:   85,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

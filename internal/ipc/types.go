@@ -26,9 +26,13 @@ const (
 	DetachedT       Type = 58
 	RetireT         Type = 59
 	RetiredT        Type = 60
-	UDPOfferT       Type = 61
-	WhyT            Type = 62
-	WhyAnswerT      Type = 63
+	PeerNetsT       Type = 61
+	PeerReqT        Type = 62
+	PeerRepT        Type = 63
+	PeerPairT       Type = 64
+	UDPOfferT       Type = 65
+	WhyT            Type = 66
+	WhyAnswerT      Type = 67
 
 	// Between worker and sec-mod.
 	ResumeSealT Type = 6
@@ -83,6 +87,7 @@ var typeNames = map[Type]string{
 	WorkerReadyT: "WORKER_READY", SessionStatsT: "SESSION_STATS",
 	WorkerStatsReqT: "WORKER_STATS_REQ", WorkerStatsT: "WORKER_STATS",
 	DetachedT: "DETACHED", RetireT: "RETIRE", RetiredT: "RETIRED", WhyT: "WHY", WhyAnswerT: "WHY_ANSWER",
+	PeerNetsT: "PEER_NETS", PeerReqT: "PEER_REQ", PeerRepT: "PEER_REP", PeerPairT: "PEER_PAIR",
 	ResumeSealT: "RESUME_SEAL", ResumeOpenT: "RESUME_OPEN", ResumeRepT: "RESUME_REP",
 	AuthInitT: "SEC_AUTH_INIT", AuthContT: "SEC_AUTH_CONT", AuthReplyT: "SEC_AUTH_REPLY",
 	SignT: "SEC_SIGN", SignRepT: "SEC_SIGN_REP", CliStatsT: "SEC_CLI_STATS",
@@ -98,6 +103,14 @@ var typeNames = map[Type]string{
 	HelperCancelT: "HELPER_CANCEL", HelperVerdictT: "HELPER_VERDICT",
 }
 
+// What a worker may ask for other clients (PEER_REQ): so many in a second, and
+// so many more at once. Main's bounds are twice these, so that a worker that
+// keeps to them never meets main's.
+const (
+	PeerRate  = 3
+	PeerBurst = 16
+)
+
 func (t Type) String() string {
 	if s, ok := typeNames[t]; ok {
 		return s
@@ -111,6 +124,8 @@ var fds = map[Type][2]int{ // least, most
 	WorkerStartupT:    {2, 2}, // the TCP connection, the WorkerConfig
 	AuthCookieRepT:    {0, 3}, // the SessionConfig and pairs to keepers, with COOKIE_OK
 	RetireT:           {1, 1}, // the pair to the newest worker
+	PeerRepT:          {0, 1}, // the pair to another client's worker, with PEER_OPEN
+	PeerPairT:         {1, 1}, // the same pair's other end
 	UDPFdT:            {1, 1}, // the connected socket
 	ProfileRepT:       {0, 1}, // the file's content
 	SecmConfigT:       {1, 1}, // the file's bytes

@@ -16,8 +16,9 @@
 //	Segmenter   a TCP super-segment of the stack (GSO) → packets, one at a time
 //	PutError    a packet that cannot be delivered → the ICMP error about it
 //	PutEchoReply  an echo request → its reply
+//	Hop, Splitter  a packet that is passed on: time to live, IPv4 fragments
 //
-// Fragmenter and Segmenter have the same shape, which is also that of Sink:
+// Fragmenter, Splitter and Segmenter have the same shape, which is also that of Sink:
 //
 //	for n := s.Len(); n > 0; n = s.Len() {
 //		b := sink.Next(n)

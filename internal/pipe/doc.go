@@ -29,7 +29,9 @@
 // # Goroutines
 //
 // None. Serve is called by one goroutine, the sending side (Next, Add, Flush,
-// Message) by one at a time; Close by any, and it wakes both.
+// Message) by one at a time; Close and Hangup by any, and they wake both. Close
+// waits until Serve's Receiver has returned, so the Receiver itself, and whoever
+// holds a lock it may want, uses Hangup.
 //
 // # Security
 //

@@ -136,6 +136,12 @@ func New(fd int, cfg Config) (*Pipe, error) {
 // Close closes the pipe; who waits in Flush, Message or Serve returns.
 func (p *Pipe) Close() error { return p.conn.Close() }
 
+// Hangup ends the pipe as Close does, but waits for nobody: Serve returns io.EOF
+// when the Receiver has taken what it is taking, and Close is still to be called.
+func (p *Pipe) Hangup() {
+	p.raw.Control(func(fd uintptr) { unix.Shutdown(int(fd), unix.SHUT_RDWR) })
+}
+
 // Dropped is how many packets found no room.
 func (p *Pipe) Dropped() uint64 { return p.dropped.Load() }
 
