@@ -28,7 +28,7 @@ const itabGrowth = 40960
 // packageBudget has a row for each package that may cost more.
 var packageBudget = map[string]int{
 	"rocserv/internal/ipc": 104 << 10, // the descriptor of ipc.proto
-	"encoding/gob":         32 << 10, // pion/dtls serialises its state by it
+	"encoding/gob":         32 << 10,  // pion/dtls serialises its state by it
 
 	// In whose initialisation the runtime's table of interface types grows to 4096
 	// entries (runtime.itabAdd): with more of the program it may be another's.
