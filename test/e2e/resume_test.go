@@ -20,7 +20,7 @@ func TestTLSResumption(t *testing.T) {
 	host, port, _ := strings.Cut(lab.ServerAt(lab.Srv4), ":")
 	for _, version := range []string{"1.2", "1.3"} {
 		// The server speaks first in TLS 1.3 only: its tickets come with the handshake.
-		out, _ := r.Cli[0].RunFor(answerLimit, "", "gnutls-cli", "--no-ca-verification", "--logfile=/dev/null", "--resume",
+		out, _ := r.Cli[0].RunFor(answerLimit, "", "gnutls-cli", "--no-ca-verification", "--resume",
 			"--waitresumption", "--priority", "NORMAL:-VERS-ALL:+VERS-TLS"+version, "-p", port, host)
 		if !strings.Contains(out, "*** This is a resumed session") {
 			t.Errorf("TLS %s: %s", version, out)
