@@ -55,9 +55,9 @@
 // Acknowledgements are late for other reasons than a queue, too: a radio that
 // listens elsewhere, a host that is busy. A queue keeps every packet of a round trip
 // waiting, a pause does not. As long as some come without delay, the window grows by
-// what the others are late on average (judgePauses): with no more in flight than the
-// way holds, each pause would leave it idle, and the rate would be found to be less
-// each time.
+// what the others are late on average, less what our own queue explains (judgePauses):
+// with no more in flight than the way holds, each pause would leave it idle, and the
+// rate would be found to be less each time.
 //
 // Losses do not narrow the window, unless a round trip loses more than one packet
 // in twenty: then there is a ceiling, which is raised again step by step. Flows

@@ -181,10 +181,6 @@ func (m *model) arrive(now int64, a arrival) {
 			*slot = max(*slot, r)
 		}
 	}
-	if m.phase == probing && !m.drained && (m.pipe <= m.window || now >= m.phaseEnd) {
-		m.drained, m.phaseEnd = true, now+m.trip.least+minQueue
-		m.roundEnd, m.trip.round = m.delivered, 0
-	}
 	if m.phase == starting && m.trip.queued >= queuedSamples && now-m.trip.since >= m.slack() {
 		m.phase = cruising // the way is full: what is sent beyond it waits
 	}
@@ -192,6 +188,10 @@ func (m *model) arrive(now int64, a arrival) {
 		m.limitedTo = max(m.delivered+m.pipe, 1)
 	}
 	m.setWindow()
+	if m.phase == probing && !m.drained && (m.pipe <= m.window || now >= m.phaseEnd) {
+		m.drained, m.phaseEnd = true, now+m.trip.least+minQueue
+		m.roundEnd, m.trip.round = m.delivered, 0
+	}
 }
 
 func (m *model) learnRTT(now, rtt int64) {
@@ -288,7 +288,8 @@ func (m *model) judgePauses(limited bool) {
 	default:
 		j.high = 0
 		if !limited && m.trip.round <= m.trip.least+m.slack()/2 {
-			j.room += (min(j.mean, mostRoom) - j.room) / 4
+			// By as much as the slack all are late: it is our own queue.
+			j.room += (min(max(j.mean-m.slack(), 0), mostRoom) - j.room) / 4
 		}
 	}
 }

@@ -13,6 +13,16 @@ const mbit = 1e6 / 8
 // both makes both directions of a path equal.
 func (r *rig) both(p relay.Path) { r.down.Path, r.up.Path = p, p }
 
+// download begins a flow that does not end, and returns what it carries between
+// two moments, in Mbit/s.
+func (r *rig) download(from, until time.Duration) (*conn, float64) {
+	c := r.dial(-1, false)
+	r.w.run(from)
+	before := c.read
+	r.w.run(until)
+	return c, float64(c.read-before) / mbit / (until - from).Seconds()
+}
+
 // rates are what a download has of a path of 200 Mbit/s with a queue of 100 ms:
 // at least so many Mbit/s of payload in the second half of ten seconds. A
 // kernel's cubic has 184 without loss, and 10, 4, 2 with 0.1, 0.5, 1 % at 40 ms
@@ -40,11 +50,7 @@ func TestRates(t *testing.T) {
 				Rate: 200 * mbit, Queue: 100 * time.Millisecond, Delay: x.rtt * time.Millisecond / 2,
 				Loss: x.loss, Late: x.late, By: 3 * time.Millisecond,
 			})
-			c := r.dial(-1, false)
-			r.w.run(5 * time.Second)
-			half := c.read
-			r.w.run(10 * time.Second)
-			got := float64(c.read-half) / mbit / 5
+			c, got := r.download(5*time.Second, 10*time.Second)
 			s := r.p.Stats()
 			wait := r.down.Wait()
 			t.Logf("%.1f Mbit/s, window %d KB, queue %v; lost %d, dropped %d; found %d, spurious %d", got, s.Window/1000, wait, r.down.Lost, r.down.Dropped, s.Lost, s.Spurious)
@@ -184,11 +190,7 @@ func TestPauses(t *testing.T) {
 				Rate: 200 * mbit, Queue: 100 * time.Millisecond, Delay: x.rtt * time.Millisecond / 2,
 				Pause: x.pause * time.Millisecond, Every: x.every * time.Millisecond,
 			})
-			c := r.dial(-1, false)
-			r.w.run(5 * time.Second)
-			half := c.read
-			r.w.run(15 * time.Second)
-			got := float64(c.read-half) / mbit / 10
+			_, got := r.download(5*time.Second, 15*time.Second)
 			s := r.p.Stats()
 			wait := r.down.Wait()
 			t.Logf("%.1f Mbit/s, window %d KB, queue %v; dropped %d; found %d, spurious %d", got, s.Window/1000, wait, r.down.Dropped, s.Lost, s.Spurious)

@@ -29,6 +29,7 @@ const (
 	perCore       figure = "per-core"
 	queueDelay    figure = "queue"
 	share         figure = "share"
+	shareOutside  figure = "share-outside"
 )
 
 // figures says what a figure is and in which unit.
@@ -47,7 +48,8 @@ var figures = map[figure]struct{ title, unit string }{
 	megabytes:     {"private memory", "MB"},
 	gigabytes:     {"memory in all", "GB"},
 	perCore:       {"8 ÷ CPU per GB", "Gbit/s"},
-	share:         {"part of both flows", "%"},
+	share:         {"part of the flow in the tunnel", "%"},
+	shareOutside:  {"part of the flow outside", "%"},
 	queueDelay:    {"wait in the bottleneck's queue", "ms"},
 }
 
