@@ -23,7 +23,7 @@ func flowOptions() []Option {
 			Meaning: "most new flows of a client in a second, TCP and others each; 0: 2000 TCP, 500 others",
 			at:      func(t *target) any { return &t.user.Flows.PerSecond }},
 		{Name: "limit-flow-buffers", Type: Bytes, Default: "67108864", Scope: ScopeUser, Ours: true, most: maxFlowBuffers,
-			Meaning: "most memory for the data of a client's TCP connections",
+			Meaning: "memory shared out for the data of a client's TCP connections; those that stand still keep what they had while they were fewer",
 			at:      func(t *target) any { return &t.user.Flows.Buffers }},
 	}
 }

@@ -85,6 +85,76 @@ func TestIdleFlows(t *testing.T) {
 	}
 }
 
+// TestStuckFlows: as many flows of one client as it may have, of which it takes
+// nothing, or nobody takes what it sends. Each fills the share of limit-flow-buffers
+// that there was for it when it came, so the worker holds more than that limit,
+// yet stays below what limit-worker-memory leaves to its heap: it is not ended,
+// its client goes on, and who is beside does not notice.
+func TestStuckFlows(t *testing.T) {
+	rocservOnly(t, "the kernel has the flows")
+	t.Parallel()
+	const unread, unsent = 900, 100
+	r := newRig(t, 2, "limit-tcp-flows = 1024", "limit-new-flows = 100000", "limit-worker-memory = true")
+	r.expect(r.srv.Process, `workers are confined reached=.*rlimit data`, within)
+	far, err := lab.StartFlows(r.Tgt, lab.Flows{Kind: lab.FlowsAccept, To: net.JoinHostPort(lab.Tgt4, idleAt)})
+	r.must(err)
+	r.expect(far, "^accepting$", within)
+	c := r.connect(lab.Dial{From: r.Cli[0]})
+	other := r.connect(lab.Dial{From: r.Cli[1], User: lab.Other, Input: right})
+	arrived := r.steady(other, 10)
+	w, err := r.srv.Worker(lab.ClientAddr4(0))
+	r.must(err)
+	beside, err := r.srv.Worker(lab.ClientAddr4(1))
+	r.must(err)
+	before, besideBefore := r.private(w.PID), r.private(beside.PID)
+	most := before
+	look := make(chan struct{})
+	looked := make(chan struct{})
+	go func() {
+		defer close(looked)
+		for {
+			select {
+			case <-look:
+				return
+			case <-time.After(100 * time.Millisecond):
+				if n, err := lab.Private(w.PID); err == nil {
+					most = max(most, n)
+				}
+			}
+		}
+	}()
+	r.flows(c, lab.Flows{Kind: lab.FlowsUnread, To: net.JoinHostPort(lab.Tgt4, strconv.Itoa(lab.PortHTTP)), N: unread})
+	r.flows(c, lab.Flows{Kind: lab.FlowsUnsent, To: net.JoinHostPort(lab.Tgt4, idleAt), N: unsent})
+	r.each(c, hello4, lookup)
+	r.must(arrived())
+	r.each(other, hello4, lookup)
+	close(look)
+	<-looked
+	grown := most - before
+	t.Logf("the worker grew by %.1f MB at most, the one beside by %.1f MB",
+		float64(grown)/megabyte, float64(r.private(beside.PID)-besideBefore)/megabyte)
+	if grown > stuckMost {
+		t.Errorf("the worker has grown by %d bytes", grown)
+	}
+	if grown < stuckLeast {
+		t.Errorf("the worker has grown by %d bytes only: the test does not fill its buffers", grown)
+	}
+	if now, err := r.srv.Worker(lab.ClientAddr4(0)); err != nil || now.PID != w.PID || c.Has(`(?i)reconnect`) {
+		t.Errorf("the client lost its worker: %v, %v", now, err)
+	}
+	if other.Has(`(?i)reconnect`) {
+		t.Error("who is beside was disturbed")
+	}
+}
+
+// What a worker may grow by in TestStuckFlows: the heap that limit-worker-memory
+// gives it (workerHeap, internal/sandbox); and what it must, for the test to be
+// about something: limit-flow-buffers' default.
+const (
+	stuckMost  = 192 * megabyte
+	stuckLeast = 64 * megabyte
+)
+
 // TestSYNsIntoNothing: ten thousand connections that one client begins to a
 // silent host trouble neither others nor the worker's memory.
 func TestSYNsIntoNothing(t *testing.T) {

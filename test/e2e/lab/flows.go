@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -32,6 +33,8 @@ const (
 	FlowsUDP    = "udp"    // a datagram each, to who sends it back
 	FlowsDNS    = "dns"    // a query each, whose socket is closed with the answer
 	FlowsSYN    = "syn"    // connections that are begun; nobody waits for them
+	FlowsUnread = "unread" // HTTP downloads of which nothing is read
+	FlowsUnsent = "unsent" // connections that are written to until nothing more goes; who accepts reads nothing
 	FlowsAccept = "accept" // the other end of FlowsTCP: takes what comes and keeps it
 )
 
@@ -61,7 +64,8 @@ func flows(in io.Reader, out io.Writer) error {
 	if f.Kind == FlowsAccept {
 		return keepAll(f.To, out)
 	}
-	begin := map[string]func(to string) (io.Closer, error){FlowsTCP: openTCP, FlowsUDP: openUDP, FlowsDNS: askOnce, FlowsSYN: beginTCP}[f.Kind]
+	begin := map[string]func(to string) (io.Closer, error){FlowsTCP: openTCP, FlowsUDP: openUDP, FlowsDNS: askOnce, FlowsSYN: beginTCP,
+		FlowsUnread: leaveUnread, FlowsUnsent: writeAll}[f.Kind]
 	if begin == nil {
 		return fmt.Errorf("no kind of flows %q", f.Kind)
 	}
@@ -89,6 +93,52 @@ func flows(in io.Reader, out io.Writer) error {
 }
 
 func openTCP(to string) (io.Closer, error) { return net.DialTimeout("tcp", to, 30*time.Second) }
+
+// narrow is a connection for which the kernel here keeps next to nothing, so
+// that what is stuck is stuck on the way.
+func narrow(to string) (*net.TCPConn, error) {
+	d := net.Dialer{Timeout: 30 * time.Second, Control: func(_, _ string, c syscall.RawConn) error {
+		return c.Control(func(fd uintptr) {
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4096)
+			unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_SNDBUF, 4096)
+		})
+	}}
+	c, err := d.Dial("tcp", to)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.TCPConn), nil
+}
+
+// leaveUnread begins a download that would be endless and reads one byte of it.
+func leaveUnread(to string) (io.Closer, error) {
+	c, err := narrow(to)
+	if err != nil {
+		return nil, err
+	}
+	c.SetDeadline(time.Now().Add(30 * time.Second))
+	if _, err = fmt.Fprintf(c, "GET /bytes?n=%d HTTP/1.1\r\nHost: tgt\r\n\r\n", 1<<40); err == nil {
+		_, err = c.Read(make([]byte, 1))
+	}
+	return c, err
+}
+
+// writeAll writes until nothing was taken for a while.
+func writeAll(to string) (io.Closer, error) {
+	c, err := narrow(to)
+	if err != nil {
+		return nil, err
+	}
+	for block := make([]byte, 16<<10); ; {
+		c.SetWriteDeadline(time.Now().Add(500 * time.Millisecond))
+		if _, err := c.Write(block); errors.Is(err, os.ErrDeadlineExceeded) {
+			return c, nil
+		} else if err != nil {
+			c.Close()
+			return nil, err
+		}
+	}
+}
 
 // openUDP repeats its datagram: some may be lost where many come at once.
 func openUDP(to string) (io.Closer, error) {
