@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -37,6 +38,7 @@ type vhost struct {
 	ways    []way    // to log in; the first that fits is taken
 	clients *clients // who client certificates may be of; nil: there are none
 	public  *ipc.VhostKeys
+	exposed []netip.Prefix // networks behind users
 }
 
 // generations are the configuration in effect and the one before. A worker
@@ -227,7 +229,7 @@ func (l *loader) at(c *config.Vhost, option string, i int) string {
 
 // vhost opens what a virtual host's settings name.
 func (l *loader) vhost(c *config.Vhost) *vhost {
-	v := &vhost{Vhost: c, public: &ipc.VhostKeys{Name: c.Name}}
+	v := &vhost{Vhost: c, public: &ipc.VhostKeys{Name: c.Name}, exposed: l.exposed(c)}
 	for n, pair := range c.Keys {
 		i, ok := l.key(pair, c, n)
 		if !ok {

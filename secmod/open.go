@@ -73,6 +73,7 @@ func (s *server) open(sid session.SID, q *ipc.SecmSessionOpen) (*ipc.SecmSession
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: user %q: %w", errConfiguration, known.User, err)
 	}
+	v.expose(user)
 	files, err := s.egressFiles(user)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: user %q: egress: %w", errConfiguration, known.User, err)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -337,6 +338,31 @@ func TestHostnameOfTheFile(t *testing.T) {
 	}
 	if _, conf := r.tunnelOf("berta", ""); conf.Hostname != "laptop" {
 		t.Errorf("hostname %q", conf.Hostname)
+	}
+}
+
+// TestExposeIRoutes: who may reach other clients gets routes to the networks
+// behind them, but for his own, and only beside routes.
+func TestExposeIRoutes(t *testing.T) {
+	st := perUser(t)
+	st.add("expose-iroutes = true", "client-to-client = true")
+	st.write("u/anna", "iroute = 192.168.1.0/24\niroute = 10.1.0.0/16\n")
+	st.write("u/berta", "iroute = 192.168.2.0/24\niroute = fd02::/64\n")
+	st.write("u/carl", "client-to-client = false\n")
+	st.write("u/broken", "iroute = nonsense\n")
+	r := boot(t, st)
+	for user, want := range map[string][]string{
+		"anna":  {"10.1.0.0/255.255.0.0", "192.168.2.0/255.255.255.0", "fd02::/64"},
+		"berta": {"10.1.0.0/255.255.0.0", "192.168.1.0/255.255.255.0"},
+		"carl":  {"10.1.0.0/255.255.0.0"},
+	} {
+		if rep, conf := r.tunnelOf(user, ""); !rep.Ok || !slices.Equal(conf.Routes, want) {
+			t.Errorf("%s: %v, %q", user, rep.Reason, conf.Routes)
+		}
+	}
+	st.write("u/anna", "route = default\n")
+	if _, conf := r.tunnelOf("anna", ""); len(conf.Routes) > 0 {
+		t.Errorf("a default route became %q", conf.Routes)
 	}
 }
 

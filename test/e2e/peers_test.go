@@ -139,3 +139,50 @@ func TestClientToClientMTU(t *testing.T) {
 	f.must(transfer(f.alice, lab.Transfer{Host: f.bob4, Bytes: 5 * megabyte, Upload: true}, lab.Transfer{Host: f.bob6, Bytes: 5 * megabyte, Upload: true}))
 	f.must(transfer(f.bob, lab.Transfer{Host: f.alice4, Bytes: 5 * megabyte, Upload: true}, lab.Transfer{Host: f.alice6, Bytes: 5 * megabyte, Upload: true}))
 }
+
+// A network behind one client is reached from the other, who gets a route there;
+// hosts of it reach the other client, and nothing else.
+func TestIroute(t *testing.T) {
+	t.Parallel()
+	const host, network = "192.168.77.1", "192.168.77.0/24"
+	f := folks(t, map[string]string{lab.Other: "iroute = " + network + "\n"}, "expose-iroutes = true", "route = "+lab.Pool4, "route = 10.77.9.0/24", "route = fd77:9::/64")
+	// A host behind bob, that answers datagrams from the address they were sent to.
+	f.must(f.Cli[1].IP("addr add "+host+"/24 dev lo", "route replace "+f.alice4+" dev "+f.bob.Device+" src "+host))
+	f.wantEnv(f.alice, map[string]string{"CISCO_SPLIT_INC": "3"})
+	f.wantEnv(f.bob, map[string]string{"CISCO_SPLIT_INC": "2"})
+	f.each(f.alice,
+		command("ping", "3 received", pinging(host)...),
+		command("HTTP", lab.Hello, web(host)...),
+		check{"UDP", echoing(host, 0, 1400, 3000)},
+	)
+	f.each(f.bob,
+		command("ping from there", "3 received", "ping", "-n", "-c", "3", "-i", "0.2", "-W", "2", "-I", host, f.alice4),
+		command("HTTP from there", lab.Hello, "curl", "-sS", "-m", "10", "--interface", "host!"+host, "http://"+f.alice4+"/"),
+		command("from there to the world", "fails:From 10.66.0.1 .*Packet filtered", "ping", "-n", "-c", "1", "-W", "2", "-I", host, lab.Tgt4),
+	)
+	f.must(transfer(f.alice, lab.Transfer{Host: host, Bytes: 20 * megabyte}, lab.Transfer{Host: host, Bytes: 20 * megabyte, Upload: true}))
+}
+
+// Both clients change their connection while they exchange data: it goes on.
+func TestClientToClientRoams(t *testing.T) {
+	t.Parallel()
+	f := folks(t, nil)
+	const seconds, rate = 15, megabyte / 2
+	done := make(chan error, 1)
+	mark := f.atBob.Mark()
+	go func() {
+		done <- transfer(f.alice, lab.Transfer{Host: f.bob4, Bytes: seconds * rate, Rate: rate},
+			lab.Transfer{Host: f.bob6, Bytes: seconds * rate, Rate: rate, Upload: true})
+	}()
+	if _, err := f.atBob.ExpectAfter(mark, "^sending ", 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*lab.Client{f.bob, f.alice} {
+		time.Sleep(time.Second)
+		f.must(c.Forget("reconnect"))
+		f.must(c.Signal(syscall.SIGUSR2))
+		f.must(c.WaitScript("reconnect", 30*time.Second))
+	}
+	f.must(<-done)
+	f.each(f.alice, command("ping afterwards", "3 received", pinging(f.bob4)...))
+}
