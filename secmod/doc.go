@@ -120,6 +120,8 @@
 //   - Wrong answers are also counted by user name, by source and by both, over
 //     all virtual hosts and groups (package attempts). Past a limit a login is
 //     refused before any method hears of it, with the answer of a wrong password.
+//     What a client calls itself beside a ticket counts for nothing: a ticket that is
+//     good names the user, and one that is not is held against the source.
 //   - A virtual host has ways to log in (way.go): all auth lines together are
 //     one, each enable-auth line another. A ticket (gssapi) is an answer too, to a
 //     question that nobody was shown. Where a way needs a client certificate

@@ -1,6 +1,7 @@
 package secmod
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,14 +19,19 @@ import (
 )
 
 const (
-	// helperStart is how long a helper may take from being asked for until it is
-	// ready: main waits twice as long for the configuration that needs it.
+	// helperStart is how long the helpers of a configuration, all at the same time,
+	// may take from being asked for until they are ready: main waits twice as long
+	// for the configuration that needs them.
 	helperStart = 30 * time.Second
 	// helperQueue is how many steps of logins wait for one helper; who comes then
 	// is told AUTH_BUSY, as in the queue for hashing.
 	helperQueue = maxHashQueue
 	// Between two helpers, the first of which ended by itself.
 	helperPause, helperLongPause = time.Second, time.Minute
+	// helperLook is how often a helper is looked at that is to end once it has nothing
+	// to do. It is longer than a worker needs to begin a login at a generation that it
+	// took when that was in effect.
+	helperLook = 100 * time.Millisecond
 )
 
 var (
@@ -70,9 +76,9 @@ func (h *helperLink) add(m config.Method) uint32 {
 }
 
 // start returns when the helper is ready, with its warnings, or says why it will
-// not be.
-func (h *helperLink) start() (warnings []string, err error) {
-	conn, rep, err := h.open()
+// not be, which it will not when ctx ends.
+func (h *helperLink) start(ctx context.Context) (warnings []string, err error) {
+	conn, rep, err := h.open(ctx)
 	if err != nil {
 		close(h.over)
 		return nil, err
@@ -106,7 +112,9 @@ func (h *helperLink) again() {
 		case <-h.quit:
 			return
 		}
-		conn, _, err := h.open()
+		ctx, cancel := context.WithTimeout(context.Background(), helperStart)
+		conn, _, err := h.open(ctx)
+		cancel()
 		began := time.Now()
 		if err == nil {
 			err = h.read(conn)
@@ -120,13 +128,13 @@ func (h *helperLink) again() {
 	}
 }
 
-// open brings a helper into effect: started, and ready.
-func (h *helperLink) open() (*ipc.Conn, *ipc.HelperReady, error) {
-	conn, err := h.s.helpers.request(h)
+// open brings a helper into effect: started, and ready, both before ctx ends.
+func (h *helperLink) open(ctx context.Context) (*ipc.Conn, *ipc.HelperReady, error) {
+	conn, err := h.s.helpers.request(ctx, h)
 	if err != nil {
 		return nil, nil, err
 	}
-	rep, err := h.configure(conn)
+	rep, err := h.configure(ctx, conn)
 	if err != nil {
 		conn.Close()
 		return nil, nil, err
@@ -146,13 +154,13 @@ func (h *helperLink) open() (*ipc.Conn, *ipc.HelperReady, error) {
 }
 
 // configure tells a new helper what it is for, and hears whether it can.
-func (h *helperLink) configure(conn *ipc.Conn) (*ipc.HelperReady, error) {
-	late := time.AfterFunc(helperStart, conn.Interrupt)
-	defer late.Stop()
+func (h *helperLink) configure(ctx context.Context, conn *ipc.Conn) (*ipc.HelperReady, error) {
+	inTime := context.AfterFunc(ctx, conn.Interrupt)
+	defer inTime()
 	rep := new(ipc.HelperReady)
 	err := conn.Call(ipc.HelperConfigT, h.conf, ipc.HelperReadyT, rep)
 	switch {
-	case err != nil && !late.Stop():
+	case err != nil && !inTime():
 		return nil, errHelperStart
 	case errors.Is(err, io.EOF):
 		return nil, errHelperGone
@@ -271,11 +279,10 @@ func (h *helperLink) tell(t ipc.Type, m proto.Message) {
 // retire ends the helper of an older generation once its logins are over, which
 // they are after auth-timeout at the latest: main ends their workers then.
 func (h *helperLink) retire() {
-	const look = 100 * time.Millisecond
-	tick := time.NewTicker(look)
+	tick := time.NewTicker(helperLook)
 	defer tick.Stop()
 	deadline := time.Now().Add(h.wait)
-	for h.busy.Load() > 0 && (h.wait == 0 || time.Now().Before(deadline)) {
+	for first := true; first || h.busy.Load() > 0 && (h.wait == 0 || time.Now().Before(deadline)); first = false {
 		select {
 		case <-tick.C:
 		case <-h.over:
@@ -315,7 +322,7 @@ type helperReply struct {
 }
 
 // request has main start a helper and returns the channel to it.
-func (r *helperRequests) request(h *helperLink) (*ipc.Conn, error) {
+func (r *helperRequests) request(ctx context.Context, h *helperLink) (*ipc.Conn, error) {
 	reply := make(chan helperReply, 1)
 	r.mu.Lock()
 	r.last++
@@ -323,13 +330,11 @@ func (r *helperRequests) request(h *helperLink) (*ipc.Conn, error) {
 	r.waiting[token] = reply
 	r.mu.Unlock()
 	r.s.reply(ipc.SecmHelperReqT, 0, &ipc.SecmHelperReq{Token: token, Method: h.name})
-	timer := time.NewTimer(helperStart)
-	defer timer.Stop()
 	err := errHelperStart
 	select {
 	case got := <-reply:
 		return got.conn, got.err
-	case <-timer.C:
+	case <-ctx.Done():
 	case <-h.quit:
 		err = errHelperGone
 	case <-r.s.quit:
@@ -383,15 +388,25 @@ func (l *loader) helper(name string) *helperLink {
 	return h
 }
 
-// startHelpers starts the helpers of a generation: all, or none and an error.
+// startHelpers starts the helpers of a generation at the same time: all, or none
+// and an error.
 func (l *loader) startHelpers() error {
-	var errs []error
-	for _, name := range slices.Sorted(maps.Keys(l.gen.helpers)) {
-		warnings, err := l.gen.helpers[name].start()
-		if err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", name, err))
-		}
-		for _, w := range warnings {
+	ctx, cancel := context.WithTimeout(context.Background(), helperStart)
+	defer cancel()
+	names := slices.Sorted(maps.Keys(l.gen.helpers))
+	warnings, errs := make([][]string, len(names)), make([]error, len(names))
+	var started sync.WaitGroup
+	for i, name := range names {
+		started.Go(func() {
+			var err error
+			if warnings[i], err = l.gen.helpers[name].start(ctx); err != nil {
+				errs[i] = fmt.Errorf("%s: %w", name, err)
+			}
+		})
+	}
+	started.Wait()
+	for i, name := range names {
+		for _, w := range warnings[i] {
 			l.warnings = append(l.warnings, name+": "+w)
 		}
 	}

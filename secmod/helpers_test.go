@@ -82,7 +82,7 @@ func remotely(t *testing.T, wait time.Duration) (*rig, *backend, *helperOf) {
 	r.mu.Unlock()
 	h := newHelper(r.s, "radius", wait)
 	m := &remote{h: h, method: h.add(config.Method{Name: "radius", Options: map[string]string{"config": "x"}})}
-	if _, err := h.start(); err != nil {
+	if _, err := h.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.stop)
@@ -327,18 +327,68 @@ func TestRetiredHelper(t *testing.T) {
 	<-h.over
 }
 
+// TestIdleHelperRetires: not before a worker that took its generation when that was
+// in effect has begun its login.
+func TestIdleHelperRetires(t *testing.T) {
+	r, _, _ := remotely(t, time.Minute)
+	h := r.s.gens.Load().current.vhosts[""].ways[0].method.(*remote).h
+	began := time.Now()
+	h.retire()
+	if took := time.Since(began); took < helperLook {
+		t.Errorf("it retired after %v", took)
+	}
+	<-h.over
+}
+
+// TestHelpersStartTogether: none waits for another, and all are ready by one time.
+func TestHelpersStartTogether(t *testing.T) {
+	r, _, run := remotely(t, time.Minute)
+	var asked sync.WaitGroup
+	asked.Add(2)
+	r.mu.Lock()
+	r.helper = func(q *ipc.SecmHelperReq) (int, error) {
+		asked.Done()
+		asked.Wait() // with one after the other the second is never asked for
+		return run.start(q)
+	}
+	r.mu.Unlock()
+	l := &loader{server: r.s, gen: &generation{helpers: map[string]*helperLink{}}}
+	for _, name := range []string{"ldap", "radius"} {
+		l.gen.helpers[name] = newHelper(r.s, name, time.Minute)
+	}
+	if err := l.startHelpers(); err != nil {
+		t.Fatal(err)
+	}
+	l.gen.stopHelpers()
+
+	r.mu.Lock()
+	r.helper = func(*ipc.SecmHelperReq) (int, error) { // started, and never ready
+		near, far, err := ipc.Pair()
+		if err == nil {
+			t.Cleanup(func() { near.Close() })
+		}
+		return far, err
+	}
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := newHelper(r.s, "radius", time.Minute).start(ctx); !errors.Is(err, errHelperStart) {
+		t.Errorf("one that is never ready: %v", err)
+	}
+}
+
 // TestHelperConfiguration: what a helper cannot open is an error of the
 // configuration, as is a helper that does not start.
 func TestHelperConfiguration(t *testing.T) {
 	r, _, run := remotely(t, time.Minute)
 	h := newHelper(r.s, "radius", time.Minute)
 	h.add(config.Method{Name: "radius", Options: map[string]string{"config": "missing"}})
-	if _, err := h.start(); err == nil || err.Error() != "missing: no such file" {
+	if _, err := h.start(t.Context()); err == nil || err.Error() != "missing: no such file" {
 		t.Errorf("%v", err)
 	}
 	run.refuseOne()
 	h = newHelper(r.s, "radius", time.Minute)
-	if _, err := h.start(); err == nil || !strings.Contains(err.Error(), "no more processes") {
+	if _, err := h.start(t.Context()); err == nil || !strings.Contains(err.Error(), "no more processes") {
 		t.Errorf("%v", err)
 	}
 }

@@ -40,7 +40,7 @@ type dialogue interface {
 // login is what is kept of a login under way.
 type login struct {
 	dialogue
-	user        string              // as he named himself; what is wrong is counted against that name
+	user        string              // as he named himself, if his way asks for that; what is wrong is counted against that name
 	certificate session.Fingerprint // of the client's certificate; zero: it was not needed
 }
 
@@ -153,6 +153,9 @@ func (w *worker) authInit(q *ipc.AuthInit) (*ipc.AuthReply, error) {
 	}
 	if !way.certificate {
 		cert = nil // it is not what lets the client in, and binds nothing
+	}
+	if way.ticket {
+		a.user = "" // the ticket says who it is: a name beside it is nobody's word
 	}
 	if way.method != nil {
 		if l := w.s.attempts.Limited(a.user, w.peer, w.s.Now()); l != attempts.None {

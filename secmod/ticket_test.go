@@ -26,6 +26,17 @@ func (ticketMethod) Answer(_ context.Context, ticket []byte) helper.Verdict {
 
 func (ticketMethod) End() {}
 
+// startTickets is how main starts the helper that plays it.
+func startTickets(*ipc.SecmHelperReq) (int, error) {
+	near, far, err := ipc.Pair()
+	if err == nil {
+		go helper.Run(helper.Options{SecMod: near, Log: slog.New(slog.DiscardHandler), Make: func(map[string]string, helper.Logger) (helper.Made, error) {
+			return helper.Made{Method: ticketMethod{}}, nil
+		}})
+	}
+	return far, err
+}
+
 // TestTicketsAndOthers: a ticket is for gssapi only, alone, with a certificate or instead
 // of a password, and for the user it names.
 func TestTicketsAndOthers(t *testing.T) {
@@ -66,15 +77,7 @@ func TestTicketsAndOthers(t *testing.T) {
 		t.Run(strings.Join([]string{tt.auth, tt.kind.String(), tt.answer}, "/"), func(t *testing.T) {
 			st := certSite(t, ca, strings.Split(tt.auth, ", ")...)
 			r := newRig(t)
-			r.helper = func(*ipc.SecmHelperReq) (int, error) {
-				near, far, err := ipc.Pair()
-				if err == nil {
-					go helper.Run(helper.Options{SecMod: near, Log: slog.New(slog.DiscardHandler), Make: func(map[string]string, helper.Logger) (helper.Made, error) {
-						return helper.Made{Method: ticketMethod{}}, nil
-					}})
-				}
-				return far, err
-			}
+			r.helper = startTickets
 			if rep := r.configure(1, st.text()); rep.Error != "" {
 				t.Fatal(rep.Error)
 			}
@@ -91,5 +94,41 @@ func TestTicketsAndOthers(t *testing.T) {
 				t.Errorf("%s, want %s\n%s", got, tt.want, r.log)
 			}
 		})
+	}
+}
+
+// TestNameBesideATicket: it is nobody's word. A ticket neither makes somebody else
+// known nor forgives what was guessed of him, and a bad one is not held against him.
+func TestNameBesideATicket(t *testing.T) {
+	st := certSite(t, newAuthority(t, "CA", nil), "auth = gssapi", "enable-auth = PLAIN")
+	st.add("attempts-pair = 2", "attempts-source = 0", "attempts-user = 0")
+	r := newRig(t)
+	r.helper = startTickets
+	if rep := r.configure(1, st.text()); rep.Error != "" {
+		t.Fatal(rep.Error)
+	}
+	for i, tt := range []struct {
+		peer   string
+		kind   ipc.AuthMethod
+		answer string
+		want   string
+	}{
+		{home, ipc.AuthMethod_AUTH_PASSWORD, "guess", "MSG"},
+		{home, ipc.AuthMethod_AUTH_GSSAPI, "ticket of bert", "OK bert"},
+		{home, ipc.AuthMethod_AUTH_PASSWORD, "guess", "MSG"},
+		{home, ipc.AuthMethod_AUTH_PASSWORD, "secret", "FAILED"}, // both guesses count
+		{home, ipc.AuthMethod_AUTH_GSSAPI, "ticket of bert", "OK bert"},
+		{away, ipc.AuthMethod_AUTH_GSSAPI, "garbage", "FAILED"},
+		{away, ipc.AuthMethod_AUTH_GSSAPI, "garbage", "FAILED"},
+		{away, ipc.AuthMethod_AUTH_PASSWORD, "secret", "OK anna"},
+	} {
+		c, _ := r.handshaken(tt.peer)
+		rep := authInit(t, c, &ipc.AuthInit{Method: tt.kind, User: "anna"})
+		if status(rep) == "MSG" {
+			rep = authCont(t, c, rep.Sid, tt.answer)
+		}
+		if got := strings.TrimSpace(status(rep) + " " + rep.User); got != tt.want {
+			t.Errorf("%d: %s, want %s", i, got, tt.want)
+		}
 	}
 }

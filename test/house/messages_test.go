@@ -14,17 +14,19 @@ import (
 
 // secretFields are fields of messages that hold secrets by another name.
 var secretFields = map[protoreflect.FullName]bool{
-	"rocserv.ipc.ResumeReq.data": true, // of a TLS session
-	"rocserv.ipc.ResumeRep.data": true,
+	"rocserv.ipc.HelperAnswer.answer": true, // a password, a code or a ticket
+	"rocserv.ipc.ResumeReq.data":      true, // of a TLS session
+	"rocserv.ipc.ResumeRep.data":      true,
 }
 
-// openFields are fields of messages with a secret's name that hold none, each
-// with the reason.
+// openFields are fields of messages with a secret's name, and maps, that hold no
+// secret, each with the reason.
 var openFields = map[protoreflect.FullName]string{
 	"rocserv.ipc.AuthCookieRep.previous_psk_sha256": "a hash of 32 random bytes",
 	"rocserv.ipc.SessionInfo.psk_sha256":            "a hash of 32 random bytes",
 	"rocserv.ipc.SecmConfig.keyring":                "sealed by sec-mod",
 	"rocserv.ipc.SecmConfigRep.keyring":             "sealed by sec-mod",
+	"rocserv.ipc.HelperMethod.options":              "names of files and settings; what is in the files the helper reads itself",
 	"rocserv.ipc.WayOut.pins":                       "hashes of public keys",
 	"rocserv.ipc.DNSServer.pins":                    "hashes of public keys",
 }
@@ -82,22 +84,21 @@ func fillMessage(m protoreflect.Message, seen map[protoreflect.FullName]bool, de
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		f := fields.Get(i)
+		if f.IsMap() {
+			found = fillMap(m, f, seen) || found
+			continue
+		}
 		if f.Kind() == protoreflect.MessageKind {
 			if f.IsList() {
 				list := m.Mutable(f).List()
 				found = fillMessage(list.AppendMutable().Message(), seen, depth+1) || found
-			} else if !f.IsMap() {
+			} else {
 				found = fillMessage(m.Mutable(f).Message(), seen, depth+1) || found
 			}
 			continue
 		}
-		var value protoreflect.Value
-		switch f.Kind() {
-		case protoreflect.StringKind:
-			value = protoreflect.ValueOfString(sentinel)
-		case protoreflect.BytesKind:
-			value = protoreflect.ValueOfBytes([]byte(sentinel))
-		default:
+		value, ok := sentinelOf(f)
+		if !ok {
 			continue
 		}
 		if !secretFields[f.FullName()] && !secretName.MatchString(string(f.Name())) {
@@ -115,6 +116,36 @@ func fillMessage(m protoreflect.Message, seen map[protoreflect.FullName]bool, de
 		found = true
 	}
 	return found
+}
+
+// fillMap puts the sentinel into a map, which may hold anything: all of it is
+// secret unless there is a reason.
+func fillMap(m protoreflect.Message, f protoreflect.FieldDescriptor, seen map[protoreflect.FullName]bool) bool {
+	seen[f.FullName()] = true
+	if openFields[f.FullName()] != "" {
+		return false
+	}
+	key, ok := sentinelOf(f.MapKey())
+	if !ok {
+		key = f.MapKey().Default()
+	}
+	value, ok := sentinelOf(f.MapValue())
+	if !ok {
+		value = m.Mutable(f).Map().NewValue()
+	}
+	m.Mutable(f).Map().Set(key.MapKey(), value)
+	return true
+}
+
+// sentinelOf is the sentinel as a field has it; ok: it holds text or bytes.
+func sentinelOf(f protoreflect.FieldDescriptor) (value protoreflect.Value, ok bool) {
+	switch f.Kind() {
+	case protoreflect.StringKind:
+		return protoreflect.ValueOfString(sentinel), true
+	case protoreflect.BytesKind:
+		return protoreflect.ValueOfBytes([]byte(sentinel)), true
+	}
+	return protoreflect.Value{}, false
 }
 
 // Nobody makes text or JSON of messages past what they print themselves.

@@ -38,6 +38,7 @@ type person struct {
 var people = []person{
 	{uid: "alice", lines: []string{"memberOf: cn=staff," + Groups, "memberOf: cn=ops," + Groups}},
 	{uid: "bob", lines: []string{"memberOf: cn=staff," + Groups}},
+	{uid: "limited"},
 	{uid: "locked", lines: []string{"pwdAccountLockedTime: 000001010000Z"}},
 	{uid: "expired", lines: []string{"pwdChangedTime: 20200101000000Z", "pwdPolicySubentry: cn=short," + Suffix}},
 	{uid: "reset", lines: []string{"pwdReset: TRUE"}},
@@ -81,6 +82,7 @@ func configuration(dir, db string, t TLS) string {
 	lines = append(lines,
 		"database mdb", "suffix "+Suffix, "directory "+db, "rootdn cn=root,"+Suffix, "maxsize 16777216",
 		"overlay ppolicy", "ppolicy_default cn=policy,"+Suffix, "overlay memberof",
+		`limits dn.exact="uid=limited,`+People+`" size=1`,
 		"access to attrs=userPassword by anonymous auth by * none",
 		`access to dn.subtree="`+Groups+`" by users read by * none`,
 		`access to * by dn.exact="`+Service+`" read by self read by anonymous auth by * none`)
@@ -114,7 +116,7 @@ func entries() string {
 	for _, cn := range []string{"one", "two"} {
 		entry("cn="+cn+","+People, "objectClass: inetOrgPerson", "uid: twice", "sn: test", "userPassword: "+Password)
 	}
-	entry("cn=staff,"+Groups, "objectClass: groupOfNames", "member: uid=alice,"+People, "member: uid=bob,"+People)
-	entry("cn=ops,"+Groups, "objectClass: groupOfNames", "member: uid=alice,"+People)
+	entry("cn=staff,"+Groups, "objectClass: groupOfNames", "member: uid=alice,"+People, "member: uid=bob,"+People, "member: uid=limited,"+People)
+	entry("cn=ops,"+Groups, "objectClass: groupOfNames", "member: uid=alice,"+People, "member: uid=limited,"+People)
 	return b.String()
 }

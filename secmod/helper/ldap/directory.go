@@ -26,7 +26,7 @@ func (r refusal) Error() string { return string(r) }
 
 const (
 	maxName   = 63   // bytes of a user's or group's name
-	maxGroups = 1000 // that are looked at
+	maxGroups = 1000 // that are looked at; the directory's own limit may be lower
 )
 
 // check logs a user in on a connection.
@@ -233,7 +233,7 @@ func (c *config) searchGroups(conn *goldap.Conn, user, dn string) (names []strin
 	filter := c.groups.filter.expand(map[byte]string{'u': goldap.EscapeFilter(user), 'd': goldap.EscapeFilter(dn)})
 	res, err := conn.Search(goldap.NewSearchRequest(c.groups.base, goldap.ScopeWholeSubtree, goldap.NeverDerefAliases, maxGroups, c.seconds(), false,
 		filter, []string{c.name}, nil))
-	if err != nil {
+	if err != nil && !goldap.IsErrorWithCode(err, goldap.LDAPResultSizeLimitExceeded) { // what has come is good (RFC 4511, section 4.5.2)
 		return nil, fmt.Errorf("search of groups: %w", err)
 	}
 	for _, e := range res.Entries {

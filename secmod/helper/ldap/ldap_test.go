@@ -199,6 +199,17 @@ func TestUsers(t *testing.T) {
 	}
 }
 
+// TestTooManyGroups: those that the server gives before its limit are the user's,
+// and the server is not blamed.
+func TestTooManyGroups(t *testing.T) {
+	d := newDirectory(t)
+	m := d.make(t, "uri = ldaps://127.0.0.1:"+d.tls, byTemplate, groups)
+	v := answer(m, "limited", slapd.Password)
+	if v.Outcome != helper.Admit || len(v.Groups) != 1 || len(m.pool.down) != 0 {
+		t.Errorf("%+v, %d servers are down", v, len(m.pool.down))
+	}
+}
+
 // TestThreeTries: then it is over.
 func TestThreeTries(t *testing.T) {
 	d := newDirectory(t)

@@ -25,6 +25,8 @@ const (
 const (
 	tries     = 3  // of a password, in one login (ocserv, MAX_PASSWORD_TRIES)
 	maxRounds = 16 // of Access-Challenge, in one login (ocserv, MAX_CHALLENGES)
+
+	maxPassword = 128 // bytes that a request can carry (RFC 2865, section 5.2)
 )
 
 // method is a line `auth = "radius[...]"`.
@@ -53,16 +55,10 @@ type login struct {
 func (*login) End() {}
 
 func (d *login) Answer(ctx context.Context, answer []byte) helper.Verdict {
-	build := func(s server) (*radius.Packet, error) { return d.request(s, answer) }
-	var rep *radius.Packet
-	var from server
-	var err error
-	if d.rounds > 0 { // only the server that asked knows what it asked
-		from = d.at
-		rep, err = d.m.askOne(ctx, from, build)
-	} else {
-		rep, from, err = d.m.ask(ctx, build)
+	if len(answer) > maxPassword { // nobody's: no server need be asked
+		return d.wrong(fmt.Sprintf("RADIUS: a password of more than %d bytes", maxPassword))
 	}
+	rep, from, err := d.ask(ctx, answer)
 	if err != nil {
 		return helper.Verdict{Outcome: helper.Unavailable, Why: "RADIUS: " + err.Error()}
 	}
@@ -77,6 +73,20 @@ func (d *login) Answer(ctx context.Context, answer []byte) helper.Verdict {
 	return helper.Verdict{Outcome: helper.Unavailable, Why: fmt.Sprintf("RADIUS: %s answers with a packet of code %d", from.name, rep.Code)}
 }
 
+// ask asks a server; the answer to a challenge goes to the one that asked: no other
+// knows what that was.
+func (d *login) ask(ctx context.Context, answer []byte) (rep *radius.Packet, from server, err error) {
+	if d.rounds == 0 {
+		return d.m.ask(ctx, func(s server) (*radius.Packet, error) { return d.request(s, answer) })
+	}
+	q, err := d.request(d.at, answer)
+	if err != nil {
+		return nil, d.at, err
+	}
+	rep, err = d.m.askOne(ctx, d.at, q)
+	return rep, d.at, err
+}
+
 func (d *login) accepted(rep *radius.Packet) helper.Verdict {
 	if t, err := rfc2865.ServiceType_Lookup(rep); err == nil && t != rfc2865.ServiceType_Value_FramedUser {
 		return helper.Verdict{Wrong: true, Why: fmt.Sprintf("RADIUS: accepted for service type %v only", t)}
@@ -88,12 +98,17 @@ func (d *login) accepted(rep *radius.Packet) helper.Verdict {
 	return v
 }
 
-// rejected asks once more for the password, but not for an answer to a challenge.
 func (d *login) rejected(rep *radius.Packet) helper.Verdict {
-	v := helper.Verdict{Wrong: true, Why: "RADIUS: rejected"}
+	why := "RADIUS: rejected"
 	if text := replyMessage(rep); text != "" {
-		v.Why += ": " + text
+		why += ": " + text
 	}
+	return d.wrong(why)
+}
+
+// wrong asks once more for the password, but not for an answer to a challenge.
+func (d *login) wrong(why string) helper.Verdict {
+	v := helper.Verdict{Wrong: true, Why: why}
 	if d.failed++; d.failed < tries && d.rounds == 0 {
 		v.Outcome, v.Prompt = helper.Ask, askPasswordAgain
 	}

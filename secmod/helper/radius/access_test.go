@@ -163,8 +163,29 @@ func TestPasswords(t *testing.T) {
 	if v := begun(m, "nobody").Answer(context.Background(), []byte("right")); !v.Wrong {
 		t.Errorf("an unknown user: %+v", v)
 	}
-	if v := begun(m, "anna").Answer(context.Background(), []byte(strings.Repeat("x", 500))); v.Outcome == helper.Admit {
-		t.Errorf("an impossible password: %+v", v)
+}
+
+// TestImpossiblePassword: one that no request can carry is a wrong one, and no
+// server is asked or blamed.
+func TestImpossiblePassword(t *testing.T) {
+	s := users(t, nil)
+	m := made(t, map[string]string{}, s)
+	d := begun(m, "anna")
+	for i := range tries {
+		v := d.Answer(context.Background(), []byte(strings.Repeat("x", maxPassword+1)))
+		if want := i < tries-1; !v.Wrong || v.Outcome != helper.Refused && v.Outcome != helper.Ask || (v.Outcome == helper.Ask) != want {
+			t.Errorf("answer %d: %+v", i, v)
+		}
+	}
+	if s.asked.Load() != 0 || len(m.dead) != 0 {
+		t.Errorf("asked %d times, %d servers are dead", s.asked.Load(), len(m.dead))
+	}
+	if v := begun(m, "anna").Answer(context.Background(), []byte(strings.Repeat("x", maxPassword))); !v.Wrong || s.asked.Load() != 1 {
+		t.Errorf("the longest: %+v, asked %d times", v, s.asked.Load())
+	}
+	unspeakable := &login{m: m, who: helper.Applicant{User: strings.Repeat("x", 300)}}
+	if v := unspeakable.Answer(context.Background(), []byte("right")); v.Outcome != helper.Unavailable || len(m.dead) != 0 {
+		t.Errorf("a request that cannot be made: %+v, %d servers are dead", v, len(m.dead))
 	}
 }
 

@@ -58,8 +58,12 @@ func (p *pool) bury(s server) {
 func (p *pool) ask(ctx context.Context, build func(server) (*radius.Packet, error)) (*radius.Packet, server, error) {
 	err := errNoServer
 	for _, s := range p.order() {
+		q, e := build(s)
+		if e != nil {
+			return nil, s, e // it was not asked: that says nothing of the server
+		}
 		var answer *radius.Packet
-		if answer, err = p.askOne(ctx, s, build); err == nil {
+		if answer, err = p.askOne(ctx, s, q); err == nil {
 			return answer, s, nil
 		}
 		if ctx.Err() != nil {
@@ -72,11 +76,7 @@ func (p *pool) ask(ctx context.Context, build func(server) (*radius.Packet, erro
 }
 
 // askOne asks one server, as often and as long as the configuration says.
-func (p *pool) askOne(ctx context.Context, s server, build func(server) (*radius.Packet, error)) (*radius.Packet, error) {
-	q, err := build(s)
-	if err != nil {
-		return nil, err
-	}
+func (p *pool) askOne(ctx context.Context, s server, q *radius.Packet) (*radius.Packet, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.conf.timeout*time.Duration(p.conf.retries+1))
 	defer cancel()
 	var c radius.Client
