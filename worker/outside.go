@@ -27,7 +27,7 @@ type Outside struct {
 	Resolver gateway.Resolver
 	Dial     DialService         // to services of the configuration; may be nil: there are none
 	Ways     *way.Ways           // nil: the host's sockets only
-	Lookup   resolver.Lookup     // as the configuration has it; may be nil: no names
+	Ask      resolver.Lookup     // for names, as the client does; may be nil: no names
 	SetHost  func(*ipc.HostInfo) // may be nil
 	Trim     func()              // may be nil
 	Close    func()
@@ -67,7 +67,7 @@ func hostOutside(c OutsideConfig) (Outside, error) {
 	if len(c.Egress.GetVia()) > 0 {
 		o.Net, o.Ways = ways, ways // for others nothing is between them and the host's sockets
 	}
-	o.Resolver, o.Lookup = names.main, names.main.Lookup
+	o.Resolver, o.Ask = names.main, names.main.Ask
 	o.SetHost = func(m *ipc.HostInfo) {
 		direct.SetNAT64(nat64Of(m))
 		names.setHost(c.Egress, m)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"time"
 
 	"rocserv/egress"
@@ -20,7 +21,7 @@ const (
 // same policy and the same ways, at this moment.
 func (s *session) why(q *ipc.Why) *ipc.WhyAnswer {
 	a := new(ipc.WhyAnswer)
-	addrs, name, err := s.destination(q.Host)
+	addrs, err := s.destination(q.Host)
 	if err != nil {
 		a.Error = err.Error()
 		return a
@@ -28,9 +29,6 @@ func (s *session) why(q *ipc.Why) *ipc.WhyAnswer {
 	ctx, cancel := context.WithTimeout(context.Background(), whyDial)
 	defer cancel()
 	for _, addr := range addrs[:min(len(addrs), whyAddresses)] {
-		if name != "" { // as if the client had asked the gateway for it
-			s.names.Learn(name, addr, 0)
-		}
 		w := s.explain(egress.Proto(q.Proto), netip.AddrPortFrom(addr, uint16(q.Port)))
 		if q.Dial && egress.Proto(q.Proto) == egress.TCP && w.Denied == "" {
 			s.try(ctx, netip.AddrPortFrom(addr, uint16(q.Port)), w)
@@ -40,18 +38,18 @@ func (s *session) why(q *ipc.Why) *ipc.WhyAnswer {
 	return a
 }
 
-// destination is the addresses of a name, or the address itself.
-func (s *session) destination(host string) (addrs []netip.Addr, name string, err error) {
+// destination is the addresses that the client is told for a name, or the
+// address itself.
+func (s *session) destination(host string) ([]netip.Addr, error) {
 	if a, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{a.Unmap()}, "", nil
+		return []netip.Addr{a.Unmap()}, nil
 	}
-	if s.outside.Lookup == nil {
-		return nil, "", errors.New("there is no resolver")
+	if s.outside.Ask == nil {
+		return nil, errors.New("there is no resolver")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), whyLookup)
 	defer cancel()
-	addrs, err = s.outside.Lookup(ctx, host)
-	return addrs, host, err
+	return s.outside.Ask(ctx, strings.TrimSuffix(strings.ToLower(host), "."))
 }
 
 func (s *session) explain(p egress.Proto, dst netip.AddrPort) *ipc.WhyAddress {

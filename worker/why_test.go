@@ -1,17 +1,70 @@
 package worker
 
 import (
-	"context"
-	"errors"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
 
+	"golang.org/x/net/dns/dnsmessage"
 	"gvisor.dev/gvisor/pkg/tcpip/faketime"
 
 	"rocserv/egress"
+	"rocserv/egress/resolver"
+	"rocserv/internal/blocklist"
 	"rocserv/internal/ipc"
 )
+
+// zone is a DNS server on loopback that knows some names.
+func zone(t *testing.T, known map[string][]string) netip.AddrPort {
+	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	go func() {
+		b := make([]byte, 2000)
+		for {
+			n, from, err := c.ReadFromUDPAddrPort(b)
+			if err != nil {
+				return
+			}
+			var m dnsmessage.Message
+			if m.Unpack(b[:n]) != nil {
+				continue
+			}
+			q := m.Questions[0]
+			m.Response = true
+			addrs, ok := known[q.Name.String()]
+			if !ok {
+				m.RCode = dnsmessage.RCodeNameError
+			}
+			for _, text := range addrs {
+				a := netip.MustParseAddr(text)
+				h := dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: 60}
+				switch {
+				case a.Is4() && q.Type == dnsmessage.TypeA:
+					m.Answers = append(m.Answers, dnsmessage.Resource{Header: h, Body: &dnsmessage.AResource{A: a.As4()}})
+				case a.Is6() && q.Type == dnsmessage.TypeAAAA:
+					m.Answers = append(m.Answers, dnsmessage.Resource{Header: h, Body: &dnsmessage.AAAAResource{AAAA: a.As16()}})
+				}
+			}
+			answer, _ := m.Pack()
+			c.WriteToUDPAddrPort(answer, from)
+		}
+	}()
+	return c.LocalAddr().(*net.UDPAddr).AddrPort()
+}
+
+// resolves gives a session the resolver that a client has.
+func resolves(t *testing.T, s *session, cfg resolver.Config) {
+	s.names = egress.NewNames(nil)
+	cfg.Names = s.names
+	d := egress.NewDirect(s.policy, egress.DirectConfig{})
+	r := resolver.New(d, cfg)
+	t.Cleanup(func() { r.Close(); d.Close() })
+	s.outside.Resolver, s.outside.Ask = r, r.Ask
+}
 
 // An operator is told what the client's own policy and network do, of each
 // address of a name.
@@ -19,7 +72,9 @@ func TestWhy(t *testing.T) {
 	in := newInside(t, faketime.NewManualClock())
 	defer in.close()
 	s := in.s
-	s.names = egress.NewNames(nil)
+	addrs := []string{"198.18.7.1", "10.0.0.5", "203.0.114.9"}
+	server := zone(t, map[string][]string{"www.example.": addrs, "x.bad.example.": addrs, "y.bad.example.": addrs})
+	resolves(t, s, resolver.Config{Servers: []resolver.Server{{Addr: server}}})
 	rule := func(text string, allow bool, d *ipc.Destination) *ipc.EgressRule {
 		return &ipc.EgressRule{Text: text, Allow: allow, Where: d}
 	}
@@ -30,12 +85,6 @@ func TestWhy(t *testing.T) {
 	var err error
 	if s.policy, err = policyOf(cfg, &ipc.HostInfo{}, s.names); err != nil {
 		t.Fatal(err)
-	}
-	s.outside.Lookup = func(_ context.Context, name string) ([]netip.Addr, error) {
-		if name == "none.example" {
-			return nil, errors.New("no such name")
-		}
-		return []netip.Addr{netip.MustParseAddr("198.18.7.1"), netip.MustParseAddr("10.0.0.5"), netip.MustParseAddr("203.0.114.9")}, nil
 	}
 	ask := func(host string) (all []string) {
 		a := s.why(&ipc.Why{Host: host, Port: 443, Proto: 6})
@@ -56,19 +105,73 @@ func TestWhy(t *testing.T) {
 		"::ffff:10.0.0.5": "10.0.0.5 denied= rule=allow 10.0.0.5/32 direct",
 		"10.0.0.6":        "10.0.0.6 denied=private address rule=",
 		"203.0.114.1":     "203.0.114.1 denied= rule= direct",
-		"none.example":    "no such name",
+		"none.example":    "resolver: none.example: DNS says: RCodeNameError",
 		"www.example":     "198.18.7.1 denied=special-purpose address rule=\n10.0.0.5 denied= rule=allow 10.0.0.5/32 direct\n203.0.114.9 denied= rule= direct",
 	} {
 		if got := strings.Join(ask(host), "\n"); got != want {
 			t.Errorf("%s:\n%s\nwant\n%s", host, got, want)
 		}
 	}
-	if got := strings.Join(ask("x.bad.example"), "\n"); strings.Count(got, "denied=egress-deny rule=deny *.bad.example") != 3 {
-		t.Errorf("a name that is denied:\n%s", got)
+	for _, host := range []string{"x.bad.example", "Y.Bad.Example."} { // as people type it
+		if got := strings.Join(ask(host), "\n"); strings.Count(got, "denied=egress-deny rule=deny *.bad.example") != 3 {
+			t.Errorf("a name that is denied:\n%s", got)
+		}
+		if got := s.names.Of(netip.MustParseAddr("10.0.0.5"))[0]; got != strings.ToLower(strings.TrimSuffix(host, ".")) {
+			t.Errorf("%s is known as %s", host, got)
+		}
 	}
-	s.outside.Lookup = nil
+	s.outside.Ask = nil
 	if got := ask("www.example"); got[0] != "there is no resolver" {
 		t.Errorf("%q", got)
+	}
+}
+
+// A name has the addresses that the client is told. What a rule keeps from it
+// is an error that says so, and teaches it nothing.
+func TestWhyAsksAsTheClient(t *testing.T) {
+	in := newInside(t, faketime.NewManualClock())
+	defer in.close()
+	s := in.s
+	server := zone(t, map[string][]string{
+		"www.example.": {"203.0.114.9"}, "ads.example.": {"203.0.114.7"}, "inside.example.": {"10.0.0.5", "fd00::5"}, "both.example.": {"10.0.0.6", "2001:db8::6"},
+		"six.example.": {"2001:db8::7"}, "void.example.": {},
+	})
+	block := new(blocklist.Builder)
+	block.Add("ads.example")
+	cfg := resolver.Config{Servers: []resolver.Server{{Addr: server}}, Rules: resolver.Rules{Block: block.Set(), Guard: true}}
+	ask := func(host string) string {
+		a := s.why(&ipc.Why{Host: host, Port: 443, Proto: 6})
+		if a.Error != "" {
+			return a.Error
+		}
+		var all []string
+		for _, x := range a.Addresses {
+			all = append(all, ipc.Addr(x.Addr).String())
+		}
+		return strings.Join(all, " ")
+	}
+	for _, filter := range []bool{false, true} {
+		cfg.AAAAFilter = filter
+		resolves(t, s, cfg)
+		both, six := "2001:db8::6", "2001:db8::7"
+		if filter {
+			both, six = "resolver: both.example: withheld by resolver-guard", "resolver: six.example: no IPv4 address, and no way out for IPv6"
+		}
+		void := map[bool]string{false: "resolver: void.example: it has no address", true: "resolver: void.example: no IPv4 address, and no way out for IPv6"}[filter]
+		for host, want := range map[string]string{
+			"www.example": "203.0.114.9", "ads.example": "resolver: ads.example: blocked by resolver-block",
+			"x.ADS.example": "resolver: x.ads.example: blocked by resolver-block", "inside.example": "resolver: inside.example: withheld by resolver-guard",
+			"both.example": both, "six.example": six, "void.example": void,
+		} {
+			if got := ask(host); got != want {
+				t.Errorf("filter %v, %s: %s, want %s", filter, host, got, want)
+			}
+		}
+		for addr, known := range map[string]bool{"203.0.114.9": true, "203.0.114.7": false, "10.0.0.5": false, "fd00::5": false, "2001:db8::6": !filter} {
+			if got := s.names.Of(netip.MustParseAddr(addr)); (len(got) != 0) != known {
+				t.Errorf("filter %v: %s is known as %q", filter, addr, got)
+			}
+		}
 	}
 }
 

@@ -225,6 +225,29 @@ func TestCacheBound(t *testing.T) {
 	}
 }
 
+// What a server says that is not asked any more is told, and not remembered: others
+// are asked instead.
+func TestCacheForgetsReplacedServers(t *testing.T) {
+	r := newCacheRig(t)
+	query := dnsQueryMsg(t, 1, "www.example.", dnsmessage.TypeA, 0)
+	got := r.ask(query)
+	s, sent := r.net.last(t, up1)
+	r.SetServers(plain(up2))
+	s.receive(answerTo(t, sent, dnsmessage.RCodeSuccess, 1))
+	if *got == nil {
+		t.Fatal("the late answer is not told")
+	}
+	if r.ask(query); r.net.count(up2) != 1 {
+		t.Fatal("the new server is not asked")
+	}
+	s, sent = r.net.last(t, up2)
+	s.receive(answerTo(t, sent, dnsmessage.RCodeSuccess, 2))
+	got = r.ask(query)
+	if *got == nil || len(mustParse(t, *got).Answers) != 2 {
+		t.Error("what the new server says is not remembered")
+	}
+}
+
 // FuzzCache: whatever a server answers, what is given again is as long, has the
 // same records and this client's id, and never grows older than it may.
 func FuzzCache(f *testing.F) {

@@ -113,16 +113,32 @@ func (h *overHTTPS) ask(msg []byte) {
 	setDNSID(msg, 0)
 	answer, err := h.roundTrip(msg)
 	var status statusError
+	var reset streamError
 	switch {
 	case err == nil && len(answer) >= dnsHeaderLen:
 		setDNSID(answer, id)
 		h.l.Receive([]egress.Message{{Payload: answer}})
 	case err == nil, errors.As(err, &status), errors.Is(err, context.DeadlineExceeded), errors.Is(err, errNotMade):
 		// This request has no answer; the resolver waits no longer than for others.
+	case (errors.Is(err, errAnswer) || errors.As(err, &reset)) && h.cc.Err() == nil:
+		h.l.lost(id) // which the other requests of the connection are not
 	default:
 		h.end(err)
 	}
 }
+
+// streamError is how an error of one stream looks (RFC 9113 section 5.4.2):
+// errors of net/http become what has the fields of golang.org/x/net/http2's.
+type streamError struct {
+	StreamID uint32
+	Code     uint32
+	Cause    error
+}
+
+func (s streamError) Error() string { return fmt.Sprintf("resolver: HTTP/2 stream error %d", s.Code) }
+
+// errAnswer is of an answer that has begun.
+var errAnswer = errors.New("resolver: no whole answer")
 
 // statusError is a server's refusal of a request.
 type statusError int
@@ -153,10 +169,13 @@ func (h *overHTTPS) roundTrip(msg []byte) ([]byte, error) {
 		return nil, statusError(resp.StatusCode)
 	}
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, wholeAnswer+1))
-	if err == nil && len(answer) > wholeAnswer {
-		err = fmt.Errorf("resolver: an answer of more than %d bytes", wholeAnswer)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", errAnswer, err)
+	case len(answer) > wholeAnswer:
+		return nil, fmt.Errorf("%w: more than %d bytes", errAnswer, wholeAnswer)
 	}
-	return answer, err
+	return answer, nil
 }
 
 // url has the name that the certificate is for. The path is in percent-encoding.

@@ -1,6 +1,7 @@
 package resolver
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -12,6 +13,19 @@ import (
 
 // Lookup resolves a name of the configuration, IPv4 addresses first.
 func (r *Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error) {
+	return r.addresses(ctx, name, true)
+}
+
+// Ask is Lookup for a name as the client asks for it: by its rules, from its
+// cache, and known from then on. What a rule keeps from the client is an error
+// that says so.
+func (r *Resolver) Ask(ctx context.Context, name string) ([]netip.Addr, error) {
+	return r.addresses(ctx, name, false)
+}
+
+var errNoAddress = errors.New("it has no address")
+
+func (r *Resolver) addresses(ctx context.Context, name string, own bool) ([]netip.Addr, error) {
 	n, err := dnsmessage.NewName(name + ".")
 	if err != nil {
 		return nil, fmt.Errorf("resolver: %s: %w", name, err)
@@ -27,16 +41,18 @@ func (r *Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error
 		if err != nil {
 			return nil, fmt.Errorf("resolver: %s: %w", name, err)
 		}
-		r.query(b, request{limit: wholeAnswer, whole: true, own: true, reply: func(answer []byte) {
+		var rule error
+		r.query(b, request{limit: wholeAnswer, whole: true, own: own, rule: &rule, reply: func(answer []byte) {
 			addrs, err := addressesIn(answer)
-			answers <- lookupAnswer{i, addrs, err}
+			answers <- lookupAnswer{i, addrs, cmp.Or(rule, err)}
 		}}).deliver()
 	}
 	var found [len(types)][]netip.Addr
+	var errs [len(types)]error
 	for range types {
 		select {
 		case a := <-answers:
-			found[a.of], err = a.addrs, errors.Join(err, a.err)
+			found[a.of], errs[a.of] = a.addrs, a.err
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -44,10 +60,7 @@ func (r *Resolver) Lookup(ctx context.Context, name string) ([]netip.Addr, error
 	if all := append(found[0], found[1]...); len(all) > 0 {
 		return all, nil
 	}
-	if err == nil {
-		err = errors.New("it has no address")
-	}
-	return nil, fmt.Errorf("resolver: %s: %w", name, err)
+	return nil, fmt.Errorf("resolver: %s: %w", name, cmp.Or(errs[0], errs[1], errNoAddress))
 }
 
 type lookupAnswer struct {

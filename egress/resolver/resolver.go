@@ -97,6 +97,7 @@ type query struct {
 	dnsQuery // of a copy of the client's message, which has the id of the last try
 	id       uint16
 	own      bool // asked by us, not by the client
+	rule     *error
 	whole    bool // no answer is cut that limit has room for
 	long     bool // to be asked by a connection: the answer does not fit a datagram
 	limit    int  // of the answer, in bytes
@@ -218,6 +219,7 @@ type request struct {
 	limit int
 	whole bool // limit is what is taken, whatever EDNS says, as by a connection
 	own   bool
+	rule  *error // where the operator's rule that decides is noted before the reply; may be nil
 	reply func([]byte)
 }
 
@@ -229,7 +231,7 @@ func (r *Resolver) query(msg []byte, req request) outcome {
 		return outcome{}
 	}
 	r.stats.Queries++
-	q := &query{dnsQuery: dq, id: dnsID(msg), own: req.own, whole: req.whole, limit: req.limit, reply: req.reply}
+	q := &query{dnsQuery: dq, id: dnsID(msg), own: req.own, rule: req.rule, whole: req.whole, limit: req.limit, reply: req.reply}
 	most := ourDNSUDP // what servers may send by a datagram
 	if !q.whole && err == nil {
 		q.limit = dq.limit(req.limit)
@@ -252,21 +254,22 @@ func (r *Resolver) query(msg []byte, req request) outcome {
 
 // local answers what nobody needs to be asked for.
 func (r *Resolver) local(q *query, err error) (o outcome, done bool) {
-	own := func(count *uint64, rcode uint16) (outcome, bool) {
+	own := func(count *uint64, rcode uint16, rule error) (outcome, bool) {
 		*count++
+		q.ruled(rule)
 		return outcome{q.reply, q.dnsQuery.answer(rcode)}, true
 	}
 	switch {
 	case errors.Is(err, errDNSOpcode):
-		return own(&r.stats.Local, rcodeNotImpl)
+		return own(&r.stats.Local, rcodeNotImpl, nil)
 	case err != nil:
-		return own(&r.stats.Local, rcodeFormat)
+		return own(&r.stats.Local, rcodeFormat, nil)
 	case q.own:
 		return o, false
 	case r.rules.blocks(&q.dnsQuery):
-		return own(&r.stats.Blocked, r.rules.blockCode())
+		return own(&r.stats.Blocked, r.rules.blockCode(), errBlocked)
 	case r.filter && q.qtype() == typeAAAA && q.qclass() == classIN:
-		return own(&r.stats.Local, rcodeSuccess)
+		return own(&r.stats.Local, rcodeSuccess, errNoIPv6)
 	}
 	if msg := r.cache.get(&q.dnsQuery, r.now()); msg != nil {
 		r.stats.Cached++
@@ -370,11 +373,11 @@ func (r *Resolver) answer(l *link, msg []byte) outcome {
 	}
 	r.stats.Answered++
 	r.finish(q)
-	return r.judge(q, msg)
+	return r.judge(q, msg, l.u)
 }
 
 // judge decides what becomes of a server's answer: is it told, and remembered?
-func (r *Resolver) judge(q *query, msg []byte) outcome {
+func (r *Resolver) judge(q *query, msg []byte, from *upstream) outcome {
 	setDNSID(q.msg, q.id)
 	setDNSID(msg, q.id)
 	if q.own {
@@ -382,9 +385,12 @@ func (r *Resolver) judge(q *query, msg []byte) outcome {
 	}
 	if r.rules.withholds(&q.dnsQuery, msg) {
 		r.stats.Withheld++
+		q.ruled(errWithheld)
 		return outcome{q.reply, q.dnsQuery.answer(rcodeSuccess)}
 	}
-	r.cache.put(&q.dnsQuery, msg, r.now())
+	if !from.gone { // else it is what others are asked for now
+		r.cache.put(&q.dnsQuery, msg, r.now())
+	}
 	return r.tell(q, msg)
 }
 

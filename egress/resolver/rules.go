@@ -2,6 +2,7 @@ package resolver
 
 import (
 	"encoding/binary"
+	"errors"
 	"net/netip"
 
 	"rocserv/egress"
@@ -17,6 +18,20 @@ type Rules struct {
 	// network, where the client is and the name's owner is not (DNS rebinding).
 	Guard       bool
 	GuardExcept []string // domains that may, in lower case
+}
+
+// Why a client is told less than there is.
+var (
+	errBlocked  = errors.New("blocked by resolver-block")
+	errWithheld = errors.New("withheld by resolver-guard")
+	errNoIPv6   = errors.New("no IPv4 address, and no way out for IPv6")
+)
+
+// ruled notes for who wants to know that a rule decides.
+func (q *query) ruled(rule error) {
+	if q.rule != nil {
+		*q.rule = rule
+	}
 }
 
 func (r *Rules) blocks(q *dnsQuery) bool { return len(r.Block) > 0 && r.Block.Has(q.text()) }

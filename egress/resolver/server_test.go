@@ -41,6 +41,8 @@ type longServer struct {
 	open map[net.Conn]bool
 	mute bool // takes queries and says nothing
 	once bool // closes a connection after one answer
+
+	special func(w http.ResponseWriter, name string) bool // says whether it has answered; set before the first query
 }
 
 func (s *longServer) set(f func()) {
@@ -173,6 +175,9 @@ func (s *longServer) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	w.Header().Set("Content-Type", mediaType)
 	var q dnsmessage.Message
 	q.Unpack(b)
+	if s.special != nil && s.special(w, q.Questions[0].Name.String()) {
+		return
+	}
 	q.Response = true
 	q.Answers = []dnsmessage.Resource{addressRecord(q.Questions[0].Name.String(), 60, [4]byte{10, 0, 0, 0}), addressRecord(q.Questions[0].Name.String(), 60, [4]byte{10, 0, 0, 1})}
 	q.Additionals = nil
@@ -298,6 +303,63 @@ func TestLongServerEnds(t *testing.T) {
 			r.SetServers([]Server{s.server(kind, "go"), {Addr: other}})
 			if m := r.ask(t, 9, "b.example."); m.RCode != 0 || len(m.Answers) != 1 {
 				t.Errorf("beside a silent server: %+v", m)
+			}
+		})
+	}
+}
+
+// A request that fails is no reason to end the connection, by which others have
+// their answers: its query is asked again, and ends if that fails too.
+func TestHTTPSRequestFails(t *testing.T) {
+	for name, fail := range map[string]func(w http.ResponseWriter){
+		"reset": func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
+		"cut": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Type", mediaType)
+			w.Write(make([]byte, dnsHeaderLen))
+			w.(http.Flusher).Flush()
+			panic(http.ErrAbortHandler)
+		},
+		"too long": func(w http.ResponseWriter) {
+			w.Header().Set("Content-Type", mediaType)
+			w.Write(make([]byte, wholeAnswer+1))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newLongServer(t, HTTPS)
+			hold := make(chan struct{})
+			var failed atomic.Int64
+			s.special = func(w http.ResponseWriter, name string) bool {
+				switch {
+				case name == "slow.example.":
+					<-hold
+				case name == "bad.example.", name == "once.example." && failed.Load() < maxTries+1:
+					failed.Add(1)
+					fail(w)
+					return true
+				}
+				return false
+			}
+			// No try times out: what moves on has been told to.
+			r := newResolverOn(t, Config{Servers: []Server{s.server(HTTPS, "go")}, NewTimer: (&manualClock{now: time.Now()}).NewTimer})
+			slow := make(chan []byte, 1)
+			r.Query(dnsQueryMsg(t, 1, "slow.example.", dnsmessage.TypeA, 1232), 1400, func(b []byte) { slow <- bytes.Clone(b) })
+			if m := r.ask(t, 2, "bad.example."); m.RCode != dnsmessage.RCodeServerFailure || failed.Load() != maxTries {
+				t.Errorf("%+v after %d tries", m.Header, failed.Load())
+			}
+			if m := r.ask(t, 3, "once.example."); m.RCode != 0 || len(m.Answers) != 2 || failed.Load() != maxTries+1 {
+				t.Errorf("%+v after %d tries", m.Header, failed.Load())
+			}
+			close(hold)
+			select {
+			case b := <-slow:
+				if m := mustParse(t, b); m.RCode != 0 || len(m.Answers) != 2 {
+					t.Errorf("beside it: %+v", m.Header)
+				}
+			case <-time.After(20 * time.Second):
+				t.Error("beside it: no answer")
+			}
+			if n := s.conns.Load(); n != 1 {
+				t.Errorf("%d connections", n)
 			}
 		})
 	}

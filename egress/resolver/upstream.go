@@ -190,6 +190,24 @@ func (l *link) failed(err error) {
 	}
 }
 
+// lost is told that a try has no answer though the link goes on: its query moves
+// on at once.
+func (l *link) lost(id uint16) {
+	r := l.r
+	var o outcome
+	r.mu.Lock()
+	if t := r.flight.byID[id]; t != nil && t.link == l {
+		late := t.elem == nil
+		r.forget(t)
+		if !late { // else another try waits
+			l.u.missed(r.now())
+			o = r.advance(t.q)
+		}
+	}
+	r.mu.Unlock()
+	o.deliver()
+}
+
 // tick is the timer's: tries that have had no answer move on, sockets that
 // nobody uses are closed.
 func (r *Resolver) tick() {
