@@ -117,7 +117,9 @@ type Part struct {
 func Parts() []Part {
 	return []Part{
 		{"Processes, sockets and files", processOptions()},
+		{"Certificates and keys", keyOptions()},
 		{"The server as a whole", serverOptions()},
+		{"Who is let in", admissionOptions()},
 		{"TLS and the channels", vhostOptions()},
 		{"Login, groups and files of users", loginOptions()},
 		{"Sessions", userOptions()},

@@ -130,3 +130,35 @@ func loginOptions() []Option {
 			at:      func(t *target) any { return &t.vhost.CamouflageRealm }},
 	}
 }
+
+// keyOptions are about certificates and what opens their keys.
+func keyOptions() []Option {
+	return []Option{
+		{Name: "server-cert", Type: File, List: true, Scope: ScopeVhost, Reload: Contents,
+			Meaning: "certificate, or chain with the server's first; one per server-key",
+			at:      func(t *target) any { return &t.draft.certs },
+			get:     func(t *target) []string { return certFiles(t.vhost.Keys) }},
+		{Name: "server-key", Type: File, List: true, Scope: ScopeVhost, Reload: Contents,
+			Meaning: "private key, one per server-cert, in the same order",
+			at:      func(t *target) any { return &t.draft.keys },
+			get:     func(t *target) []string { return keyFiles(t.vhost.Keys) }},
+		{Name: "ca-cert", Type: File, Scope: ScopeVhost, Reload: Contents,
+			Meaning: "authorities for client certificates",
+			at:      func(t *target) any { return &t.vhost.CACert }},
+		{Name: "dh-params", Type: File, Scope: ScopeVhost, Reload: Contents, Status: NoEffect, Quiet: true,
+			Meaning: "parameters for finite-field Diffie-Hellman",
+			Note:    "only elliptic curves are used"},
+		{Name: "pin-file", Type: File, Scope: ScopeVhost, Reload: OnRestart,
+			Meaning: "file with the password of encrypted keys",
+			at:      func(t *target) any { return &t.vhost.PinFile }},
+		{Name: "srk-pin-file", Type: File, Scope: ScopeVhost, Reload: OnRestart, Status: NoEffect,
+			Meaning: "file with the PIN of the TPM's storage root key",
+			Note:    "keys in a TPM are not supported"},
+		{Name: "key-pin", Type: Text, Scope: ScopeVhost, Reload: OnRestart, Secret: true,
+			Meaning: "password of encrypted keys",
+			at:      func(t *target) any { return &t.vhost.KeyPin }},
+		{Name: "srk-pin", Type: Text, Scope: ScopeVhost, Reload: OnRestart, Secret: true, Status: NoEffect,
+			Meaning: "PIN of the TPM's storage root key",
+			Note:    "keys in a TPM are not supported"},
+	}
+}
