@@ -261,7 +261,11 @@ func isClosed(err error) bool { return errors.Is(err, net.ErrClosed) }
 // takeUDP and takeDatagrams queue datagrams for the worker. What it does not
 // read in time is dropped, as a full socket would.
 func (w *worker) takeUDP(m *ipc.UdpFd, fd int) bool {
-	return w.out.post(outgoing{typ: ipc.UDPFdT, msg: m, fds: []int{fd}})
+	if !w.out.post(outgoing{typ: ipc.UDPFdT, msg: m, fds: []int{fd}}) {
+		return false
+	}
+	w.sockets.give(ipc.AddrPort(m.Peer).Addr())
+	return true
 }
 
 func (w *worker) takeDatagrams(m *ipc.UdpFd) bool {

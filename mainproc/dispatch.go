@@ -76,8 +76,10 @@ func (w *worker) answerInfo(rec *ipc.Record) error {
 	w.srv.console.ledger.mtu(m.Mtu)
 	if w.session != nil {
 		w.srv.sessions.learn(w, w.session, m)
+		at := ipc.AddrPort(m.DtlsPeer)
+		w.sockets.claim(at.Addr())
 		if d := w.srv.ports.demux.Load(); d != nil {
-			d.moved(w, ipc.AddrPort(m.DtlsPeer))
+			d.moved(w, at)
 		}
 	}
 	return nil

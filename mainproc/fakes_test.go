@@ -276,6 +276,7 @@ type fakeWork struct {
 	deaf    bool             // TERMINATE and RETIRE are not obeyed
 	flows   uint32           // kept after RETIRE
 	asked   uint64           // times, for its counters
+	late    atomic.Pointer[ipc.Why]
 
 	mu     sync.Mutex
 	client net.Conn
@@ -347,7 +348,7 @@ func (w *fakeWork) listen() {
 			}
 		case ipc.RetireT:
 			w.retire(rec)
-		case ipc.UDPFdT, ipc.UDPDatagramsT:
+		case ipc.UDPFdT, ipc.UDPDatagramsT, ipc.UDPOfferT:
 			w.udp(rec)
 		case ipc.WorkerStatsReqT:
 			w.asked++
@@ -355,6 +356,11 @@ func (w *fakeWork) listen() {
 		case ipc.WhyT:
 			var m ipc.Why
 			must(rec.Decode(&m))
+			if m.Host == "late.example" { // answered when the client says so
+				w.late.Store(&m)
+				w.say("why")
+				continue
+			}
 			w.main.Send(ipc.WhyAnswerT, 0, whyAnswer(&m))
 		case ipc.HostInfoT:
 			w.say("hostinfo")
@@ -427,7 +433,14 @@ func (w *fakeWork) obey(cmd []string, fds string) {
 	case "info":
 		psk, err := hex.DecodeString(cmd[1])
 		must(err)
-		w.main.Send(ipc.SessionInfoT, 0, &ipc.SessionInfo{PskSha256: psk, TlsSuite: "(TLS1.3)", Mtu: 1400})
+		info := &ipc.SessionInfo{PskSha256: psk, TlsSuite: "(TLS1.3)", Mtu: 1400}
+		if len(cmd) > 2 {
+			info.DtlsPeer = ipc.PutAddrPort(netip.MustParseAddrPort(cmd[2]))
+		}
+		w.main.Send(ipc.SessionInfoT, 0, info)
+		w.say("done")
+	case "why":
+		w.main.Send(ipc.WhyAnswerT, 0, whyAnswer(w.late.Load()))
 		w.say("done")
 	case "ban":
 		w.main.Send(ipc.BanIPT, 0, &ipc.BanIP{Score: 1000, Cause: "misbehaviour"})

@@ -41,10 +41,17 @@ type workerState struct {
 	Look     []byte
 	LookAt   time.Time
 	Asked    bool
+	Asking   bool // an operator's question is open
+	Sockets  socketsState
 	Parted   bool
 	Granted  bool
 	Hooked   bool
 	Seen     []ipc.Type
+}
+
+type socketsState struct {
+	Given []netip.Addr
+	At    netip.Addr
 }
 
 type originState struct {
@@ -83,7 +90,7 @@ func (w *worker) save(still bool) workerState {
 	if l := w.counting.last.Load(); l != nil {
 		v.Look, v.LookAt = encode(l.stats), l.at
 	}
-	v.Asked = w.counting.asked.Load()
+	v.Asked, v.Asking, v.Sockets = w.counting.asked.Load(), w.asking.owed(), w.sockets.save()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	v.State, v.Conn, v.Start = w.state, w.who.conn, w.who.start
@@ -127,6 +134,8 @@ func (s *server) inherit(v workerState, c *child, conn *ipc.Conn) (*worker, erro
 		w.retiring = append(w.retiring, make(chan struct{}))
 	}
 	w.counting.asked.Store(v.Asked)
+	w.asking.open, w.asking.to = v.Asking, make(chan *ipc.WhyAnswer, 1) // who has asked is gone
+	w.sockets.take(v.Sockets)
 	if err := w.learnAgain(v); err != nil {
 		return nil, fmt.Errorf("%w: worker %d: %w", errState, v.PID, err)
 	}

@@ -3,6 +3,8 @@ package mainproc
 import (
 	"bytes"
 	"net/netip"
+	"slices"
+	"sync"
 	"time"
 
 	"rocserv/internal/ipc"
@@ -20,7 +22,8 @@ const (
 
 // offers are about clients whose translator gave them another port: they send
 // records without a hello, and only who has the keys can tell whose. So main offers
-// such a datagram to sessions whose DTLS channel is at that address. The worker
+// such a datagram to sessions whose worker was given a socket for that address, and
+// says that its DTLS channel is there (sockets). The worker
 // that can open it, and finds it newer than all before, connects its socket to the
 // new port by itself and names it in its next SESSION_INFO; until then what follows
 // is not offered again but after a pause, and dropped.
@@ -50,7 +53,8 @@ func newOffers() *offers {
 	return &offers{out: make(map[endpoint]*offer), hosts: make(map[netip.Prefix]int)}
 }
 
-// may says whether a datagram of peer is to be offered now, and counts it.
+// may says whether a datagram of peer, at whose address there are sessions, is to
+// be offered now, and counts it.
 func (o *offers) may(peer endpoint, now time.Time) bool {
 	if now.Sub(o.window) >= offerWindow {
 		o.window, o.all = now, 0
@@ -69,12 +73,17 @@ func (o *offers) may(peer endpoint, now time.Time) bool {
 	return true
 }
 
-// at returns sessions whose DTLS channel is at an address. Where there are more
-// than maxOffers, those that come next, from where the last time ended.
-func (o *offers) at(a netip.Addr, now time.Time) []udpTarget {
+// anybody says whether a session's DTLS channel is at an address.
+func (o *offers) anybody(a netip.Addr, now time.Time) bool {
 	if now.Sub(o.asked) >= hostsAge || now.Before(o.asked) {
 		o.known, o.asked = o.clients(), now
 	}
+	return len(o.known[a]) > 0
+}
+
+// next returns sessions whose DTLS channel is at an address. Where there are more
+// than maxOffers, those that come next, from where the last time ended.
+func (o *offers) next(a netip.Addr) []udpTarget {
 	list := o.known[a]
 	if len(list) <= maxOffers {
 		return list
@@ -85,7 +94,7 @@ func (o *offers) at(a netip.Addr, now time.Time) []udpTarget {
 
 // offer asks sessions whether a record is their client's. d.mu is held.
 func (d *demux) offer(peer, local endpoint, data []byte, now time.Time) {
-	if d.offers.clients == nil || !dtlshello.IsData(data) {
+	if d.offers.clients == nil || !dtlshello.IsData(data) || !d.offers.anybody(peer.addr.Addr(), now) {
 		d.count.unknown.Add(1)
 		return
 	}
@@ -93,11 +102,7 @@ func (d *demux) offer(peer, local endpoint, data []byte, now time.Time) {
 		d.count.limited.Add(1)
 		return
 	}
-	targets := d.offers.at(peer.addr.Addr(), now)
-	if len(targets) == 0 {
-		d.count.unknown.Add(1)
-		return
-	}
+	targets := d.offers.next(peer.addr.Addr())
 	for _, t := range targets {
 		t.takeOffer(&ipc.UdpFd{
 			Peer: ipc.PutAddrPort(peer.addr), Local: ipc.PutAddrPort(local.addr), Datagrams: [][]byte{bytes.Clone(data)},
@@ -127,18 +132,67 @@ func (d *demux) moved(t udpTarget, to netip.AddrPort) {
 	}
 }
 
-// channels are the sessions' workers by where their DTLS channel is.
+// channels are the sessions' workers by where their DTLS channel is (sockets).
 func (t *sessions) channels() map[netip.Addr][]udpTarget {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	all := make(map[netip.Addr][]udpTarget)
 	for _, s := range t.bySID {
-		if s.newest == nil || s.info == nil {
+		if s.newest == nil {
 			continue
 		}
-		if at := ipc.AddrPort(s.info.DtlsPeer); at.IsValid() {
-			all[at.Addr()] = append(all[at.Addr()], s.newest)
+		if at := s.newest.sockets.channel(); at.IsValid() {
+			all[at] = append(all[at], s.newest)
 		}
 	}
 	return all
+}
+
+// maxSockets is how many sockets of a worker may yet become its channel: it has
+// at most two handshakes under way, and two more cross with what it says.
+const maxSockets = 4
+
+// sockets are the addresses that a worker was given sockets for, and at which of
+// them its DTLS channel is. The latter is the worker's word, the former main's: a
+// worker that names an address of other clients hears nothing of theirs. A client's
+// new port changes neither.
+type sockets struct {
+	mu    sync.Mutex
+	given []netip.Addr // the newest last
+	at    netip.Addr   // zero: nowhere
+}
+
+// give notes that the worker was given a socket for a peer.
+func (s *sockets) give(a netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.given = append(s.given[max(0, len(s.given)-maxSockets+1):], a)
+}
+
+// claim takes the worker's word on where its channel is.
+func (s *sockets) claim(a netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a != s.at && !slices.Contains(s.given, a) {
+		a = netip.Addr{}
+	}
+	s.at = a
+}
+
+func (s *sockets) channel() netip.Addr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.at
+}
+
+func (s *sockets) save() socketsState {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return socketsState{slices.Clone(s.given), s.at}
+}
+
+func (s *sockets) take(v socketsState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.given, s.at = v.Given[max(0, len(v.Given)-maxSockets):], v.At
 }

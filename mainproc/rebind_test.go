@@ -1,9 +1,13 @@
 package mainproc
 
 import (
+	"encoding/hex"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
+
+	"rocserv/internal/control"
 )
 
 // dataRecord begins like a record of data.
@@ -67,16 +71,29 @@ func TestOffers(t *testing.T) {
 	}
 }
 
-// Spoofed sources cost little, and the sessions behind one address all get their turn.
+// Spoofed sources cost little, those where nobody is nothing, and the sessions
+// behind one address all get their turn.
 func TestOffersAreBounded(t *testing.T) {
 	const n = 10
 	b := newBench(t, n)
-	b.inOneHost("127.0.0.2", b.targets[1:]...)
+	var homes []udpTarget
+	for _, f := range b.targets[1:] {
+		homes = append(homes, f)
+	}
+	known := map[netip.Addr][]udpTarget{netip.MustParseAddr("127.0.0.2"): homes}
+	b.offers.clients = func() map[netip.Addr][]udpTarget { return known }
 	sum := func() (all int) {
 		for _, f := range b.targets {
 			all += f.offered()
 		}
 		return all
+	}
+	host := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)}) }
+	for i := range 3 * offersAll { // of nobody's address
+		b.give(netip.AddrPortFrom(host(i), 9).String(), dataRecord(1))
+	}
+	if b.offers.all != 0 || len(b.offers.hosts) != 0 || b.count.unknown.Load() != 3*offersAll {
+		t.Errorf("%d offers of %d hosts where nobody is", b.offers.all, len(b.offers.hosts))
 	}
 	for port := range uint16(1000) {
 		b.give(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 2}), 1000+port).String(), dataRecord(1))
@@ -90,8 +107,10 @@ func TestOffersAreBounded(t *testing.T) {
 		}
 	}
 	for i := range 3000 {
-		host := netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)})
-		b.give(netip.AddrPortFrom(host, 9).String(), dataRecord(1))
+		known[host(i)] = homes
+	}
+	for i := range 3000 {
+		b.give(netip.AddrPortFrom(host(i), 9).String(), dataRecord(1))
 	}
 	if b.offers.all != offersAll || len(b.offers.hosts) > offersAll || len(b.offers.out) > offersAll {
 		t.Errorf("%d offers of %d hosts", b.offers.all, len(b.offers.hosts))
@@ -101,5 +120,93 @@ func TestOffersAreBounded(t *testing.T) {
 	b.give("127.0.0.2:1", dataRecord(1))
 	if sum() != before+maxOffers {
 		t.Error("no new window")
+	}
+}
+
+// A worker hears of what comes from where main gave it a socket for, however often
+// it says that its channel is elsewhere; and so after an upgrade.
+func TestOffersOfALiar(t *testing.T) {
+	r, ctl := controlled(t)
+	honest, liar := r.dial(), r.dial()
+	app, err := hex.DecodeString(value(honest.open(testSID(sidGood, 1, 0, false, 1)), "app"))
+	must(err)
+	liar.open(testSID(sidGood, 2, 0, false, 1))
+	first := r.udpDial()
+	first.Write(hello(app, 1, 'A'))
+	if got := honest.line(); !strings.HasPrefix(got, "UDP_FD ") {
+		t.Fatal(got)
+	}
+	psk := strings.Repeat("ab", 32)
+	for n := 1; n <= 2; n++ {
+		honest.ask("info %s %v", psk, first.LocalAddr())
+		liar.ask("info %s %v", psk, first.LocalAddr())
+		// Sessions are listed once in a while; from another port each time.
+		stop, offered := make(chan struct{}), make(chan string)
+		go func() { offered <- honest.line() }()
+		c := r.udpDial()
+		go func() {
+			for ; ; time.Sleep(offerPause) {
+				select {
+				case <-stop:
+					return
+				default:
+					c.Write(dataRecord(1))
+				}
+			}
+		}()
+		got := <-offered
+		close(stop)
+		if !strings.HasPrefix(got, "UDP_OFFER ") {
+			t.Fatal(got)
+		}
+		// What the liar was told before this question is in its answer's way.
+		ask[control.Why](t, ctl, control.CmdWhy, control.WhyArgs{User: "user2", Host: "www.example"})
+		if got := liar.ask("hello"); !strings.HasPrefix(got, "hi ") {
+			t.Fatalf("the liar was told %q", got)
+		}
+		if n == 2 {
+			break
+		}
+		ctl = r.upgrade(ctl, n)
+		for _, p := range []*peer{honest, liar} {
+			for got = p.line(); strings.HasPrefix(got, "UDP_OFFER "); got = p.line() {
+			}
+			if got != "secmod" {
+				t.Fatalf("told %q", got)
+			}
+		}
+	}
+	r.stop()
+}
+
+// A handshake that comes to nothing, and those that others begin, leave the
+// channel where it is.
+func TestSockets(t *testing.T) {
+	addr := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}) }
+	var s, next sockets
+	s.claim(addr(1))
+	if s.channel().IsValid() {
+		t.Error("a channel without a socket")
+	}
+	s.give(addr(1))
+	s.claim(addr(1))
+	for i := range 10 * maxSockets {
+		s.give(addr(2 + i))
+	}
+	s.claim(addr(1)) // again, for its MTU is another
+	next.take(s.save())
+	for i, s := range []*sockets{&s, &next} {
+		if s.channel() != addr(1) || len(s.given) != maxSockets {
+			t.Errorf("%d: at %v, %d addresses kept", i, s.channel(), len(s.given))
+		}
+		s.claim(addr(1 + 10*maxSockets))
+		if s.channel() != addr(1+10*maxSockets) {
+			t.Errorf("%d: not where the newest socket is", i)
+		}
+		s.claim(netip.Addr{})
+		s.claim(addr(1))
+		if s.channel().IsValid() {
+			t.Errorf("%d: at %v", i, s.channel())
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -68,7 +69,7 @@ type predecessor struct {
 
 func (s *hellos) save() (all []helloState) {
 	for app, r := range s.apps {
-		all = append(all, helloState{app[:], r.last, r.stranger, r.randoms})
+		all = append(all, helloState{app[:], r.last, r.stranger, slices.Clone(r.randoms)})
 	}
 	return all
 }

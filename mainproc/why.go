@@ -20,6 +20,13 @@ type asking struct {
 	to   chan *ipc.WhyAnswer // capacity 1
 }
 
+// owed says whether the worker has a question to answer.
+func (a *asking) owed() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.open
+}
+
 // answerWhy takes what was asked for.
 func (w *worker) answerWhy(rec *ipc.Record) error {
 	m := new(ipc.WhyAnswer)

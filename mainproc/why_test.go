@@ -57,3 +57,35 @@ func TestConsoleWhy(t *testing.T) {
 	}
 	r.stop()
 }
+
+// A question that is open when the program is replaced may be answered to the new
+// one, once.
+func TestWhyAcrossUpgrade(t *testing.T) {
+	r, c := controlled(t)
+	p := r.dial()
+	if line := p.open(testSID(sidGood, 1, 0, false, 1)); !strings.HasPrefix(line, "ok ") {
+		t.Fatal(line)
+	}
+	asker := r.ctl()
+	done := make(chan error, 1)
+	go func() {
+		done <- asker.Call(control.CmdWhy, control.WhyArgs{User: "user1", Host: "late.example"}, new(control.Why))
+	}()
+	if line := p.line(); line != "why" {
+		t.Fatal(line)
+	}
+	c = r.upgrade(c, 1)
+	if err := <-done; err == nil {
+		t.Error("somebody has answered")
+	}
+	if line := p.line(); line != "secmod" {
+		t.Fatal(line)
+	}
+	refused(t, c, control.CmdWhy, control.WhyArgs{User: "user1", Host: "www.example"}, control.Busy)
+	p.ask("why")
+	again := control.WhyArgs{User: "user1", Host: "www.example"}
+	eventually(t, "an answer", func() bool { return c.Call(control.CmdWhy, again, new(control.Why)) == nil })
+	p.send("misbehave why-unasked")
+	p.closed()
+	r.stop()
+}

@@ -112,6 +112,7 @@ type worker struct {
 	about    atomic.Pointer[detail] // set before the tunnel is
 	counting counting
 	asking   asking
+	sockets  sockets
 
 	// Of the goroutine run.
 	session *session // from attach to the end

@@ -95,10 +95,14 @@ func (t *timers) fire() {
 	}
 }
 
-// soon has the timers look as if the session were busy.
+// soon has the timers look as if the session were busy. Until they have, further
+// calls put nothing off.
 func (t *timers) soon() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.hurry {
+		return
+	}
 	t.hurry = true
 	if t.timer != nil && !t.looking && !t.stopped {
 		t.timer.Reset(t.period(true))

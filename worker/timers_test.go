@@ -137,6 +137,21 @@ func TestTimers(t *testing.T) {
 	}
 }
 
+// Whoever asks for a look soon, and again before it is due, puts it off no further.
+func TestSoonIsNotPutOff(t *testing.T) {
+	clock := faketime.NewManualClock()
+	f := &fakeSession{clock: clock, start: clock.NowMonotonic(), hearsCSTP: true, sendsDatas: true}
+	f.timers = newTimers(clock, timeouts{sessionEnd: clock.Now().Add(10 * time.Second)}, f)
+	f.timers.start()
+	for range 100 {
+		f.timers.soon()
+		clock.Advance(300 * time.Millisecond)
+	}
+	if want := []string{"end SESSION_TIMEOUT@10s"}; !happened(f.done, want) || f.done[0].at >= 12*time.Second {
+		t.Errorf("did %v, want %v", f.done, want)
+	}
+}
+
 func TestSessionTimeoutIsAbsolute(t *testing.T) {
 	clock := faketime.NewManualClock()
 	f := &fakeSession{clock: clock, start: clock.NowMonotonic(), hearsCSTP: true, sendsDatas: true}
