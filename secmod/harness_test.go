@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/big"
 	"net/netip"
 	"os"
@@ -516,7 +517,8 @@ func (r *rig) reconfigured(change func(*vhost)) {
 	v := *was.current.vhosts[""]
 	change(&v)
 	gen := *was.current
-	gen.vhosts = map[string]*vhost{"": &v}
+	gen.vhosts = maps.Clone(was.current.vhosts)
+	gen.vhosts[""] = &v
 	r.s.gens.Store(&generations{current: &gen, previous: was.previous, nextKey: was.nextKey})
 }
 

@@ -71,12 +71,15 @@ func (d *backendLogin) Answer(ctx context.Context, answer []byte) helper.Verdict
 	return helper.Verdict{Wrong: true, Why: "wrong password"}
 }
 
-// remotely starts a sec-mod whose only method is played by a helper.
+// remotely starts a sec-mod whose method is played by a helper, but for the virtual
+// host plain.example, where bert has a password.
 func remotely(t *testing.T, wait time.Duration) (*rig, *backend, *helperOf) {
 	t.Helper()
 	b := &backend{killed: make(chan struct{})}
 	run := &helperOf{t: t, b: b}
-	r := boot(t, newSite(t))
+	st := newSite(t, hashOf(t, "bert", "*", "secret"))
+	st.add("[vhost:plain.example]")
+	r := boot(t, st)
 	r.mu.Lock()
 	r.helper = run.start
 	r.mu.Unlock()
@@ -233,8 +236,14 @@ func TestStalledHelper(t *testing.T) {
 	if rep := authCont(t, c, ready, "right"); status(rep) != "BUSY" || rep.Message != askPassword {
 		t.Errorf("a login under way: %v", rep)
 	}
-	plainly, _ := r.handshaken(home) // what needs no helper goes on
-	plainly.Close()
+	plainly, _ := r.worker(home) // what needs no helper goes on
+	sign := signReq()
+	sign.Vhost = "plain.example"
+	call[ipc.SignRep](t, plainly, ipc.SignT, sign, ipc.SignRepT)
+	sid := authInit(t, plainly, &ipc.AuthInit{User: "bert", Vhost: "plain.example"}).Sid
+	if rep := authCont(t, plainly, sid, "secret"); status(rep) != "OK" {
+		t.Errorf("a login by password: %v", rep)
+	}
 	r.s.gens.Load().current.vhosts[""].ways[0].method.(*remote).h.stop()
 	for _, w := range stuck {
 		rec, err := w.Recv()

@@ -203,15 +203,12 @@ func (d DNSServer) String() string {
 }
 
 func setResolverVia(p *parser, t *target, it item) {
-	for _, n := range split(it.text) {
-		for one := range strings.SplitSeq(n, "|") {
-			if !isWayName(one) {
-				p.errorf(it.line, "resolver-via: '%.64s' is not the name of a way", one)
-				return
-			}
-		}
-		t.user.Resolver.Via = append(t.user.Resolver.Via, n)
+	names, err := parseWayNames(it.text)
+	if err != nil {
+		p.errorf(it.line, "resolver-via: %v", err)
+		return
 	}
+	t.user.Resolver.Via = append(t.user.Resolver.Via, names...)
 }
 
 func getResolverVia(t *target) []string {

@@ -249,16 +249,24 @@ func setVia(p *parser, t *target, it item) {
 
 func getVia(t *target) []string { return stringsOf(t.user.Via) }
 
+// parseWayNames reads NAME[,NAME...], each of which may be several with | between.
+func parseWayNames(s string) (names []string, err error) {
+	names = split(s)
+	for _, n := range names {
+		for one := range strings.SplitSeq(n, "|") {
+			if !isWayName(one) {
+				return nil, fmt.Errorf("'%.64s' is not the name of a way", one)
+			}
+		}
+	}
+	return names, nil
+}
+
 // parseVia reads `NAME[,NAME...] [for NETWORK|DOMAIN|user:NAME|group:NAME|PORTS ...]`.
 func parseVia(s string) (v Via, err error) {
 	names, conditions, _ := strings.Cut(" "+s+" ", " for ")
-	v.Ways = split(names)
-	for _, n := range v.Ways {
-		for one := range strings.SplitSeq(n, "|") {
-			if !isWayName(one) {
-				return v, fmt.Errorf("'%.64s' is not the name of a way", one)
-			}
-		}
+	if v.Ways, err = parseWayNames(names); err != nil {
+		return v, err
 	}
 	if len(v.Ways) == 0 {
 		return v, fmt.Errorf("it names no way")

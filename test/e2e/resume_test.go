@@ -3,6 +3,8 @@
 package e2e
 
 import (
+	"errors"
+	"os"
 	"os/exec"
 	"strings"
 	"testing"
@@ -13,8 +15,8 @@ import (
 // A client resumes its TLS session with another worker.
 func TestTLSResumption(t *testing.T) {
 	t.Parallel()
-	if _, err := exec.LookPath("gnutls-cli"); err != nil {
-		t.Skip("gnutls-cli is missing")
+	if _, err := exec.LookPath("gnutls-cli"); errors.Is(err, exec.ErrNotFound) && os.Getenv("CI") != "true" {
+		t.Skip(err)
 	}
 	r := newRig(t, 1)
 	host, port, _ := strings.Cut(lab.ServerAt(lab.Srv4), ":")

@@ -62,14 +62,12 @@ func TestSampleComments(t *testing.T) {
 		}
 		with := strings.Replace(text, line, line[1:], 1)
 		switch name { // these need another one
-		case "match-tls-dtls-ciphers", "cisco-svc-client-compat":
 		case "enable-auth":
 			with += "ca-cert = /etc/rocserv/ca.pem\ncert-user-oid = 2.5.4.3\n"
 		case "egress-via":
 			with = strings.Replace(with, "#egress = ", "egress = ", 1)
 		case "proxy-proto-trusted":
 			with += "listen-proxy-proto = true\n"
-		case "listen-proxy-proto", "camouflage":
 		}
 		c, err := config.Parse("sample.config", []byte(with), config.SecMod)
 		if err != nil {

@@ -13,18 +13,14 @@ type RADIUS struct {
 	*Process
 	Dir    string
 	Secret string
-	Detail string // the file of accounts
 }
 
-// Ports of the RADIUS server.
-const (
-	RADIUSPort     = 11812
-	AccountingPort = 11813
-)
+// RADIUSPort is the RADIUS server's.
+const RADIUSPort = 11812
 
 // radiusConf is FreeRADIUS's configuration. Users are those of the file "users"; who
 // has a Tmp-String-0 there is challenged for it after the password, and who is called
-// slow waits. Debian 12's release makes a Message-Authenticator only where it is told to.
+// slow waits (radiusSlow). Debian 12's release makes a Message-Authenticator only where it is told to.
 const radiusConf = `
 prefix = /usr
 libdir = /usr/lib/freeradius
@@ -56,7 +52,6 @@ modules {
 	exec { wait = yes }
 	always handled { rcode = handled }
 	files { filename = DIR/users }
-	detail { filename = DIR/detail }
 }
 server lab {
 	listen {
@@ -64,15 +59,10 @@ server lab {
 		ipaddr = 127.0.0.1
 		port = AUTH
 	}
-	listen {
-		type = acct
-		ipaddr = 127.0.0.1
-		port = ACCT
-	}
 	authorize {
 		update reply { &Message-Authenticator := 0x00 }
 		if (&User-Name == "slow") {
-			update request { &Tmp-String-1 := "%{exec:/bin/sleep 3}" }
+			update request { &Tmp-String-1 := "%{exec:/bin/sh DIR/slow}" }
 		}
 		files
 		expiration
@@ -103,10 +93,15 @@ server lab {
 			}
 		}
 	}
-	accounting {
-		detail
-	}
 }
+`
+
+// radiusSlow is what a request of slow waits for: until he is not held any more, or
+// a while.
+const radiusSlow = `
+if [ ! -e DIR/hold ]; then exec sleep 3; fi
+: > DIR/held
+while [ -e DIR/hold ]; do sleep 0.1; done
 `
 
 // StartRADIUS starts a FreeRADIUS in a namespace with a file of users in its own
@@ -116,9 +111,9 @@ func (l *Lab) StartRADIUS(ns Netns, users string) (*RADIUS, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &RADIUS{Dir: dir, Secret: "between radius and vpn", Detail: filepath.Join(dir, "detail")}
-	conf := strings.NewReplacer("DIR", dir, "SECRET", `"`+r.Secret+`"`, "AUTH", fmt.Sprint(RADIUSPort), "ACCT", fmt.Sprint(AccountingPort)).Replace(radiusConf)
-	for name, text := range map[string]string{"radiusd.conf": conf, "users": users, "dictionary": "$INCLUDE /usr/share/freeradius/dictionary\n"} {
+	r := &RADIUS{Dir: dir, Secret: "between radius and vpn"}
+	said := strings.NewReplacer("DIR", dir, "SECRET", `"`+r.Secret+`"`, "AUTH", fmt.Sprint(RADIUSPort))
+	for name, text := range map[string]string{"radiusd.conf": said.Replace(radiusConf), "slow": said.Replace(radiusSlow), "users": users, "dictionary": "$INCLUDE /usr/share/freeradius/dictionary\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o640); err != nil {
 			return nil, err
 		}
@@ -135,11 +130,14 @@ func (r *RADIUS) Start(ns Netns) (err error) {
 	return err
 }
 
-// Accounts are the accounts so far, a block each, without their times.
-func (r *RADIUS) Accounts() ([]string, error) {
-	b, err := os.ReadFile(r.Detail)
-	if os.IsNotExist(err) {
-		return nil, nil
-	}
-	return strings.Split(strings.TrimSpace(string(b)), "\n\n"), err
+// Hold has requests of slow wait for Release.
+func (r *RADIUS) Hold() error { return os.WriteFile(filepath.Join(r.Dir, "hold"), nil, 0o640) }
+
+// Held reports whether one waits, or has.
+func (r *RADIUS) Held() bool {
+	_, err := os.Stat(filepath.Join(r.Dir, "held"))
+	return err == nil
 }
+
+// Release lets it go on.
+func (r *RADIUS) Release() error { return os.Remove(filepath.Join(r.Dir, "hold")) }
