@@ -14,7 +14,7 @@ import (
 )
 
 // Check loads a configuration as sec-mod does, and reads what sessions would:
-// the files of users and groups. The error is about what keeps the server from
+// the files of users and groups; what login helpers read it does not. The error is about what keeps the server from
 // starting; warnings are about what keeps somebody out. It is for a process
 // that ends then, with keys in its memory.
 func Check(name string, text []byte) (warnings []string, err error) {

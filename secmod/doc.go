@@ -141,9 +141,8 @@
 //
 // # What is not here yet
 //
-// Methods of login helpers but RADIUS (package helper says how to add one), and
-// accounting. RSA key exchange
-// (SEC_DECRYPT) and keys in tokens are not offered.
+// The methods PAM and OIDC (package helper says how to add one), and accounting by
+// RADIUS. RSA key exchange (SEC_DECRYPT) and keys in tokens are not offered.
 //
 // # Standards
 //

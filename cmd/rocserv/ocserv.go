@@ -115,5 +115,5 @@ func finished(err error) int {
 // printOcservVersion says what is compiled in, in the words that ocserv's own
 // tests and people's scripts look for.
 func printOcservVersion(w io.Writer) {
-	fmt.Fprintf(w, "ocserv %s (rocserv)\n\nCompiled with: seccomp, oath, radius, AnyConnect\nTLS: crypto/tls of %s\n", version, runtime.Version())
+	fmt.Fprintf(w, "ocserv %s (rocserv)\n\nCompiled with: seccomp, oath, radius, gssapi, AnyConnect\nTLS: crypto/tls of %s\n", version, runtime.Version())
 }

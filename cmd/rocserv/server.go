@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -168,8 +169,9 @@ func makeState(args []string) int {
 	return 0
 }
 
-// testConfig is -t: everything that the start would look at is looked at, as the
-// user who asks, and nothing is started or opened for others.
+// testConfig is -t: every file that the start would read is read, login helpers'
+// too, as the user who asks. Nothing is started or opened for others, and nobody is
+// asked: names of servers are not looked up.
 func testConfig(name string) error {
 	b, err := os.ReadFile(name)
 	if err != nil {
@@ -182,10 +184,11 @@ func testConfig(name string) error {
 	report(os.Stderr, cfg)
 	inMain, err1 := mainproc.Check(cfg)
 	inSecMod, err2 := secmod.Check(name, b)
-	for _, w := range append(inMain, inSecMod...) {
+	inHelpers, err3 := checkHelpers(cfg)
+	for _, w := range slices.Concat(inMain, inSecMod, inHelpers) {
 		fmt.Fprintf(os.Stderr, "warning: %s\n", w)
 	}
-	if err := errors.Join(err1, err2); err != nil {
+	if err := errors.Join(err1, err2, err3); err != nil {
 		return cli.Exit(describe(err), 1)
 	}
 	return nil

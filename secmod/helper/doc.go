@@ -26,9 +26,9 @@
 //
 // # A new method
 //
-//   - internal/config/auth.go: its row, with helper and what is ready
-//   - a folder here with a type that is a Method, and a Make function
-//   - cmd/rocserv/helpers.go: its name and Make
+//   - internal/config/auth.go: its row, with remote and what is ready
+//   - a folder here with a type that is a Method, and the functions Make and Check
+//   - cmd/rocserv/helpers.go: its name, Make and Check
 //   - internal/doctor/methods.go: what it needs of a host
 //
 // Make opens every file there is to open: afterwards only the folders it returns
@@ -43,7 +43,10 @@
 //
 // # Security
 //
-// A helper sees names and passwords of its method's users, and no key, session or
-// file of the server's. What it says is believed for its method's logins only. A
-// panic costs the login it happens in. Answers are cleared after use.
+// A helper sees names and passwords of its method's users, and its method's own
+// secret (a shared secret, a bind password, a keytab); no TLS key, session or other
+// file of the server's. That of gssapi reads tickets, which any client encodes as it
+// likes. What a helper says is believed for its method's logins only. A panic costs
+// the login it happens in. Answers are cleared after use, but for what a library takes
+// as a string (a bind's password).
 package helper

@@ -36,7 +36,7 @@ func Main(args []string, methods Table) int {
 		log.Error("cannot be confined", "err", err)
 		return 1
 	}
-	make := methods[args[0]]
+	make := methods[args[0]].Make
 	if make == nil {
 		make = func(map[string]string, Logger) (Made, error) {
 			return Made{}, errors.New("this program has no such login method")

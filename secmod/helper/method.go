@@ -83,5 +83,14 @@ type Made struct {
 // what they name; log is for what happens later.
 type Make func(options map[string]string, log Logger) (Made, error)
 
+// Check reads what Make would, and asks nobody for it: no name is looked up.
+type Check func(options map[string]string) (warnings []string, err error)
+
+// Kind is a method as the program has it.
+type Kind struct {
+	Make  Make
+	Check Check
+}
+
 // Table has the methods, by their names in the configuration.
-type Table map[string]Make
+type Table map[string]Kind

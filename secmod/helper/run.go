@@ -188,9 +188,11 @@ func (s *server) answer(rec *ipc.Record) error {
 	l := s.logins[m.Login]
 	s.mu.Unlock()
 	if l == nil {
+		clear(m.Answer)
 		return s.reply(rec.ID, Verdict{Outcome: Unavailable, Why: "the login is over"})
 	}
 	if !l.mu.TryLock() {
+		clear(m.Answer)
 		return violation("login %d has two answers at once", m.Login)
 	}
 	go s.step(rec.ID, m.Login, l, func() Verdict {

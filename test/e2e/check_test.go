@@ -42,10 +42,13 @@ func TestConfigurationChecked(t *testing.T) {
 	}
 	r.must(hello4.run(r, r.connect(lab.Dial{})))
 
-	r.must(r.state.Configure("server-key = "+r.state.Path("gone"), "tcp-port = 443"))
+	r.must(r.state.Configure("server-key = "+r.state.Path("gone"), "tcp-port = 443", "enable-auth = gssapi[keytab="+r.state.Path("gone")+"]"))
 	out, err = check(r.state.Config)
 	if err == nil || !strings.Contains(out, "error: "+r.state.Config+":") || !strings.Contains(out, "key: open "+r.state.Path("gone")) {
 		t.Errorf("no key: %v\n%s", err, out)
+	}
+	if !strings.Contains(out, "auth = gssapi: keytab: open "+r.state.Path("gone")) {
+		t.Errorf("no keytab: %s", out)
 	}
 	if start, err := os.ReadFile("/proc/sys/net/ipv4/ip_unprivileged_port_start"); err == nil && len(start) > 3 && !strings.Contains(out, "cannot bind ports below") {
 		t.Errorf("port 443: %s", out)

@@ -17,8 +17,9 @@
 //
 //   - Who it is comes from the part of the ticket that the KDC encrypted, not from
 //     what the client says beside it.
-//   - An AP-REQ is good once. What was used is remembered for as long as a clock
-//     may be off, at most maxUsed of them; further ones wait until some are over.
+//   - An AP-REQ is good once. What was used is remembered for ten minutes, twice as
+//     long as a clock may be off, at most maxUsed of them; further ones are turned away
+//     (unavailable) until some are over.
 //     A helper that was replaced has forgotten them: what protects them then is TLS.
 //   - The reply has no AP-REP: the server is known by its TLS certificate.
 //

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,10 +19,13 @@ import (
 )
 
 const (
-	skew      = 5 * time.Minute // that clocks may be off (RFC 4120, section 5.5.1)
-	maxUsed   = 64 << 10        // requests that are remembered
-	maxKeytab = 1 << 20
-	byDefault = "/etc/krb5.keytab"
+	skew = 5 * time.Minute // that clocks may be off (RFC 4120, section 5.5.1)
+	// remembered is how long a request is: one of a clock that is ahead is good for so
+	// long.
+	remembered = 2 * skew
+	maxUsed    = 64 << 10 // requests that are remembered
+	maxKeytab  = 1 << 20
+	byDefault  = "/etc/krb5.keytab"
 )
 
 // method takes tickets for the services of a keytab.
@@ -64,15 +66,14 @@ func Make(options map[string]string, _ helper.Logger) (helper.Made, error) {
 	return helper.Made{Method: m}, nil
 }
 
+// Check reads the keytab. It implements helper.Check.
+func Check(options map[string]string) (warnings []string, err error) {
+	made, err := Make(options, nil)
+	return made.Warnings, err
+}
+
 func (m *method) load(name string) (err error) {
-	st, err := os.Stat(name)
-	switch {
-	case err != nil:
-		return err
-	case !st.Mode().IsRegular() || st.Size() > maxKeytab:
-		return fmt.Errorf("%s: not a regular file, or too large", name)
-	}
-	b, err := os.ReadFile(name)
+	b, err := helper.ReadFile(name, maxKeytab)
 	if err != nil {
 		return err
 	}
@@ -119,7 +120,7 @@ var (
 	errToken  = errors.New("not a Kerberos ticket")
 	errTicket = errors.New("the ticket is not good")
 	errUsed   = errors.New("the ticket's request was used before")
-	errFull   = errors.New("too many requests within five minutes")
+	errFull   = fmt.Errorf("too many requests within %v", remembered)
 )
 
 // check says whose ticket it is. The library may panic over what a stranger encoded.
@@ -190,7 +191,7 @@ func (m *method) remember(authenticator []byte) error {
 	if len(m.used) >= maxUsed {
 		return errFull
 	}
-	m.used[key] = now.Add(2 * skew)
+	m.used[key] = now.Add(remembered)
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 	goldap "github.com/go-ldap/ldap/v3"
 
 	"rocserv/internal/secret"
+	"rocserv/secmod/helper"
 )
 
 // config is what the file of ldap[config=FILE] says: lines `key = value`, and
@@ -166,7 +166,7 @@ func (d *draft) finish() (warnings []string, err error) {
 }
 
 func readCAs(name string) (*x509.CertPool, error) {
-	b, err := readFile(name)
+	b, err := helper.ReadFile(name, maxFile)
 	if err != nil {
 		return nil, err
 	}
@@ -175,17 +175,6 @@ func readCAs(name string) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("%s: no certificate in it", name)
 	}
 	return pool, nil
-}
-
-func readFile(name string) ([]byte, error) {
-	st, err := os.Stat(name)
-	switch {
-	case err != nil:
-		return nil, err
-	case !st.Mode().IsRegular() || st.Size() > maxFile:
-		return nil, fmt.Errorf("%s: not a regular file, or too large", name)
-	}
-	return os.ReadFile(name)
 }
 
 // uri takes the servers, in the order they are to be tried in.
@@ -229,7 +218,7 @@ func (d *draft) seconds(v string) error {
 }
 
 func (d *draft) passwordFile(name string) error {
-	b, err := readFile(name)
+	b, err := helper.ReadFile(name, maxFile)
 	if err != nil {
 		return err
 	}

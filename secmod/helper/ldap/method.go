@@ -32,21 +32,35 @@ type method struct {
 // Make makes the method of `ldap[config=FILE]`. It implements helper.Make.
 func Make(options map[string]string, _ helper.Logger) (helper.Made, error) {
 	ber.MaxPacketLengthBytes = maxMessage
-	name := options["config"]
-	b, err := readFile(name)
+	conf, warnings, err := read(options)
 	if err != nil {
 		return helper.Made{}, err
+	}
+	more, err := conf.resolve(net.DefaultResolver.LookupNetIP)
+	if err != nil {
+		return helper.Made{}, fmt.Errorf("%s: %w", options["config"], err)
+	}
+	return helper.Made{Method: &method{conf, newPool(conf)}, Warnings: append(warnings, more...)}, nil
+}
+
+// Check reads the file and what it names. It implements helper.Check.
+func Check(options map[string]string) (warnings []string, err error) {
+	_, warnings, err = read(options)
+	return warnings, err
+}
+
+func read(options map[string]string) (*config, []string, error) {
+	name := options["config"]
+	b, err := helper.ReadFile(name, maxFile)
+	if err != nil {
+		return nil, nil, err
 	}
 	defer clear(b)
 	conf, warnings, err := parse(string(b))
 	if err != nil {
-		return helper.Made{}, fmt.Errorf("%s: %w", name, err)
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
-	more, err := conf.resolve(net.DefaultResolver.LookupNetIP)
-	if err != nil {
-		return helper.Made{}, fmt.Errorf("%s: %w", name, err)
-	}
-	return helper.Made{Method: &method{conf, newPool(conf)}, Warnings: append(warnings, more...)}, nil
+	return conf, warnings, nil
 }
 
 // Begin asks everybody for a password: no server has been asked yet.

@@ -7,10 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -18,12 +16,12 @@ import (
 	"time"
 
 	"rocserv/internal/secret"
+	"rocserv/secmod/helper"
 )
 
 // Defaults of radcli.
 const (
 	authPort       = 1812 // RFC 2865
-	acctPort       = 1813 // RFC 2866
 	defaultTimeout = 10 * time.Second
 	defaultRetries = 3
 	maxConf        = 1 << 20 // bytes of a file
@@ -32,7 +30,7 @@ const (
 
 // conf is a file as radcli reads it (radiusclient.conf), with its servers' file.
 type conf struct {
-	auth, acct    []server
+	auth          []server
 	nasIdentifier string
 	nasIP         netip.Addr // invalid: what the client reached
 	bind          netip.Addr // invalid: any
@@ -51,45 +49,71 @@ type server struct {
 
 // ignored are options that mean nothing here, or only to other programs.
 var ignored = []string{
-	"dictionary", "default_realm", "login_tries", "login_timeout", "login_radius", "login_local", "nologin", "issue", "mapfile", "seqfile",
+	"acctserver", "dictionary", "default_realm", "login_tries", "login_timeout", "login_radius", "login_local", "nologin", "issue", "mapfile", "seqfile",
 	"auth_order", "radius_log", "clientdebug", "use-public-addr",
 }
 
 // lookup finds the addresses of a name; a test has its own.
 type lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
 
-// readConf reads the file and the one of secrets that it names.
+// draft is a conf before its servers' names are looked up.
+type draft struct {
+	conf
+	names   []named
+	secrets secrets
+}
+
+// named is a server as it is configured.
+type named struct {
+	host string
+	port uint16
+	word secret.Text // zero: it is in the servers' file
+}
+
+// readConf reads the file and the one of secrets that it names, and looks up the
+// servers.
 func readConf(name string, find lookup) (c *conf, warnings []string, err error) {
-	c = &conf{timeout: defaultTimeout, retries: defaultRetries}
-	var auth, acct []string
+	d, warnings, err := readDraft(name)
+	if err != nil {
+		return nil, nil, err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), resolveTime)
+	defer cancel()
+	if d.auth, err = d.servers(ctx, find); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return &d.conf, warnings, nil
+}
+
+// readDraft reads both files.
+func readDraft(name string) (d *draft, warnings []string, err error) {
+	d = &draft{conf: conf{timeout: defaultTimeout, retries: defaultRetries}}
 	secrets, tls := "", false
 	err = eachLine(name, func(key, value string) error {
 		var err error
 		switch key {
 		case "authserver":
-			auth = append(auth, hosts(value)...)
-		case "acctserver":
-			acct = append(acct, hosts(value)...)
+			err = d.add(value)
 		case "servers":
 			secrets = value
 		case "nas-identifier":
-			c.nasIdentifier = value
+			d.nasIdentifier = value
 		case "nas-ip":
-			c.nasIP, err = netip.ParseAddr(value)
+			d.nasIP, err = netip.ParseAddr(value)
 		case "bindaddr":
 			if value != "*" {
-				c.bind, err = netip.ParseAddr(value)
+				d.bind, err = netip.ParseAddr(value)
 			}
 		case "radius_timeout":
-			c.timeout, err = seconds(value, 1)
+			d.timeout, err = seconds(value, 1)
 		case "radius_retries":
-			c.retries, err = number(value, 0)
+			d.retries, err = number(value, 0)
 		case "radius_deadtime":
-			c.deadTime, err = seconds(value, 0)
+			d.deadTime, err = seconds(value, 0)
 		case "serv-type":
 			tls = !strings.EqualFold(value, "udp")
 		case "require-message-authenticator":
-			c.unsigned = value == "no" || value == "false" || value == "0"
+			d.unsigned = value == "no" || value == "false" || value == "0"
 		default:
 			if !slices.Contains(ignored, key) {
 				warnings = append(warnings, fmt.Sprintf("%s: unknown option '%s'", name, key))
@@ -97,48 +121,45 @@ func readConf(name string, find lookup) (c *conf, warnings []string, err error) 
 		}
 		return err
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, nil, err
-	}
-	if tls {
+	case tls:
 		return nil, nil, fmt.Errorf("%s: serv-type: only udp is spoken", name)
+	case len(d.names) == 0:
+		return nil, nil, fmt.Errorf("%s: no authserver", name)
 	}
 	if secrets != "" && !filepath.IsAbs(secrets) {
 		secrets = filepath.Join(filepath.Dir(name), secrets)
 	}
-	known, err := readSecrets(secrets)
-	if err != nil {
+	if d.secrets, err = readSecrets(secrets); err != nil {
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), resolveTime)
-	defer cancel()
-	if c.auth, err = known.servers(ctx, find, auth, authPort); err == nil {
-		c.acct, err = known.servers(ctx, find, acct, acctPort)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("%s: %w", name, err)
-	}
-	if c.unsigned {
+	if d.unsigned {
 		warnings = append(warnings, name+": require-message-authenticator = no: who is on the way to the server can let anybody in (CVE-2024-3596)")
 	}
-	return c, warnings, nil
+	return d, warnings, nil
+}
+
+// add takes the servers of a line, which blanks or commas separate.
+func (d *draft) add(value string) error {
+	for _, s := range strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
+		host, port, word, err := splitServer(s, authPort)
+		if err != nil {
+			return err
+		}
+		d.names = append(d.names, named{host, port, secret.NewText(word)})
+	}
+	return nil
 }
 
 // eachLine calls f with the option and the value of each line.
 func eachLine(name string, f func(key, value string) error) error {
-	file, err := os.Open(name)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	b, err := io.ReadAll(io.LimitReader(file, maxConf+1))
+	b, err := helper.ReadFile(name, maxConf)
 	if err != nil {
 		return err
 	}
 	defer clear(b) // may hold secrets
-	if len(b) > maxConf {
-		return fmt.Errorf("%s: more than %d bytes", name, maxConf)
-	}
 	lines := bufio.NewScanner(bytes.NewReader(b))
 	lines.Buffer(nil, maxConf)
 	for n := 1; lines.Scan(); n++ {
@@ -155,11 +176,6 @@ func eachLine(name string, f func(key, value string) error) error {
 		}
 	}
 	return lines.Err()
-}
-
-// hosts are the servers of a line, which blanks or commas separate.
-func hosts(value string) []string {
-	return strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
 }
 
 func number(s string, least int) (int, error) {
@@ -201,25 +217,20 @@ func readSecrets(name string) (list secrets, err error) {
 }
 
 // servers finds the address and the secret of each.
-func (s secrets) servers(ctx context.Context, find lookup, names []string, port uint16) (list []server, err error) {
-	for _, name := range names {
-		host, at, word, err := splitServer(name, port)
+func (d *draft) servers(ctx context.Context, find lookup) (list []server, err error) {
+	for _, n := range d.names {
+		addrs, err := addresses(ctx, find, n.host)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("server %s: %w", n.host, err)
 		}
-		addrs, err := addresses(ctx, find, host)
-		if err != nil {
-			return nil, fmt.Errorf("server %s: %w", host, err)
+		if n.word.IsZero() {
+			n.word = d.secrets.of(ctx, find, n.host, n.port, addrs)
 		}
-		sec := secret.NewText(word)
-		if sec.IsZero() {
-			sec = s.of(ctx, find, host, at, addrs)
-		}
-		if sec.IsZero() {
-			return nil, fmt.Errorf("server %s has no secret in the file that 'servers' names", host)
+		if n.word.IsZero() {
+			return nil, fmt.Errorf("server %s has no secret in the file that 'servers' names", n.host)
 		}
 		list = append(list, server{
-			name: net.JoinHostPort(host, strconv.Itoa(int(at))), addr: netip.AddrPortFrom(addrs[0], at).String(), secret: sec,
+			name: net.JoinHostPort(n.host, strconv.Itoa(int(n.port))), addr: netip.AddrPortFrom(addrs[0], n.port).String(), secret: n.word,
 		})
 	}
 	return list, nil

@@ -80,15 +80,15 @@ func TestConf(t *testing.T) {
 
 func TestConfValues(t *testing.T) {
 	c, warnings, err := configured(t, "# radcli\nnas-identifier\tvpn\nnas-ip 192.0.2.3\nbindaddr *\nradius_timeout  5\nradius_retries 1\n"+
-		"radius_deadtime 30\nacctserver 192.0.2.9::x\nlogin_tries 4\nserv-type udp\nrequire-message-authenticator no\nwhatever 1\n", "")
+		"radius_deadtime 30\nauthserver 192.0.2.9::x\nacctserver [nonsense\nlogin_tries 4\nserv-type udp\nrequire-message-authenticator no\nwhatever 1\n", "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := fmt.Sprintln(c.nasIdentifier, c.nasIP, c.bind.IsValid(), c.timeout, c.retries, c.deadTime, c.acct[0].addr, c.unsigned, len(warnings))
-	if want := "vpn 192.0.2.3 false 5s 1 30s 192.0.2.9:1813 true 2\n"; got != want {
+	got := fmt.Sprintln(c.nasIdentifier, c.nasIP, c.bind.IsValid(), c.timeout, c.retries, c.deadTime, c.auth[0].addr, c.unsigned, len(warnings))
+	if want := "vpn 192.0.2.3 false 5s 1 30s 192.0.2.9:1812 true 2\n"; got != want {
 		t.Errorf("%s, want %s; %v", got, want, warnings)
 	}
-	if s := fmt.Sprintf("%+v %v", c, c.acct); strings.Contains(s, "x}") {
+	if s := fmt.Sprintf("%+v %v", c, c.auth); strings.Contains(s, "x}") {
 		t.Errorf("a secret is printed: %s", s)
 	}
 }
@@ -104,6 +104,13 @@ func TestMakeErrors(t *testing.T) {
 		if _, err := Make(line, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v: %v", line, err)
 		}
+		if _, err := Check(line); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, checked: %v", line, err)
+		}
+	}
+	unknown := map[string]string{"config": written(t, nil, "authserver radius.invalid", "whatever 1")}
+	if warnings, err := Check(unknown); err != nil || len(warnings) != 1 { // names are not looked up
+		t.Errorf("checked: %v, %v", warnings, err)
 	}
 }
 

@@ -23,6 +23,16 @@ func Make(line map[string]string, log helper.Logger) (helper.Made, error) {
 	return makeMethod(line, log, net.DefaultResolver.LookupNetIP)
 }
 
+// Check reads the files that a line names, and looks no server up. It implements
+// helper.Check.
+func Check(line map[string]string) (warnings []string, err error) {
+	if _, err := readOptions(line); err != nil {
+		return nil, err
+	}
+	_, warnings, err = readDraft(line["config"])
+	return warnings, err
+}
+
 func makeMethod(line map[string]string, log helper.Logger, find lookup) (helper.Made, error) {
 	o, err := readOptions(line)
 	if err != nil {
@@ -31,9 +41,6 @@ func makeMethod(line map[string]string, log helper.Logger, find lookup) (helper.
 	c, warnings, err := readConf(line["config"], find)
 	if err != nil {
 		return helper.Made{}, err
-	}
-	if len(c.auth) == 0 {
-		return helper.Made{}, fmt.Errorf("%s: no authserver", line["config"])
 	}
 	if o.nasIdentifier == "" {
 		o.nasIdentifier = c.nasIdentifier

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"rocserv/internal/config"
+)
+
+// TestCheckHelpers: -t tells of what login helpers cannot read, of each line once
+// and with its place.
+func TestCheckHelpers(t *testing.T) {
+	gone := filepath.Join(t.TempDir(), "gone")
+	parse := func(lines ...string) *config.Config {
+		t.Helper()
+		text := "tcp-port = 443\nsocket-file = /run/x\ndevice = vpns\nipv4-network = 10.9.0.0/16\nserver-cert = /c\nserver-key = /k\n" + strings.Join(lines, "\n") + "\n"
+		c, err := config.Parse("ocserv.conf", []byte(text), config.SecMod)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	c := parse("auth = ldap[config="+gone+"]", "enable-auth = gssapi[keytab="+gone+"]",
+		"[vhost:a.example]", "[vhost:b.example]", "auth = radius[config="+gone+"]")
+	var want []string
+	for _, w := range []struct {
+		line int
+		name string
+	}{{7, "ldap"}, {8, "gssapi"}, {11, "radius"}} {
+		prefix := map[string]string{"gssapi": "keytab: "}[w.name]
+		want = append(want, fmt.Sprintf("ocserv.conf:%d: auth = %s: %sopen %s: no such file or directory", w.line, w.name, prefix, gone))
+	}
+	_, err := checkHelpers(c)
+	if err == nil || err.Error() != strings.Join(want, "\n") {
+		t.Errorf("%v\nwant\n%s", err, strings.Join(want, "\n"))
+	}
+	if warnings, err := checkHelpers(parse("auth = plain[passwd=" + gone + "]")); len(warnings) > 0 || err != nil {
+		t.Errorf("without helpers: %q, %v", warnings, err)
+	}
+}
