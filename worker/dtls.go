@@ -154,7 +154,7 @@ func (a *associations) use(d *dtlsLane) {
 	}
 	a.log.Info("DTLS channel is up", "peer", d.peer(), "suite", d.ch.Suite())
 	a.tooBig(d, d.ch) // if the kernel knows so
-	a.resized(int(d.limit.Load()))
+	d.probe.announce()
 	if a.discover {
 		d.probe.start()
 	}

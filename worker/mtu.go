@@ -47,7 +47,7 @@ type prober struct {
 	out     probe
 	stale   int // answers to earlier probes that may yet come
 	at      struct{ confirmed, found tcpip.MonotonicTime }
-	carried uint64 // bytes that had been sent to the client when good was confirmed
+	carried uint64 // bytes that had been sent to the client when good was asked for because of that
 }
 
 // probe is a size that is being asked for.
@@ -71,6 +71,13 @@ func (p *prober) start() {
 	p.out = probe{}
 	p.forget()
 	p.ask(p.good, now)
+}
+
+// announce sets the size in use once more: the channel has become the one in use.
+func (p *prober) announce() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.set(p.good)
 }
 
 // forget drops what is known of longer packets than those in use.

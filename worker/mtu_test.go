@@ -3,6 +3,7 @@ package worker
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -149,5 +150,16 @@ func TestProberThatNeverStarted(t *testing.T) {
 	f.answered()
 	if f.probes != 0 || len(f.sizes) != 1 || f.good != 1300 {
 		t.Errorf("%d probes, %v in use", f.probes, f.sizes)
+	}
+}
+
+// A channel that comes into use says which size its path takes.
+func TestProberAnnounces(t *testing.T) {
+	f := newProbedPath(1434)
+	f.announce()
+	f.told(1300)
+	f.announce()
+	if want := []int{1434, 1300, 1300}; !slices.Equal(f.sizes, want) {
+		t.Errorf("sizes %v, want %v", f.sizes, want)
 	}
 }

@@ -214,7 +214,7 @@ func (t *tunnel) up(pkt []byte) {
 		}
 		return
 	}
-	if h.Src != t.lease.ipv4 && h.Src != t.lease.ipv6 && !t.inner.peers.Behind(h.Src) {
+	if !t.lease.has(h.Src) && !t.inner.peers.Behind(h.Src) {
 		t.counters.spoofed.Add(1)
 		return
 	}
@@ -233,7 +233,7 @@ func (t *tunnel) route(h *packet.Header, pkt []byte) {
 	switch {
 	case t.kept != nil && t.kept.take(h, pkt):
 	case t.inner.peers.Reaches(h.Dst) && !t.inner.gateway.Intercepts(h, pkt) && t.inner.peers.Take(h, pkt):
-	case h.Src != t.lease.ipv4 && h.Src != t.lease.ipv6: // from behind the client, and not to other clients
+	case !t.lease.has(h.Src): // from behind the client, and not to other clients
 		t.inner.peers.Refuse(h, pkt)
 	case h.Proto == packet.TCP || h.Fragment:
 		t.tcp = append(t.tcp, pkt[:h.Length])

@@ -98,18 +98,31 @@ func blankOptions(opts []byte) {
 }
 
 // IsICMPError says whether a packet is an ICMP message about another packet
-// (RFC 792, RFC 4443 section 2.1), which is part of that one's exchange.
+// (RFC 792, RFC 4443 section 2.1: of those numbers these are assigned).
 func IsICMPError(h *Header, b []byte) bool {
 	p := h.Payload(b)
 	if !h.IsICMP() || h.Fragment || len(p) < icmpLen {
 		return false
 	}
 	if h.V6() {
-		return p[0] < 128
+		return p[0] >= unreachable6 && p[0] <= parameter6
 	}
 	switch p[0] {
 	case unreachable4, 4, timeExceeded4, 12: // 4: source quench, 12: parameter problem
 		return true
 	}
 	return false
+}
+
+// Quoted reads the header of the packet that an ICMP error is about, as far as
+// that is quoted. ok is false if b is no ICMP error, or quotes no packet.
+func Quoted(h *Header, b []byte) (q Header, quote []byte, ok bool) {
+	if !IsICMPError(h, b) {
+		return q, nil, false
+	}
+	quote = h.Payload(b)[icmpLen:]
+	if q, ok = Parse(quote); !ok { // not quoted whole
+		q, ok = ParseCut(quote)
+	}
+	return q, quote, ok
 }

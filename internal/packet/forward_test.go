@@ -103,3 +103,43 @@ func TestIsICMPError(t *testing.T) {
 		}
 	}
 }
+
+// What an ICMP error quotes, whole or in part.
+func TestQuoted(t *testing.T) {
+	about := make4(UDP, nil, 0, append([]byte{0, 1, 0, 2, 0, 0, 0, 0}, make([]byte, 1000)...))
+	h := mustParse(t, about)
+	about6 := make6(UDP, append([]byte{0, 1, 0, 2, 0, 0, 0, 0}, make([]byte, 1400)...))
+	h6 := mustParse(t, about6)
+	quoting := func(v6 bool, quote []byte) []byte {
+		if v6 {
+			return make6(ICMPv6, append([]byte{unreachable6, 0, 0, 0, 0, 0, 0, 0}, quote...))
+		}
+		return make4(ICMP, nil, 0, append([]byte{unreachable4, 0, 0, 0, 0, 0, 0, 0}, quote...))
+	}
+	for name, tt := range map[string]struct {
+		b    []byte
+		want *Header
+		left int // bytes of the quote behind its header
+	}{
+		"whole": {quoting(false, about), &h, 1008}, "header and 64 bits": {quoting(false, about[:28]), &h, 8}, "header": {quoting(false, about[:20]), &h, 0},
+		"less": {quoting(false, about[:19]), nil, 0}, "nothing": {quoting(false, nil), nil, 0}, "noise": {quoting(false, make([]byte, 100)), nil, 0},
+		"whole 6": {quoting(true, about6), &h6, 1408}, "part 6": {quoting(true, about6[:100]), &h6, 60}, "less 6": {quoting(true, about6[:39]), nil, 0},
+		"echo": {echo(t, false, false, 1, "x"), nil, 0},
+	} {
+		e := mustParse(t, tt.b)
+		q, quote, ok := Quoted(&e, tt.b)
+		if ok != (tt.want != nil) {
+			t.Errorf("%s: %v", name, ok)
+			continue
+		}
+		if ok && (q.Src != tt.want.Src || q.Dst != tt.want.Dst || q.Proto != UDP || len(q.Payload(quote)) != tt.left) {
+			t.Errorf("%s: %+v, %d bytes", name, q, len(q.Payload(quote)))
+		}
+	}
+	for typ, want := range map[byte]bool{0: false, 1: true, 2: true, 3: true, 4: true, 5: false, 100: false, 127: false, 128: false} {
+		b := make6(ICMPv6, []byte{typ, 0, 0, 0, 0, 0, 0, 0})
+		if h := mustParse(t, b); IsICMPError(&h, b) != want {
+			t.Errorf("ICMPv6 type %d: %v", typ, !want)
+		}
+	}
+}

@@ -102,7 +102,7 @@ func Parse(b []byte) (h Header, ok bool) {
 func ParseCut(b []byte) (h Header, ok bool) {
 	var head [cutHead]byte
 	n := copy(head[:], b)
-	if n < ipv6Len {
+	if n < ipv4Len {
 		return h, false
 	}
 	switch b[0] >> 4 {
@@ -110,6 +110,9 @@ func ParseCut(b []byte) (h Header, ok bool) {
 		ok = int(binary.BigEndian.Uint16(b[2:])) > len(b)
 		binary.BigEndian.PutUint16(head[2:], uint16(n))
 	case 6:
+		if n < ipv6Len {
+			return h, false
+		}
 		ok = ipv6Len+int(binary.BigEndian.Uint16(b[4:])) > len(b)
 		binary.BigEndian.PutUint16(head[4:], uint16(n-ipv6Len))
 	}

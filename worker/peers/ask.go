@@ -27,8 +27,8 @@ type question struct {
 	waiting  [][]byte
 }
 
-// ask is what is known of a destination without a pair. It asks main if that is
-// nothing, or old; nil: there is no room for another question.
+// ask is what is known of a destination without a pair. It has Flush ask main if
+// that is nothing, or old; nil: there is no room for another question.
 func (p *Peers) ask(key netip.Prefix, dst netip.Addr) *question {
 	now := p.cfg.Now()
 	q := p.asked[key]
@@ -47,7 +47,7 @@ func (p *Peers) ask(key netip.Prefix, dst netip.Addr) *question {
 	}
 	q = &question{again: again, until: now.Add(answerTime)}
 	p.asked[key] = q
-	p.cfg.Ask(dst)
+	p.batch.asked = append(p.batch.asked, dst)
 	return q
 }
 

@@ -12,11 +12,11 @@
 //	           - there is a pair to that client's worker: pass it on (forward.go)
 //	           - main was asked, and said no a moment ago: answer with an ICMP error
 //	           - main was asked and has not answered: keep the packet
-//	           - else ask (Config.Ask), and keep the packet
+//	           - else keep the packet, and have Flush ask (Config.Ask)
 //	Answered   what main says: a pair, or why there is none
 //	Paired     main brings a pair because the other client has asked
-//	Flush      the end of a batch: pairs send what was gathered, and ICMP errors
-//	           leave, by a goroutine of their own (sayAll)
+//	Flush      the end of a batch: pairs send what was gathered, ICMP errors
+//	           leave, by a goroutine of their own (sayAll), and main is asked
 //	Packets    (pair.go) what the other worker sends: is it from that client, for
 //	           this one? To the client
 //
@@ -34,13 +34,14 @@
 //
 // # Invariants
 //
-// Whoever may wait for the client (Config.Sink) holds no lock of this package,
-// so what main says is always taken. A pair does not wait for the other worker:
+// Whoever may wait for the client (Config.Sink) or for main (Config.Ask) holds no
+// lock of this package, so what main says is always taken. A pair does not wait for the other worker:
 // what it does not take is dropped and counted, like on any router.
 //
 // Bounds: MaxPairs pairs, of which the longest unused gives its place; maxAsked
 // destinations that are asked for or were answered with no; maxHeld bytes that
-// wait; ipc.PeerRate questions; a packet that finds no room is dropped.
+// wait; ipc.PeerRate questions; maxTalks exchanges of another client, which gives up
+// its own for new ones; a packet that finds no room is dropped.
 //
 // # Goroutines
 //
@@ -58,7 +59,7 @@
 // Whether two clients may talk at all is main's to say (client-to-client of
 // both). What this client's user may reach besides (egress rules, restrict-user-to-routes
 // and -ports) is Config.Permit: judged here, packet by packet, but for answers to
-// what came from there (talks.go).
+// what came from there, and ICMP errors about it (talks.go).
 //
 // # Standards
 //

@@ -14,7 +14,7 @@ func (c *pair) forward(h *packet.Header, pkt []byte) {
 		p.hold(&c.waiting, pkt[:h.Length])
 	case h.V6() && !c.v6 || !h.V6() && !c.v4:
 		p.tell(packet.HostUnreachable, h, pkt, 0)
-	case h.SourceRouted || !p.permits(h, pkt):
+	case h.SourceRouted || !c.permits(h, pkt):
 		p.tell(packet.Prohibited, h, pkt, 0)
 	case h.TTL <= 1: // RFC 1812 section 5.3.1
 		p.tell(packet.TimeExceeded, h, pkt, 0)

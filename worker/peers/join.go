@@ -45,6 +45,7 @@ func (p *Peers) join(other Peer, fd int) bool {
 		p.cfg.Log.Warn("no pair to another client", "err", err)
 		return false
 	}
+	c.talks = p.with(name)
 	p.counters.Pairs++
 	p.pairs[name] = c
 	for _, key := range other.destinations() {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,7 @@ type pair struct {
 	mtu      int  // of the other tunnel
 	v4, v6   bool // what the other client has
 	waiting  [][]byte
+	talks    *begun    // nil: this client is not restricted
 	gathered bool      // it is in the batch
 	used     time.Time // as far as usedBy has looked
 	ended    bool
@@ -146,8 +148,8 @@ func (c *pair) Packets(pkts [][]byte) {
 		case h.Length > p.mtu: // sent before it knew
 			p.counters.Dropped++
 		default:
-			if p.talks != nil {
-				p.talks.heard(&h, pkt, p.cfg.Now())
+			if c.talks != nil {
+				c.talks.heard(&h, pkt, p.cfg.Now())
 			}
 			c.good = append(c.good, pkt[:h.Length])
 		}
@@ -172,20 +174,10 @@ func (c *pair) Packets(pkts [][]byte) {
 
 // sends says whether the other client may send from an address.
 func (c *pair) sends(a netip.Addr) bool {
-	for _, own := range c.other.Addrs {
-		if a == own {
-			return true
-		}
-	}
-	return c.behind != nil && c.behind.Lookup(a) && !c.p.isPool(a)
+	return slices.Contains(c.other.Addrs, a) || c.behind != nil && c.behind.Lookup(a) && !c.p.isPool(a)
 }
 
 // isMine says whether an address is this client's, or of a network behind it.
 func (p *Peers) isMine(a netip.Addr) bool {
-	for _, own := range p.cfg.Addrs {
-		if a == own {
-			return true
-		}
-	}
-	return p.Behind(a)
+	return slices.Contains(p.cfg.Addrs, a) || p.Behind(a)
 }

@@ -45,7 +45,7 @@ type Config struct {
 	Frozen             func() bool    // the client is away: Sink would wait
 	// Permit says whether the client's user may send there; nil: anywhere.
 	Permit func(proto uint8, dst netip.AddrPort) bool
-	Ask    func(netip.Addr)    // asks main; the answer is given to Answered
+	Ask    func(netip.Addr)    // asks main; the answer is given to Answered; may wait
 	Return func(pkts [][]byte) // takes back what is for nobody here; may wait
 	Now    func() time.Time
 	Log    *slog.Logger
@@ -66,12 +66,13 @@ type Peers struct {
 	held     int                      // bytes
 	mayAsk   *rate.Limiter
 	batch    batch
-	talks    *talks // nil: the client is not restricted
+	begun    map[netip.Addr]*begun // by other clients; nil: the client is not restricted
 	counters Counters
 }
 
 // batch is what Take has gathered for Flush.
 type batch struct {
+	asked   []netip.Addr // of main
 	pairs   []*pair
 	said    [][]byte // ICMP errors
 	saying  bool
@@ -100,7 +101,7 @@ func New(cfg Config) *Peers {
 		batch:  batch{mayTell: rate.NewLimiter(errorRate, errorBurst)},
 	}
 	if cfg.Permit != nil {
-		p.talks = newTalks()
+		p.begun = make(map[netip.Addr]*begun)
 	}
 	return p
 }
@@ -188,6 +189,7 @@ func (p *Peers) Tick() {
 			c.pipe.Trim()
 		}
 	}
+	p.sweepBegun(now)
 	for key, q := range p.asked {
 		if now.After(q.until) {
 			p.forget(key, q)
@@ -311,8 +313,13 @@ func (p *Peers) Flush() {
 		return
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.flush()
+	asked := p.batch.asked
+	p.batch.asked = nil
+	p.mu.Unlock()
+	for _, dst := range asked { // which may wait, as p.mu may not
+		p.cfg.Ask(dst)
+	}
 }
 
 // flush sends what was gathered. p.mu is held.
