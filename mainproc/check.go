@@ -21,8 +21,9 @@ import (
 
 // Check looks at what main needs of the host to start with a configuration: it
 // resolves names, asks whether addresses, folders and programs are there, and
-// leases an address. The error is about what keeps the server from starting. No
-// port is bound: a server may be running.
+// leases an address. The error is about what keeps the server from starting. Of an
+// address any free port is bound for a moment, and not the one of the configuration:
+// a server may be running.
 func Check(cfg *config.Config) (warnings []string, err error) {
 	c := &check{cfg: cfg}
 	c.fail("require-confinement", checkConfinement(&cfg.Global, sandbox.Report{}))

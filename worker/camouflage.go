@@ -12,11 +12,12 @@ import (
 const saltLen = 16 // of Vhost.camouflage
 
 // hiding is how far one connection has come with a virtual host that looks like
-// another server (ocserv, camouflage): whoever does not say its secret in a URL,
-// or show a cookie that could be ours, is a stranger and sees nothing of it.
+// another server (ocserv, camouflage): whoever does not say its secret in a URL is
+// a stranger and sees nothing of it. A cookie of ours can be told from one that is
+// made up by using it only: alone it lets a request try (ocserv lets any pass).
 type hiding struct {
 	query      secret.Text // the secret, once it was said here; forms bring it back
-	cookieOnly bool        // a cookie is all there was
+	cookieOnly bool        // a cookie is all there was, and may be made up
 }
 
 // admits says whether the request is none of a stranger's.
@@ -28,8 +29,10 @@ func (h *hiding) admits(v *ipc.Vhost, req *wire.Request) bool {
 		h.query, h.cookieOnly = secret.NewText(req.Query), false
 		return true
 	}
-	// A phone's cookie is no pass: its login is known to everybody (ocserv worker-http.c).
-	h.cookieOnly = !req.IsPhone() && (hasCookie(req, wire.CookieSession) || hasCookie(req, wire.CookieContext))
+	// What ends a login needs the cookie and nothing else. A login under way has the
+	// secret with every form. A phone's cookie is no pass: its login is known to
+	// everybody (ocserv worker-http.c).
+	h.cookieOnly = (req.IsTunnel() || req.IsProfile()) && hasCookie(req, wire.CookieSession)
 	return h.cookieOnly
 }
 

@@ -20,6 +20,7 @@ func salted(secret string) []byte {
 // ends it unless that is a 200.
 func TestCamouflage(t *testing.T) {
 	good, unknown := wire.FormatSID(bytes.Repeat([]byte{0x5a}, 32)), wire.FormatSID(make([]byte, 32))
+	const profile = "/profiles/our.xml"
 	type step struct{ method, target, header, status string }
 	tests := []struct {
 		name, realm string
@@ -33,7 +34,15 @@ func TestCamouflage(t *testing.T) {
 		{"beginning of the secret", "", []step{{"GET", "/?s3cre", "", "404"}}},
 		{"secret", "", []step{{"GET", "/?s3cret", "", "200"}, {"GET", "/", "", "200"}, {"GET", "/1/Linux", "", "200"}}},
 		{"secret with another path", "", []step{{"POST", "/auth?s3cret", "", "200"}}},
-		{"cookie of a login", "", []step{{"GET", "/", "webvpncontext=" + unknown, "200"}, {"GET", "/", "", "404"}}},
+		{"cookie of a login", "", []step{{"GET", "/", "webvpncontext=" + unknown, "404 Not found"}}},
+		{"cookie of a session", "r", []step{{"GET", "/", "webvpn=" + unknown, "401 Unauthorized"}}},
+		{"good cookie", "r", []step{{"GET", "/", "webvpn=" + good, "401 Unauthorized"}}},
+		{"constants with a cookie", "r", []step{{"GET", "/1/Linux", "webvpn=" + good, "401"}}},
+		{"answer to a form with a cookie", "", []step{{"POST", "/auth", "webvpncontext=" + unknown, "404 Not found"}}},
+		{"profile", "r", []step{{"GET", profile, "", "401 Unauthorized"}}},
+		{"profile with a wrong cookie", "r", []step{{"GET", profile, "webvpn=" + unknown, "401 Unauthorized"}}},
+		{"profile with a good cookie", "r", []step{{"GET", profile, "webvpn=" + good, "200"}, {"GET", "/", "webvpn=" + good, "401 Unauthorized"}}},
+		{"CONNECT with the cookie of a login", "r", []step{{"CONNECT", "/CSCOSSLC/tunnel", "webvpncontext=" + good, "401 Unauthorized"}}},
 		{"cookie in another form", "", []step{{"GET", "/", "webvpncontext=x", "404"}}},
 		{"phone with a cookie", "r", []step{{"GET", "/svc", "webvpn=" + good, "401"}}},
 		{"CONNECT", "r", []step{{"CONNECT", "/CSCOSSLC/tunnel", "", "401 Unauthorized"}}},
@@ -48,6 +57,7 @@ func TestCamouflage(t *testing.T) {
 			w := newWorld(t, nil, func(wc *ipc.WorkerConfig, _ *ipc.SessionConfig) {
 				wc.Vhosts[0].Camouflage, wc.Vhosts[0].CamouflageRealm = salted("s3cret"), tt.realm
 			})
+			w.profile = "<AnyConnectProfile/>\n"
 			c := w.dial()
 			for _, s := range tt.steps {
 				var header []string

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -53,7 +54,7 @@ func TestSyslog(t *testing.T) {
 	}
 	defer s.Close()
 	s.now = func() time.Time { return time.Date(2026, 11, 3, 4, 5, 6, 0, time.UTC) }
-	log := slog.New(s.Handler(slog.LevelInfo))
+	log := logTo(s)
 	pid := fmt.Sprint(os.Getpid())
 	log.Debug("not shown")
 	log.Info("initialized", "n", 1)
@@ -80,6 +81,13 @@ func TestSyslog(t *testing.T) {
 	}
 }
 
+// logTo logs to a syslog alone.
+func logTo(s *Syslog) *slog.Logger {
+	m, h := NewMain(io.Discard, slog.LevelInfo)
+	m.SetSyslog(s, true)
+	return slog.New(h)
+}
+
 // TestSyslogNotReading: whoever logs does not wait, and what is lost is told.
 func TestSyslogNotReading(t *testing.T) {
 	dir, err := os.MkdirTemp("", "syslog")
@@ -94,7 +102,7 @@ func TestSyslogNotReading(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	log := slog.New(s.Handler(slog.LevelInfo))
+	log := logTo(s)
 	const lines = 3 * syslogQueue
 	for i := range lines {
 		log.Info("line", "i", i)

@@ -3,7 +3,6 @@ package rolelog
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"strconv"
@@ -60,11 +59,6 @@ func (s *Syslog) SetFacility(name string) {
 	if n, ok := Facilities[strings.ToLower(name)]; ok {
 		s.facility.Store(int32(n))
 	}
-}
-
-// Handler returns what logs to it.
-func (s *Syslog) Handler(least slog.Leveler) slog.Handler {
-	return &handler{out: &output{w: s}, least: least, front: forSyslog}
 }
 
 // Write takes one line with its priority in front.

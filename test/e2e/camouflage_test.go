@@ -25,6 +25,16 @@ func TestCamouflage(t *testing.T) {
 			t.Errorf("%s: %s", path, out)
 		}
 	}
+	for _, made := range []string{"webvpn", "webvpncontext"} { // by somebody who knows how ours look
+		for _, path := range []string{"/", "/auth", "/1/Linux", "/profiles/x.xml"} {
+			cookie := made + "=" + strings.Repeat("A", 43)
+			out, err := r.Cli[0].RunFor(answerLimit, "", "curl", "-s", "-k", "-i", "-b", cookie, url+path)
+			r.must(err)
+			if !strings.HasPrefix(out, "HTTP/1.1 401 ") || !strings.Contains(out, `WWW-Authenticate: Basic realm="Staff only"`) {
+				t.Errorf("%s with %s: %s", path, cookie, out)
+			}
+		}
+	}
 	for _, args := range [][]string{nil, {"--no-http-keepalive"}, {"--no-xmlpost"}} {
 		c := r.connect(lab.Dial{Query: "let-me-in", Args: args})
 		r.must(hello4.run(r, c))

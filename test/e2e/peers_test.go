@@ -54,6 +54,14 @@ func (f *folk) both(checks func(host4, host6 string) []check) {
 	f.each(f.bob, checks(f.alice4, f.alice6)...)
 }
 
+// seen is what a target says of who comes to its PortWitness.
+const seen = `seen (tcp|udp) from `
+
+// telling sends a datagram that is told of if it arrives.
+func telling(host string) check {
+	return piped("UDP to who would tell", "x", "", "socat", "-u", "-", fmt.Sprintf("UDP-SENDTO:%s:%d", host, lab.PortWitness))
+}
+
 // Two clients reach each other by their addresses: what one sends is what the
 // other gets, with one hop between them.
 func TestClientToClient(t *testing.T) {
@@ -69,8 +77,17 @@ func TestClientToClient(t *testing.T) {
 			command("a closed port", "fails:refused", connecting(host4, lab.PortClosed, 5)...),
 			{"UDP of every size", echoing(host4, 0, 1, 1400, 3000, 20000)},
 			{"UDP of every size over IPv6", echoing(host6, 0, 1, 1400, 3000, 20000)},
+			command("TCP to who tells", "succeeded", connecting(host4, lab.PortWitness, 8)...),
+			telling(host4),
+			telling("[" + host6 + "]"),
 		}
 	})
+	for _, at := range []*lab.Process{f.atAlice, f.atBob} {
+		for _, what := range []string{`seen tcp from 10\.66\.`, `seen udp from 10\.66\.`, `seen udp from \[fd`} {
+			_, err := at.Expect(what, answerLimit)
+			f.must(err)
+		}
+	}
 	for _, c := range []struct {
 		from  *lab.Client
 		hosts []string
@@ -106,12 +123,15 @@ func TestClientToClientOff(t *testing.T) {
 			command("ping over IPv6", "fails:Administratively prohibited", pinging(host6)...),
 			command("TCP", "fails:No route to host", connecting(host4, lab.PortHTTP, 8)...),
 			command("TCP over IPv6", "fails:Permission denied", connecting(host6, lab.PortHTTP, 8)...),
+			command("TCP to who would tell", "fails:No route to host", connecting(host4, lab.PortWitness, 8)...),
+			telling(host4),
+			telling("[" + host6 + "]"),
 		}
 	})
-	if f.atAlice.Has(`GET|from`) || f.atBob.Has(`GET|from`) {
+	f.must(hello4.run(f.rig, f.alice))
+	if f.atAlice.Has(seen) || f.atBob.Has(seen) {
 		t.Error("something has come through")
 	}
-	f.must(hello4.run(f.rig, f.alice))
 }
 
 // A tunnel that takes less than the other: the sender learns by how much, or its

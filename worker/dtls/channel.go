@@ -193,8 +193,9 @@ func (c *Channel) Inject(datagrams [][]byte) {
 
 // Offer gives the channel a datagram that may be its client's from another
 // address: a translator on the way has forgotten it. If it is one record of data,
-// authentic and newer than all before, the socket is connected to peer, and Moved
-// called. Else nothing changes. It may be called from any goroutine and does not
+// authentic and newer than all before, it counts as received, the socket is connected
+// to peer, and Moved called; where that address is not to be had the socket stays as it
+// is. Any other datagram changes no more than a count. It may be called from any goroutine and does not
 // block.
 func (c *Channel) Offer(peer netip.AddrPort, datagram []byte) {
 	if !c.mail.offer(offered{peer, datagram}) {
