@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto"
@@ -9,18 +8,15 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha1"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
 	"net"
 	"net/netip"
 	"os"
-	"regexp"
 	"strings"
 	"sync"
 	"syscall"
@@ -313,165 +309,6 @@ func errText(err error) string {
 	return ""
 }
 
-// vpnClient speaks the protocol over the connection and has a network stack on top.
-type vpnClient struct {
-	*stacktest.Client
-	t    testing.TB
-	tls  *tls.Conn
-	r    *bufio.Reader
-	mu   sync.Mutex // one frame, one write
-	head map[string][]string
-	// frames that are not data
-	control chan wire.Packet
-	sum     [20]byte
-}
-
-func (w *world) dial() *vpnClient {
-	w.t.Helper()
-	return w.dialBy(nil, 0)
-}
-
-// dialBy is dial with a cache of TLS sessions, and of one version of TLS.
-func (w *world) dialBy(cache tls.ClientSessionCache, version uint16) *vpnClient {
-	w.t.Helper()
-	c := &vpnClient{t: w.t, control: make(chan wire.Packet, 100)}
-	c.tls = tls.Client(w.clientC, &tls.Config{
-		InsecureSkipVerify: true, DynamicRecordSizingDisabled: true, ServerName: "vpn", ClientSessionCache: cache,
-		MinVersion: version, MaxVersion: version,
-	})
-	if err := c.tls.Handshake(); err != nil {
-		w.t.Fatal(err)
-	}
-	c.sum = sha1.Sum(c.tls.ConnectionState().PeerCertificates[0].Raw)
-	c.r = bufio.NewReaderSize(c.tls, 64<<10)
-	return c
-}
-
-// request sends one request and returns status line, headers and body.
-func (c *vpnClient) request(method, path, body string, header ...string) (status, head, reply string) {
-	c.t.Helper()
-	msg := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: vpn\r\nUser-Agent: Open AnyConnect VPN Agent v9.01\r\nContent-Length: %d\r\n%s\r\n%s",
-		method, path, len(body), strings.Join(append(header, ""), "\r\n"), body)
-	if _, err := c.tls.Write([]byte(msg)); err != nil {
-		c.t.Fatal(err)
-	}
-	var length int
-	for {
-		line, err := c.r.ReadString('\n')
-		if err != nil {
-			c.t.Fatalf("reading the reply: %v", err)
-		}
-		line = strings.TrimSuffix(line, "\r\n")
-		if line == "" {
-			break
-		}
-		if status == "" {
-			status = line
-		}
-		head += line + "\n"
-		fmt.Sscanf(line, "Content-Length: %d", &length)
-	}
-	b := make([]byte, length)
-	if _, err := io.ReadFull(c.r, b); err != nil {
-		c.t.Fatal(err)
-	}
-	return status, head, string(b)
-}
-
-func authReply(fields string) string {
-	return `<?xml version="1.0"?><config-auth client="vpn" type="auth-reply"><auth>` + fields + `</auth></config-auth>`
-}
-
-const rightAnswers = `<username>alice</username><password>right</password>`
-
-// login logs in and returns the session cookie.
-func (c *vpnClient) login() string {
-	c.t.Helper()
-	_, head, body := c.request("POST", "/auth", authReply(rightAnswers))
-	m := regexp.MustCompile(`Set-Cookie: webvpn=([^;]+);`).FindStringSubmatch(head)
-	if m == nil || !strings.Contains(body, `<auth id="success">`) {
-		c.t.Fatalf("login gave\n%s\n%s", head, body)
-	}
-	return m[1]
-}
-
-// connect opens the tunnel and brings the client's stack up on it.
-func (c *vpnClient) connect(cookie string) {
-	c.t.Helper()
-	stack, err := stacktest.NewClient(stacktest.ClientConfig{Addrs: []netip.Addr{clientIP, clientV6}, MTU: 1400, Up: c.up})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.t.Cleanup(stack.Close)
-	c.connectStack(cookie, stack)
-}
-
-// connectStack opens the tunnel for a stack that there is.
-func (c *vpnClient) connectStack(cookie string, stack *stacktest.Client) {
-	c.t.Helper()
-	status, head, _ := c.request("CONNECT", "/CSCOSSLC/tunnel", "", "Cookie: webvpn="+cookie,
-		"X-CSTP-Address-Type: IPv6,IPv4", "X-CSTP-Full-IPv6-Capability: true", "X-CSTP-Base-MTU: 1500")
-	if status != "HTTP/1.1 200 CONNECTED" {
-		c.t.Fatalf("CONNECT gave %q", head)
-	}
-	c.head = map[string][]string{}
-	for _, line := range strings.Split(head, "\n") {
-		if k, v, ok := strings.Cut(line, ": "); ok {
-			c.head[k] = append(c.head[k], v)
-		}
-	}
-	c.Client = stack
-	stack.SetUp(c.up)
-	go c.down()
-}
-
-func (c *vpnClient) frame(typ wire.PacketType, payload []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	f := append([]byte{'S', 'T', 'F', 1, 0, 0, byte(typ), 0}, payload...)
-	binary.BigEndian.PutUint16(f[4:], uint16(len(payload)))
-	c.tls.Write(f)
-}
-
-func (c *vpnClient) up(pkts [][]byte) {
-	for _, p := range pkts {
-		c.frame(wire.Data, p)
-	}
-}
-
-func (c *vpnClient) down() {
-	defer close(c.control)
-	h := make([]byte, 8)
-	for {
-		if _, err := io.ReadFull(c.r, h); err != nil {
-			return
-		}
-		b := make([]byte, binary.BigEndian.Uint16(h[4:]))
-		if _, err := io.ReadFull(c.r, b); err != nil {
-			return
-		}
-		if wire.PacketType(h[6]) == wire.Data {
-			c.Deliver(b)
-		} else {
-			c.control <- wire.Packet{Type: wire.PacketType(h[6]), Payload: b}
-		}
-	}
-}
-
-func (c *vpnClient) await(what string, typ wire.PacketType) wire.Packet {
-	c.t.Helper()
-	select {
-	case p, ok := <-c.control:
-		if !ok || p.Type != typ {
-			c.t.Fatalf("waiting for %s: got type %d (%v)", what, p.Type, ok)
-		}
-		return p
-	case <-time.After(10 * time.Second):
-		c.t.Fatalf("no %s", what)
-	}
-	panic("unreachable")
-}
-
 func (w *world) wait() error {
 	w.t.Helper()
 	select {
@@ -628,165 +465,6 @@ func TestSourceThatIsNotTheLeaseIsDropped(t *testing.T) {
 	c.frame(wire.Data, make([]byte, 3000)) // zeros
 	if _, err := c.Ping(ctx, gateV4, []byte("still there")); err != nil {
 		t.Errorf("after nonsense: %v", err)
-	}
-}
-
-func TestLoginDialogue(t *testing.T) {
-	tests := []struct {
-		name   string
-		body   string
-		header string
-		status string
-		want   string // in the body
-	}{
-		{"wrong password asks again", authReply(`<username>alice</username><password>wrong</password>`), "", "200", "Login failed."},
-		{"last try", authReply(`<username>alice</username><password>last</password>`), "", "401", ""},
-		{"busy costs nothing", authReply(`<username>alice</username><password>busy</password>`), "", "200", busyText},
-		{"name alone asks the password", authReply(`<username>alice</username>`), "", "200", wire.PromptPassword},
-		{"form encoding", "username=alice&password=right", "", "200", `<auth id="success">`},
-		{"password on another connection, by cookie", authReply(`<password>right</password>`), "Cookie: webvpncontext=" + wire.FormatSID(bytes.Repeat([]byte{0x5a}, 32)), "200", `<auth id="success">`},
-		{"password without a login asks both", authReply(`<password>right</password>`), "", "200", wire.PromptBoth},
-		{"cookie that is none", authReply(`<password>right</password>`), "Cookie: webvpncontext=" + strings.Repeat("A", 5000), "401", ""},
-		{"no XML", "<config-auth", "", "400", ""},
-		{"logout", `<config-auth client="vpn" type="logout"></config-auth>`, "", "200", ""},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			w := newWorld(t, nil, nil)
-			c := w.dial()
-			var headers []string
-			if tt.header != "" {
-				headers = append(headers, tt.header)
-			}
-			status, _, body := c.request("POST", "/auth", tt.body, headers...)
-			if !strings.Contains(status, tt.status) || !strings.Contains(body, tt.want) {
-				t.Errorf("got %q\n%s", status, body)
-			}
-		})
-	}
-}
-
-func TestWrongThenRightPasswordOnOneConnection(t *testing.T) {
-	w := newWorld(t, nil, nil)
-	c := w.dial()
-	c.request("POST", "/auth", authReply(`<username>alice</username><password>wrong</password>`))
-	if _, _, body := c.request("POST", "/auth", authReply(`<password>right</password>`)); !strings.Contains(body, `<auth id="success">`) {
-		t.Errorf("got %s", body)
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.logins) != 1 {
-		t.Errorf("%d logins were begun for one user", len(w.logins))
-	}
-}
-
-// The banner before the login is in the first form and in no other; the one
-// after it in the last document.
-func TestBanners(t *testing.T) {
-	w := newWorld(t, nil, func(wc *ipc.WorkerConfig, _ *ipc.SessionConfig) {
-		wc.Vhosts[0].PreLoginBanner, wc.Vhosts[0].Banner = "Keep <out>", "Come in"
-	})
-	c := w.dial()
-	for _, step := range []struct{ method, body, want string }{
-		{"GET", "", "Keep &lt;out&gt;"},
-		{"GET", "", ""},
-		{"POST", authReply(`<username>alice</username>`), ""},
-		{"POST", authReply(`<password>wrong</password>`), ""},
-		{"POST", authReply(`<password>right</password>`), "Come in"},
-	} {
-		_, _, body := c.request(step.method, "/auth", step.body)
-		_, banner, _ := strings.Cut(body, "<banner>")
-		if banner, _, _ = strings.Cut(banner, "</banner>"); banner != step.want {
-			t.Errorf("%s %q: banner %q, want %q", step.method, step.body, banner, step.want)
-		}
-	}
-}
-
-func TestProfile(t *testing.T) {
-	const content = "<AnyConnectProfile/>\n"
-	w := newWorld(t, nil, nil)
-	w.profile = content
-	c := w.dial()
-	_, head, body := c.request("POST", "/auth", authReply(rightAnswers))
-	sum := fmt.Sprintf("%X", sha1.Sum([]byte(content)))
-	if !strings.Contains(body, `<uri>/profiles/our%20profile.xml</uri><hash type="sha1">`+sum+`</hash>`) ||
-		!strings.Contains(head, "&fu:profiles%2Four%20profile.xml&fh:"+sum+";") {
-		t.Errorf("login gave\n%s\n%s", head, body)
-	}
-	cookie := "Cookie: webvpn=" + wire.FormatSID(w.sid)
-	status, head, body := c.request("GET", "/profiles/our%20profile.xml", "", cookie)
-	if status != "HTTP/1.1 200 OK" || body != content || !strings.Contains(head, "Content-Type: text/xml\n") {
-		t.Errorf("got %s%s", head, body)
-	}
-	for _, header := range []string{"", "Cookie: webvpn=x", "Cookie: webvpn=" + wire.FormatSID(make([]byte, 32))} {
-		w := newWorld(t, nil, nil)
-		w.profile = content
-		if status, _, _ := w.dial().request("GET", "/profiles/our%20profile.xml", "", header); !strings.Contains(status, "404") {
-			t.Errorf("%q: %s", header, status)
-		}
-	}
-}
-
-// Cisco's telephones.
-func TestPhone(t *testing.T) {
-	phones := func(wc *ipc.WorkerConfig, _ *ipc.SessionConfig) { wc.Vhosts[0].Phones = true }
-	w := newWorld(t, nil, phones)
-	c := w.dial()
-	if status, head, _ := c.request("GET", "/svc", ""); status != "HTTP/1.1 200 OK" || !strings.Contains(head, "webvpnlogin=1") {
-		t.Errorf("GET: %s", head)
-	}
-	_, head, _ := c.request("POST", "/svc", "username=alice&password=right")
-	cookie := wire.FormatSID(w.sid)
-	if !strings.Contains(head, "Set-Cookie: webvpn="+cookie+"; secure") {
-		t.Errorf("POST: %s", head)
-	}
-	status, _, _ := c.request("CONNECT", "/svc", "", "Cookie: webvpn="+cookie)
-	if status != "HTTP/1.1 200 CONNECTED" {
-		t.Errorf("CONNECT: %s", status)
-	}
-	for _, tt := range []struct{ method, body, status string }{
-		{"POST", "username=alice&password=wrong", "401"}, {"POST", "username=alice", "401"}, {"POST", "%zz", "400"}, {"PUT", "", "405"},
-	} {
-		if status, _, _ := newWorld(t, nil, phones).dial().request(tt.method, "/svc", tt.body); !strings.Contains(status, tt.status) {
-			t.Errorf("%s %s: %s", tt.method, tt.body, status)
-		}
-	}
-	for _, method := range []string{"GET", "POST", "CONNECT"} { // without cisco-svc-client-compat
-		if status, _, _ := newWorld(t, nil, nil).dial().request(method, "/svc", ""); strings.Contains(status, "200") {
-			t.Errorf("%s /svc: %s", method, status)
-		}
-	}
-}
-
-func TestPaths(t *testing.T) {
-	w := newWorld(t, nil, nil)
-	c := w.dial()
-	for _, tt := range []struct{ method, path, status string }{
-		{"GET", "/", "200"}, {"GET", "/VPN", "200"}, {"GET", "/nothing-here", "404"}, {"PUT", "/", "405"},
-	} {
-		if tt.status != "200" {
-			w = newWorld(t, nil, nil)
-			c = w.dial()
-		}
-		if status, _, _ := c.request(tt.method, tt.path, ""); !strings.Contains(status, tt.status) {
-			t.Errorf("%s %s: %s", tt.method, tt.path, status)
-		}
-	}
-}
-
-func TestBadCookieIsRefused(t *testing.T) {
-	for name, cookie := range map[string]string{"unknown": wire.FormatSID(make([]byte, 32)), "no SID": "x", "none": ""} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, nil, nil)
-			c := w.dial()
-			status, _, _ := c.request("CONNECT", "/CSCOSSLC/tunnel", "", "Cookie: webvpn="+cookie)
-			if status != "HTTP/1.1 401 Cookie is not acceptable" {
-				t.Errorf("got %q", status)
-			}
-			if err := w.wait(); err != nil {
-				t.Errorf("Serve: %v", err)
-			}
-		})
 	}
 }
 

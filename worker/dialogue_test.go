@@ -1,0 +1,171 @@
+package worker
+
+import (
+	"bytes"
+	"crypto/sha1"
+	"fmt"
+	"strings"
+	"testing"
+
+	"rocserv/internal/ipc"
+	"rocserv/internal/wire"
+)
+
+func TestLoginDialogue(t *testing.T) {
+	tests := []struct {
+		name   string
+		body   string
+		header string
+		status string
+		want   string // in the body
+	}{
+		{"wrong password asks again", authReply(`<username>alice</username><password>wrong</password>`), "", "200", "Login failed."},
+		{"last try", authReply(`<username>alice</username><password>last</password>`), "", "401", ""},
+		{"busy costs nothing", authReply(`<username>alice</username><password>busy</password>`), "", "200", busyText},
+		{"name alone asks the password", authReply(`<username>alice</username>`), "", "200", wire.PromptPassword},
+		{"form encoding", "username=alice&password=right", "", "200", `<auth id="success">`},
+		{"password on another connection, by cookie", authReply(`<password>right</password>`), "Cookie: webvpncontext=" + wire.FormatSID(bytes.Repeat([]byte{0x5a}, 32)), "200", `<auth id="success">`},
+		{"password without a login asks both", authReply(`<password>right</password>`), "", "200", wire.PromptBoth},
+		{"cookie that is none", authReply(`<password>right</password>`), "Cookie: webvpncontext=" + strings.Repeat("A", 5000), "401", ""},
+		{"no XML", "<config-auth", "", "400", ""},
+		{"logout", `<config-auth client="vpn" type="logout"></config-auth>`, "", "200", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, nil, nil)
+			c := w.dial()
+			var headers []string
+			if tt.header != "" {
+				headers = append(headers, tt.header)
+			}
+			status, _, body := c.request("POST", "/auth", tt.body, headers...)
+			if !strings.Contains(status, tt.status) || !strings.Contains(body, tt.want) {
+				t.Errorf("got %q\n%s", status, body)
+			}
+		})
+	}
+}
+
+func TestWrongThenRightPasswordOnOneConnection(t *testing.T) {
+	w := newWorld(t, nil, nil)
+	c := w.dial()
+	c.request("POST", "/auth", authReply(`<username>alice</username><password>wrong</password>`))
+	if _, _, body := c.request("POST", "/auth", authReply(`<password>right</password>`)); !strings.Contains(body, `<auth id="success">`) {
+		t.Errorf("got %s", body)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.logins) != 1 {
+		t.Errorf("%d logins were begun for one user", len(w.logins))
+	}
+}
+
+// The banner before the login is in the first form and in no other; the one
+// after it in the last document.
+func TestBanners(t *testing.T) {
+	w := newWorld(t, nil, func(wc *ipc.WorkerConfig, _ *ipc.SessionConfig) {
+		wc.Vhosts[0].PreLoginBanner, wc.Vhosts[0].Banner = "Keep <out>", "Come in"
+	})
+	c := w.dial()
+	for _, step := range []struct{ method, body, want string }{
+		{"GET", "", "Keep &lt;out&gt;"},
+		{"GET", "", ""},
+		{"POST", authReply(`<username>alice</username>`), ""},
+		{"POST", authReply(`<password>wrong</password>`), ""},
+		{"POST", authReply(`<password>right</password>`), "Come in"},
+	} {
+		_, _, body := c.request(step.method, "/auth", step.body)
+		_, banner, _ := strings.Cut(body, "<banner>")
+		if banner, _, _ = strings.Cut(banner, "</banner>"); banner != step.want {
+			t.Errorf("%s %q: banner %q, want %q", step.method, step.body, banner, step.want)
+		}
+	}
+}
+
+func TestProfile(t *testing.T) {
+	const content = "<AnyConnectProfile/>\n"
+	w := newWorld(t, nil, nil)
+	w.profile = content
+	c := w.dial()
+	_, head, body := c.request("POST", "/auth", authReply(rightAnswers))
+	sum := fmt.Sprintf("%X", sha1.Sum([]byte(content)))
+	if !strings.Contains(body, `<uri>/profiles/our%20profile.xml</uri><hash type="sha1">`+sum+`</hash>`) ||
+		!strings.Contains(head, "&fu:profiles%2Four%20profile.xml&fh:"+sum+";") {
+		t.Errorf("login gave\n%s\n%s", head, body)
+	}
+	cookie := "Cookie: webvpn=" + wire.FormatSID(w.sid)
+	status, head, body := c.request("GET", "/profiles/our%20profile.xml", "", cookie)
+	if status != "HTTP/1.1 200 OK" || body != content || !strings.Contains(head, "Content-Type: text/xml\n") {
+		t.Errorf("got %s%s", head, body)
+	}
+	for _, header := range []string{"", "Cookie: webvpn=x", "Cookie: webvpn=" + wire.FormatSID(make([]byte, 32))} {
+		w := newWorld(t, nil, nil)
+		w.profile = content
+		if status, _, _ := w.dial().request("GET", "/profiles/our%20profile.xml", "", header); !strings.Contains(status, "404") {
+			t.Errorf("%q: %s", header, status)
+		}
+	}
+}
+
+// Cisco's telephones.
+func TestPhone(t *testing.T) {
+	phones := func(wc *ipc.WorkerConfig, _ *ipc.SessionConfig) { wc.Vhosts[0].Phones = true }
+	w := newWorld(t, nil, phones)
+	c := w.dial()
+	if status, head, _ := c.request("GET", "/svc", ""); status != "HTTP/1.1 200 OK" || !strings.Contains(head, "webvpnlogin=1") {
+		t.Errorf("GET: %s", head)
+	}
+	_, head, _ := c.request("POST", "/svc", "username=alice&password=right")
+	cookie := wire.FormatSID(w.sid)
+	if !strings.Contains(head, "Set-Cookie: webvpn="+cookie+"; secure") {
+		t.Errorf("POST: %s", head)
+	}
+	status, _, _ := c.request("CONNECT", "/svc", "", "Cookie: webvpn="+cookie)
+	if status != "HTTP/1.1 200 CONNECTED" {
+		t.Errorf("CONNECT: %s", status)
+	}
+	for _, tt := range []struct{ method, body, status string }{
+		{"POST", "username=alice&password=wrong", "401"}, {"POST", "username=alice", "401"}, {"POST", "%zz", "400"}, {"PUT", "", "405"},
+	} {
+		if status, _, _ := newWorld(t, nil, phones).dial().request(tt.method, "/svc", tt.body); !strings.Contains(status, tt.status) {
+			t.Errorf("%s %s: %s", tt.method, tt.body, status)
+		}
+	}
+	for _, method := range []string{"GET", "POST", "CONNECT"} { // without cisco-svc-client-compat
+		if status, _, _ := newWorld(t, nil, nil).dial().request(method, "/svc", ""); strings.Contains(status, "200") {
+			t.Errorf("%s /svc: %s", method, status)
+		}
+	}
+}
+
+func TestPaths(t *testing.T) {
+	w := newWorld(t, nil, nil)
+	c := w.dial()
+	for _, tt := range []struct{ method, path, status string }{
+		{"GET", "/", "200"}, {"GET", "/VPN", "200"}, {"GET", "/nothing-here", "404"}, {"PUT", "/", "405"},
+	} {
+		if tt.status != "200" {
+			w = newWorld(t, nil, nil)
+			c = w.dial()
+		}
+		if status, _, _ := c.request(tt.method, tt.path, ""); !strings.Contains(status, tt.status) {
+			t.Errorf("%s %s: %s", tt.method, tt.path, status)
+		}
+	}
+}
+
+func TestBadCookieIsRefused(t *testing.T) {
+	for name, cookie := range map[string]string{"unknown": wire.FormatSID(make([]byte, 32)), "no SID": "x", "none": ""} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, nil, nil)
+			c := w.dial()
+			status, _, _ := c.request("CONNECT", "/CSCOSSLC/tunnel", "", "Cookie: webvpn="+cookie)
+			if status != "HTTP/1.1 401 Cookie is not acceptable" {
+				t.Errorf("got %q", status)
+			}
+			if err := w.wait(); err != nil {
+				t.Errorf("Serve: %v", err)
+			}
+		})
+	}
+}
