@@ -30,16 +30,17 @@
 //
 // A client's connection is no socket: Write asks, Read gives answers as they
 // come. It is not read from while 64 of its queries have no answer, or 128 KiB of
-// answers are not read.
+// answers are not read; if those on their way make them 256 KiB, it ends.
 //
 // # Invariants
 //
 // Resolver.mu is not held while a reply is delivered, and no lock of a link or a
 // client's connection while Resolver.mu is taken: that is the outermost.
-// There is at most one waiting try for each query, and tries wait equally long,
+// There is one waiting try for each query on its way, and tries wait equally long,
 // so their list is in the order of their deadlines.
 // What is kept is bounded: queries on their way (256), the cache and each
-// connection's queue in bytes, sockets (8, and one of a kind for each server).
+// connection's queue in bytes, the client's connections (16) and the unread
+// answers of each (256 KiB), sockets (8, and one of a kind for each server).
 // A server is asked for the names of its zone only, whatever fails; with Dial no
 // socket is opened but by it.
 //

@@ -357,19 +357,25 @@ func (r *Resolver) answer(l *link, msg []byte) outcome {
 	q := t.q
 	l.u.answered()
 	l.answered = true
+	late := t.elem == nil // then another try waits
 	if dnsFlags(msg)&dnsTC != 0 && q.whole && !l.long {
 		// The rest comes by a connection (RFC 2181 section 9, RFC 7766 section 5).
 		q.long = true
 		r.forget(t)
-		if r.try(q, l.u) {
+		if late || !l.u.gone && r.try(q, l.u) {
 			return outcome{}
 		}
 		return r.advance(q)
 	}
-	if rcode := dnsFlags(msg) & dnsRcode; (rcode == rcodeServFail || rcode == rcodeRefused) && q.sent < min(maxTries, len(q.group)) {
-		// Another server may know better.
-		r.forget(t)
-		return r.advance(q)
+	if rcode := dnsFlags(msg) & dnsRcode; rcode == rcodeServFail || rcode == rcodeRefused {
+		switch { // another server may know better
+		case late:
+			r.forget(t)
+			return outcome{}
+		case q.sent < min(maxTries, len(q.group)):
+			r.forget(t)
+			return r.advance(q)
+		}
 	}
 	r.stats.Answered++
 	r.finish(q)

@@ -162,6 +162,83 @@ func TestResolverRcodes(t *testing.T) {
 	}
 }
 
+// waiting is how many tries of one query wait, at most.
+func (r *resolverRig) waiting() (most int) {
+	n := map[*query]int{}
+	for e := r.flight.waiting.Front(); e != nil; e = e.Next() {
+		q := e.Value.(*try).q
+		n[q]++
+		most = max(most, n[q])
+	}
+	return most
+}
+
+// What comes late and is no use changes nothing for the server asked meanwhile,
+// whose answer counts; it is not asked beside a third.
+func TestResolverLateFailures(t *testing.T) {
+	for name, spoil := range map[string]func([]byte){
+		"SERVFAIL": func(b []byte) { b[3] |= rcodeServFail },
+		"REFUSED":  func(b []byte) { b[3] |= rcodeRefused },
+		"cut":      func(b []byte) { b[2] |= dnsTC >> 8 },
+	} {
+		for _, servers := range [][]netip.AddrPort{{up1, up2}, {up1, up2, up3}} {
+			t.Run(fmt.Sprint(name, " of ", len(servers)), func(t *testing.T) {
+				r := newRig(t, servers...)
+				s := r.stream(t)
+				s.Write(framed(dnsQueryMsg(t, 5, "a.example.", dnsmessage.TypeA, 1232)))
+				s1, first := r.net.last(t, up1)
+				r.clock.advance(tryTimeout)
+				s2, second := r.net.last(t, up2)
+				s1.receive(edit(answerTo(t, first, dnsmessage.RCodeSuccess, 0), spoil))
+				if n := r.waiting(); n != 1 || len(r.flight.byID) != 1 || r.net.count(up1)+r.net.count(up2)+r.net.count(up3) != 2 || s.pending() != 0 {
+					t.Errorf("%d tries wait, of %d; %d bytes are told", n, len(r.flight.byID), s.pending())
+				}
+				s2.receive(answerTo(t, second, dnsmessage.RCodeSuccess, 1))
+				if m := readMessage(t, s); m.ID != 5 || m.RCode != 0 || len(m.Answers) != 1 {
+					t.Errorf("%+v", m)
+				}
+				if len(r.flight.byID) != 0 || r.flight.waiting.Len() != 0 || r.flight.queries != 0 {
+					t.Error("something is left")
+				}
+			})
+		}
+	}
+	// Nobody else knows either: it ends, in time.
+	r := newRig(t, up1, up2)
+	got := r.ask(dnsQueryMsg(t, 1, "a.example.", dnsmessage.TypeA, 0))
+	s1, first := r.net.last(t, up1)
+	r.clock.advance(tryTimeout)
+	s1.receive(answerTo(t, first, dnsmessage.RCodeServerFailure, 0))
+	r.clock.advance((maxTries - 1) * tryTimeout)
+	if m := mustParse(t, *got); m.RCode != dnsmessage.RCodeServerFailure {
+		t.Errorf("%+v", m.Header)
+	}
+}
+
+// A server that was replaced is not asked again, not even for the rest of its
+// own answer: nobody would close the connection.
+func TestResolverCutByReplacedServer(t *testing.T) {
+	r := newRig(t, up1)
+	s := r.stream(t)
+	s.Write(framed(dnsQueryMsg(t, 5, "a.example.", dnsmessage.TypeA, 1232)))
+	old, sent := r.net.last(t, up1)
+	r.SetServers(plain(up2))
+	old.receive(edit(answerTo(t, sent, dnsmessage.RCodeSuccess, 0), func(b []byte) { b[2] |= dnsTC >> 8 }))
+	fresh, sent := r.net.last(t, up2)
+	if !fresh.up.long || r.net.count(up1) != 1 {
+		t.Fatal("the new server is not asked, by a connection")
+	}
+	fresh.receive(answerTo(t, sent, dnsmessage.RCodeSuccess, 1))
+	if m := readMessage(t, s); m.ID != 5 || len(m.Answers) != 1 {
+		t.Errorf("%+v", m)
+	}
+	s.Close()
+	r.clock.advance(time.Minute + longIdle)
+	if n := r.net.openSockets(); n != 0 || !old.closed {
+		t.Errorf("%d sockets left", n)
+	}
+}
+
 // TestResolverPrefers: an upstream that does not answer is passed over for a while.
 func TestResolverPrefers(t *testing.T) {
 	r := newRig(t, up1, up2)

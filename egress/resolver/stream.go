@@ -23,6 +23,10 @@ const (
 	maxPipelined = 64
 	maxUnread    = 128 << 10
 
+	// mostUnread is what those bytes may become by answers to what was on its
+	// way, then it ends: answers that fit datagrams do not make it so many.
+	mostUnread = 256 << 10
+
 	// streamIdle is how long a connection without a query stays (RFC 7766
 	// section 6.2.3).
 	streamIdle = 30 * time.Second
@@ -74,8 +78,9 @@ func (r *Resolver) DialTCP(context.Context) (egress.Stream, error) {
 }
 
 var (
-	errFrame = errors.New("resolver: no DNS message in a client's connection")
-	errIdle  = fmt.Errorf("resolver: idle: %w", net.ErrClosed)
+	errFrame  = errors.New("resolver: no DNS message in a client's connection")
+	errIdle   = fmt.Errorf("resolver: idle: %w", net.ErrClosed)
+	errUnread = fmt.Errorf("resolver: answers that nobody reads: %w", net.ErrClosed)
 )
 
 // Write takes queries. It waits while too many are on their way, or too many
@@ -134,6 +139,9 @@ func (s *stream) reply(answer []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked--
+	if len(s.out)+2+len(answer) > mostUnread {
+		s.fail(errUnread)
+	}
 	if s.err == nil {
 		s.out = binary.BigEndian.AppendUint16(s.out, uint16(len(answer)))
 		s.out = append(s.out, answer...)

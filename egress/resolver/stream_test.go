@@ -267,6 +267,54 @@ func TestStreamHoldsUp(t *testing.T) {
 	wg.Wait()
 }
 
+// Long answers that nobody reads end the connection before they are many, however
+// many were asked for; the longest answer is not too many.
+func TestStreamUnread(t *testing.T) {
+	r := newRig(t, up1)
+	s, reading := r.stream(t), r.stream(t)
+	const records = 4094 // nearly all that an answer has room for
+	var many [][]byte
+	for i := range maxPipelined - 1 { // with one more, Write waits
+		many = append(many, dnsQueryMsg(t, uint16(i), "a.example.", dnsmessage.TypeA, 0))
+	}
+	if _, err := s.Write(framed(many...)); err != nil {
+		t.Fatal(err)
+	}
+	most, answers, size := 0, 0, 0
+	for _, k := range r.net.sockets {
+		for _, m := range k.sent {
+			answer := answerTo(t, m, dnsmessage.RCodeSuccess, records)
+			if size = len(answer); size < wholeAnswer-16 {
+				t.Fatalf("an answer of %d bytes", size)
+			}
+			if k.receive(answer); s.pending() > 0 {
+				most, answers = s.pending(), answers+1
+			}
+			if n := s.pending(); n > mostUnread {
+				t.Fatalf("%d bytes are kept", n)
+			}
+		}
+		k.sent = nil
+	}
+	if answers != mostUnread/(size+2) || most <= maxUnread {
+		t.Errorf("%d answers, %d bytes, then the end", answers, most)
+	}
+	if n, err := s.Read(make([]byte, 1)); n != 0 || !errors.Is(err, errUnread) {
+		t.Errorf("%d, %v", n, err)
+	}
+	if n := r.flight.queries; n != 0 {
+		t.Errorf("%d queries left", n)
+	}
+	// Who reads has as many as it likes.
+	for i := range 2 * mostUnread / size {
+		reading.Write(framed(many[i]))
+		r.answerAll(t, records)
+		if m := readMessage(t, reading); len(m.Answers) != records {
+			t.Fatalf("%d answers", len(m.Answers))
+		}
+	}
+}
+
 func (s *stream) pending() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

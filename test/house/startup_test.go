@@ -22,17 +22,18 @@ const (
 // itabGrowth is what the runtime charges, once, to whichever package comes when
 // its table of interface methods doubles (runtime.itabAdd): (2 + 2*2048) words,
 // in whole pages, at the 1536th entry, which is about how many the binary has.
-// It is not that package's; a few more, and it happens before the trace begins.
-const itabGrowth = 40960
+// It is not that package's; with a few more entries, as now, it happens before
+// the trace begins. What a package costs itself beside it may be two pages: more
+// could as well be a package's own allocations.
+const (
+	itabGrowth = 40960
+	besideIt   = 2 * 8192
+)
 
 // packageBudget has a row for each package that may cost more.
 var packageBudget = map[string]int{
 	"rocserv/internal/ipc": 104 << 10, // the descriptor of ipc.proto
 	"encoding/gob":         32 << 10,  // pion/dtls serialises its state by it
-
-	// In whose initialisation the runtime's table of interface types grows to 4096
-	// entries (runtime.itabAdd): with more of the program it may be another's.
-	"github.com/pion/dtls/v3": 48 << 10,
 
 	"github.com/refraction-networking/utls/dicttls": 32 << 10, // names of TLS numbers
 }
@@ -59,7 +60,7 @@ func TestWorkerStartsWithinItsBudget(t *testing.T) {
 	for _, l := range lines {
 		b, _ := strconv.Atoi(l[2])
 		a, _ := strconv.Atoi(l[3])
-		if !grown && l[1] != "rocserv/internal/ipc" && b >= itabGrowth && b < itabGrowth+packageBytes {
+		if !grown && l[1] != "rocserv/internal/ipc" && b >= itabGrowth && b <= itabGrowth+besideIt {
 			b, grown = b-itabGrowth, true
 		}
 		bytes, allocs = bytes+b, allocs+a
