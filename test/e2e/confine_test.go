@@ -14,7 +14,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"rocserv/internal/sandbox"
 	"rocserv/test/e2e/lab"
 )
 
@@ -140,9 +139,7 @@ func (r *rig) untraceable(pids []int) {
 // a link out of its folders ends at Landlock.
 func TestSecModFiles(t *testing.T) {
 	rocservOnly(t, "it has no Landlock")
-	if sandbox.LandlockABI() == 0 {
-		t.Skip("this kernel has no Landlock")
-	}
+	needsLandlock(t)
 	r := newLab(t, 1)
 	link := r.state.Path("default")
 	inside, outside := r.state.Path("inside"), r.Path("outside")
