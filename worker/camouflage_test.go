@@ -57,7 +57,7 @@ func TestCamouflage(t *testing.T) {
 			w := newWorld(t, nil, func(wc *ipc.WorkerConfig, _ *ipc.SessionConfig) {
 				wc.Vhosts[0].Camouflage, wc.Vhosts[0].CamouflageRealm = salted("s3cret"), tt.realm
 			})
-			w.profile = "<AnyConnectProfile/>\n"
+			w.profile.Store("<AnyConnectProfile/>\n")
 			c := w.dial()
 			for _, s := range tt.steps {
 				var header []string

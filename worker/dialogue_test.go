@@ -85,7 +85,7 @@ func TestBanners(t *testing.T) {
 func TestProfile(t *testing.T) {
 	const content = "<AnyConnectProfile/>\n"
 	w := newWorld(t, nil, nil)
-	w.profile = content
+	w.profile.Store(content)
 	c := w.dial()
 	_, head, body := c.request("POST", "/auth", authReply(rightAnswers))
 	sum := fmt.Sprintf("%X", sha1.Sum([]byte(content)))
@@ -100,7 +100,7 @@ func TestProfile(t *testing.T) {
 	}
 	for _, header := range []string{"", "Cookie: webvpn=x", "Cookie: webvpn=" + wire.FormatSID(make([]byte, 32))} {
 		w := newWorld(t, nil, nil)
-		w.profile = content
+		w.profile.Store(content)
 		if status, _, _ := w.dial().request("GET", "/profiles/our%20profile.xml", "", header); !strings.Contains(status, "404") {
 			t.Errorf("%q: %s", header, status)
 		}

@@ -19,6 +19,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -52,7 +53,7 @@ type world struct {
 	played  sync.WaitGroup // main and sec-mod have read everything
 	sid     []byte
 	key     *ecdsa.PrivateKey
-	profile string // of every user; set before the first request
+	profile atomic.Value // string, of every user; a socket between the goroutines orders nothing for the race detector
 	tickets *tickets
 
 	mu     sync.Mutex
@@ -257,8 +258,8 @@ func (w *world) playSecMod(c *ipc.Conn) {
 			switch string(req.Password) {
 			case "right":
 				rep = &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_OK, Sid: w.sid, User: "alice"}
-				if w.profile != "" {
-					sum := sha1.Sum([]byte(w.profile))
+				if profile, ok := w.profile.Load().(string); ok {
+					sum := sha1.Sum([]byte(profile))
 					rep.ProfileName, rep.ProfileSha1 = "our profile.xml", sum[:]
 				}
 			case "busy":
@@ -290,11 +291,12 @@ func (w *world) playSecMod(c *ipc.Conn) {
 func (w *world) answerProfile(c *ipc.Conn, rec *ipc.Record) {
 	var req ipc.ProfileReq
 	rec.Decode(&req)
-	if w.profile == "" || !bytes.Equal(req.Sid, w.sid) {
+	profile, ok := w.profile.Load().(string)
+	if !ok || !bytes.Equal(req.Sid, w.sid) {
 		c.Send(ipc.ProfileRepT, 0, new(ipc.Nothing))
 		return
 	}
-	fd, err := ipc.Seal("profile", []byte(w.profile))
+	fd, err := ipc.Seal("profile", []byte(profile))
 	if err != nil {
 		return
 	}
