@@ -15,8 +15,8 @@
 //	          that all share
 //	answer    id, link and question fit? → cut short, and the client can take it
 //	          all: asked again by a connection → the client's id
-//	judge     a private address for a public name is withheld (Rules.Guard) →
-//	          into the cache
+//	judge     a private address for a public name is withheld (Rules.Guard), and
+//	          what cannot be read to its end, for the client might → into the cache
 //	tell      the names it teaches → cut to what the client takes → reply
 //	tick      no answer for 1.5 s: the next server is asked too, and whichever
 //	          answers first is it; after three tries SERVFAIL

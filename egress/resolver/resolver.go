@@ -389,10 +389,15 @@ func (r *Resolver) judge(q *query, msg []byte, from *upstream) outcome {
 	if q.own {
 		return outcome{q.reply, msg}
 	}
-	if r.rules.withholds(&q.dnsQuery, msg) {
-		r.stats.Withheld++
-		q.ruled(errWithheld)
-		return outcome{q.reply, q.dnsQuery.answer(rcodeSuccess)}
+	if r.rules.guards(&q.dnsQuery) {
+		if dnsFlags(msg)&dnsTC != 0 { // its last record may be cut: the client comes by TCP
+			msg = q.truncated(msg)
+		}
+		if leads(msg) {
+			r.stats.Withheld++
+			q.ruled(errWithheld)
+			return outcome{q.reply, q.dnsQuery.answer(rcodeSuccess)}
+		}
 	}
 	if !from.gone { // else it is what others are asked for now
 		r.cache.put(&q.dnsQuery, msg, r.now())

@@ -43,24 +43,31 @@ func (r *Rules) blockCode() uint16 {
 	return rcodeNXDomain
 }
 
-// withholds says whether an answer is not to be told.
-func (r *Rules) withholds(q *dnsQuery, msg []byte) bool {
+// guards says whether the answer to a query is looked at.
+func (r *Rules) guards(q *dnsQuery) bool {
 	if !r.Guard || q.qclass() != classIN {
 		return false
 	}
-	if name := q.text(); !public(name) || inAny(name, r.GuardExcept) {
-		return false
-	}
+	name := q.text()
+	return public(name) && !inAny(name, r.GuardExcept)
+}
+
+// leads says whether an answer leads into a private network, or may: clients
+// read on where a record's length is wrong, and would find another address.
+func leads(msg []byte) bool {
 	end, ok := questionEnd(msg)
 	if !ok {
-		return false
+		return true
 	}
-	private := false
+	left := dnsCount(msg, 1) + dnsCount(msg, 2) + dnsCount(msg, 3)
 	eachRecord(msg, end, func(rec *record) bool {
-		private = rec.private()
-		return !private
+		if rec.leads() {
+			return false
+		}
+		left--
+		return true
 	})
-	return private
+	return left != 0
 }
 
 // ownNames are domains that no registry gives to anybody, so that what they
@@ -77,16 +84,15 @@ func public(name string) bool {
 	return labels > 1 && !inAny(name, ownNames)
 }
 
-// private says whether a record names a private address.
-func (rec *record) private() bool {
-	switch {
-	case rec.class != classIN:
-	case rec.typ == typeA && len(rec.data) == 4:
-		return egress.Private(netip.AddrFrom4([4]byte(rec.data)))
-	case rec.typ == typeAAAA && len(rec.data) == 16:
-		return egress.Private(netip.AddrFrom16([16]byte(rec.data)))
-	case rec.typ == typeSVCB || rec.typ == typeHTTPS:
-		return privateHint(rec.data)
+// leads says whether a record names a private address, or has not the form of its
+// type. The class is not looked at, because not every client does.
+func (rec *record) leads() bool {
+	switch rec.typ {
+	case typeA, typeAAAA:
+		a, _ := netip.AddrFromSlice(rec.data)
+		return a.Is4() != (rec.typ == typeA) || !a.IsValid() || egress.Private(a)
+	case typeSVCB, typeHTTPS:
+		return hintLeads(rec.data)
 	}
 	return false
 }
@@ -97,26 +103,30 @@ const (
 	ipv6Hint = 6
 )
 
-// privateHint looks at the addresses of a SVCB or HTTPS record. RFC 9460
-// section 2.2: priority, name, parameters.
-func privateHint(data []byte) bool {
+// hintLeads is leads for a SVCB or HTTPS record. RFC 9460 section 2.2: priority,
+// name, parameters.
+func hintLeads(data []byte) bool {
 	if len(data) < 3 {
-		return false
+		return true
 	}
 	at, ok := skipName(data, 2)
 	for ok && at+4 <= len(data) {
 		key, n := binary.BigEndian.Uint16(data[at:]), int(binary.BigEndian.Uint16(data[at+2:]))
 		at += 4
 		if at+n > len(data) {
-			return false
+			return true
 		}
 		size := map[uint16]int{ipv4Hint: 4, ipv6Hint: 16}[key]
-		for value := data[at : at+n]; size != 0 && len(value) >= size; value = value[size:] {
+		value := data[at : at+n]
+		for ; size != 0 && len(value) >= size; value = value[size:] {
 			if a, _ := netip.AddrFromSlice(value[:size]); egress.Private(a) {
 				return true
 			}
 		}
+		if size != 0 && len(value) != 0 {
+			return true
+		}
 		at += n
 	}
-	return false
+	return !ok || at != len(data)
 }

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/net/dns/dnsmessage"
 
+	"rocserv/egress"
 	"rocserv/internal/blocklist"
 )
 
@@ -145,6 +146,78 @@ func TestGuard(t *testing.T) {
 	<-done
 }
 
+// rawAnswer is an answer to an A query with a record as it stands here.
+func rawAnswer(t testing.TB, query []byte, flags uint16, typ, class uint16, length int, data []byte) []byte {
+	t.Helper()
+	q, err := parseDNSQuery(query)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := append([]byte{}, query[:q.questionEnd]...)
+	binary.BigEndian.PutUint16(b[2:], dnsQR|flags)
+	copy(b[6:], []byte{0, 1, 0, 0, 0, 0})
+	b = append(b, 0xc0, dnsHeaderLen)
+	b = binary.BigEndian.AppendUint16(b, typ)
+	b = binary.BigEndian.AppendUint16(b, class)
+	b = binary.BigEndian.AppendUint32(b, 60)
+	b = binary.BigEndian.AppendUint16(b, uint16(length))
+	return append(b, data...)
+}
+
+// An answer is told only if the guard reads of it what a client may.
+func TestGuardOfBrokenAnswers(t *testing.T) {
+	six := netip.MustParseAddr("fd00::1").AsSlice()
+	for what, tt := range map[string]struct {
+		typ, class uint16
+		length     int
+		data       []byte
+		told       bool
+	}{
+		"whole":                        {typeA, classIN, 4, []byte{8, 8, 8, 8}, true},
+		"bytes behind it":              {typeA, classIN, 4, []byte{8, 8, 8, 8, 9}, true},
+		"longer than the message":      {typeA, classIN, 5, []byte{10, 0, 0, 1}, false},
+		"A of five bytes":              {typeA, classIN, 5, []byte{10, 0, 0, 1, 0}, false},
+		"A of two, with two behind it": {typeA, classIN, 2, []byte{10, 0, 0, 1}, false},
+		"A of sixteen":                 {typeA, classIN, 16, make([]byte, 16), false},
+		"AAAA of four":                 {typeAAAA, classIN, 4, []byte{8, 8, 8, 8}, false},
+		"AAAA of seventeen":            {typeAAAA, classIN, 17, append(six, 0), false},
+		"another class":                {typeA, 3, 4, []byte{10, 0, 0, 1}, false},
+		"HTTPS without a name":         {typeHTTPS, classIN, 2, []byte{0, 1}, false},
+		"HTTPS that ends early":        {typeHTTPS, classIN, 8, []byte{0, 1, 0, 0, ipv4Hint, 0, 4, 10}, false},
+		"HTTPS with half a hint":       {typeHTTPS, classIN, 9, []byte{0, 1, 0, 0, ipv4Hint, 0, 2, 10, 0}, false},
+		"HTTPS with a byte too many":   {typeHTTPS, classIN, 4, []byte{0, 1, 0, 10}, false},
+	} {
+		for flags, how := range map[uint16]string{0: "", dnsTC: ", cut"} {
+			r := newRigOf(t, Config{Servers: plain(up1), Rules: Rules{Guard: true}})
+			got := r.ask(dnsQueryMsg(t, 5, "www.example.", dnsmessage.TypeA, 1232))
+			s, sent := r.net.last(t, up1)
+			s.receive(rawAnswer(t, sent, flags, tt.typ, tt.class, tt.length, tt.data))
+			var p dnsmessage.Parser
+			h, err := p.Start(*got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			records := dnsCount(*got, 1)
+			switch withheld := r.Stats().Withheld; {
+			case flags == dnsTC:
+				if !h.Truncated || records != 0 || withheld != 0 {
+					t.Errorf("%s%s: %+v with %d records, %d withheld", what, how, h, records, withheld)
+				}
+			case h.Truncated || records != map[bool]int{true: 1}[tt.told] || (withheld == 0) != tt.told:
+				t.Errorf("%s: %+v with %d records, %d withheld", what, h, records, withheld)
+			}
+		}
+	}
+	// Where the guard does not apply, what is cut comes as it is.
+	r := newRigOf(t, Config{Servers: plain(up1), Rules: Rules{Guard: true, GuardExcept: []string{"example"}}})
+	got := r.ask(dnsQueryMsg(t, 5, "www.example.", dnsmessage.TypeA, 1232))
+	s, sent := r.net.last(t, up1)
+	s.receive(rawAnswer(t, sent, dnsTC, typeA, classIN, 4, []byte{10, 0, 0, 1}))
+	if dnsCount(*got, 1) != 1 {
+		t.Errorf("an exempt name has %d records", dnsCount(*got, 1))
+	}
+}
+
 // FuzzGuard: an answer's records are read to their end and not beyond.
 func FuzzGuard(f *testing.F) {
 	query := dnsQueryMsg(f, 1, "www.example.", dnsmessage.TypeA, 1232)
@@ -155,19 +228,21 @@ func FuzzGuard(f *testing.F) {
 		if err != nil || !q.answers(msg) {
 			return
 		}
-		rules := Rules{Guard: true}
-		if rules.withholds(&q, msg) {
+		if rules := (Rules{Guard: true}); !rules.guards(&q) {
+			t.Fatal("the guard does not apply")
+		}
+		if leads(msg) {
 			return
 		}
 		// What is told and can be read has no private address in it.
 		for _, section := range mustParseOrNothing(msg) {
 			switch b := section.Body.(type) {
 			case *dnsmessage.AResource:
-				if section.Header.Class == dnsmessage.ClassINET && netip.AddrFrom4(b.A).IsPrivate() {
+				if egress.Private(netip.AddrFrom4(b.A)) {
 					t.Fatalf("%v is told", b.A)
 				}
 			case *dnsmessage.AAAAResource:
-				if section.Header.Class == dnsmessage.ClassINET && netip.AddrFrom16(b.AAAA).IsPrivate() {
+				if egress.Private(netip.AddrFrom16(b.AAAA)) {
 					t.Fatalf("%v is told", b.AAAA)
 				}
 			}
