@@ -25,8 +25,9 @@
 // nobody listens. One serves 128 queries or 10 s; then another port is used and
 // the old one kept while an answer may come. A connection stays 30 s after its
 // last query; when it ends, its queries move on at once, to a new one or to the
-// next server; of HTTPS a request that fails ends its own try only. One on which three tries in a row had no answer is not used
-// again. Nobody asks: none is open.
+// next server. Of HTTPS a request that fails ends its own try only, and one that
+// the server refuses is the next server's at once. A connection on which three
+// tries in a row had no answer is not used again. Nobody asks: none is open.
 //
 // A client's connection is no socket: Write asks, Read gives answers as they
 // come. It is not read from while 64 of its queries have no answer, or 128 KiB of

@@ -118,10 +118,12 @@ func (h *overHTTPS) ask(msg []byte) {
 	case err == nil && len(answer) >= dnsHeaderLen:
 		setDNSID(answer, id)
 		h.l.Receive([]egress.Message{{Payload: answer}})
-	case err == nil, errors.As(err, &status), errors.Is(err, context.DeadlineExceeded), errors.Is(err, errNotMade):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, errNotMade):
 		// This request has no answer; the resolver waits no longer than for others.
+	case err == nil, errors.As(err, &status):
+		h.l.lost(id, true)
 	case (errors.Is(err, errAnswer) || errors.As(err, &reset)) && h.cc.Err() == nil:
-		h.l.lost(id) // which the other requests of the connection are not
+		h.l.lost(id, false) // which the other requests of the connection are not
 	default:
 		h.end(err)
 	}

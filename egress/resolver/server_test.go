@@ -365,6 +365,33 @@ func TestHTTPSRequestFails(t *testing.T) {
 	}
 }
 
+// What a server refuses by HTTP's words the next is asked at once; the one that
+// refused is not asked again, and the last one's refusal ends the query.
+func TestHTTPSRefuses(t *testing.T) {
+	for name, refuse := range map[string]func(w http.ResponseWriter){
+		"403":        func(w http.ResponseWriter) { http.Error(w, "no", http.StatusForbidden) },
+		"429":        func(w http.ResponseWriter) { w.WriteHeader(http.StatusTooManyRequests) },
+		"a page":     func(w http.ResponseWriter) { w.Header().Set("Content-Type", "text/html"); w.Write(make([]byte, 100)) },
+		"no message": func(w http.ResponseWriter) { w.Write(make([]byte, dnsHeaderLen-1)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newLongServer(t, HTTPS)
+			s.special = func(w http.ResponseWriter, _ string) bool { refuse(w); return true }
+			other := dnsServer(t)
+			// No try times out: what moves on has been told to.
+			clock := (&manualClock{now: time.Now()}).NewTimer
+			r := newResolverOn(t, Config{Servers: []Server{s.server(HTTPS, "go"), {Addr: other}}, NewTimer: clock})
+			if m := r.ask(t, 1, "a.example."); m.RCode != 0 || len(m.Answers) != 1 || s.asked.Load() != 1 {
+				t.Errorf("%+v, asked %d times", m.Header, s.asked.Load())
+			}
+			r = newResolverOn(t, Config{Servers: []Server{s.server(HTTPS, "go")}, NewTimer: clock})
+			if m := r.ask(t, 2, "a.example."); m.RCode != dnsmessage.RCodeServerFailure || s.asked.Load() != 2 {
+				t.Errorf("alone: %+v, asked %d times", m.Header, s.asked.Load())
+			}
+		})
+	}
+}
+
 // A certificate that is not good is no server: nothing is asked, and nobody
 // else is asked instead but the next in the list.
 func TestLongServerVerified(t *testing.T) {

@@ -191,8 +191,8 @@ func (l *link) failed(err error) {
 }
 
 // lost is told that a try has no answer though the link goes on: its query moves
-// on at once.
-func (l *link) lost(id uint16) {
+// on at once. A server that refused it is not asked again.
+func (l *link) lost(id uint16, refused bool) {
 	r := l.r
 	var o outcome
 	r.mu.Lock()
@@ -201,6 +201,9 @@ func (l *link) lost(id uint16) {
 		r.forget(t)
 		if !late { // else another try waits
 			l.u.missed(r.now())
+			if refused && t.q.sent >= len(t.q.group) {
+				t.q.sent = maxTries
+			}
 			o = r.advance(t.q)
 		}
 	}
