@@ -42,10 +42,10 @@ func (p *buffers) put(b *[]byte) {
 }
 
 // readSize is how much of a buffer of n bytes to read into: not more than the
-// flow's share of the budget, and a whole number of the segments it will
+// flow's share of the budget and what may be moved at once, and a whole number of the segments it will
 // become, so that no short packet interrupts a run of equal ones.
 func (s *Stack) readSize(f *flow, n int) int {
-	n = min(n, s.budget.share())
+	n = s.cfg.Down.Quantum(min(n, s.budget.share()))
 	mss := f.payloadOf(int(s.mtu.Load())) - header.TCPMinimumSize - tsOptionLen
 	if n > 4*mss {
 		n -= n % mss

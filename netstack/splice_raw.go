@@ -24,10 +24,11 @@ type rawUp struct {
 	fd   int
 	full bool  // the socket took less than it was given
 	err  error // what ended the direction; of write(2) or of the endpoint
+	turn turn  // of Config.Up
 }
 
 func newRawUp(f *flow, rc syscall.RawConn) *rawUp {
-	u := &rawUp{f: f, rc: rc}
+	u := &rawUp{f: f, rc: rc, turn: turn{limit: f.stack.cfg.Up}}
 	u.step = u.move
 	return u
 }
@@ -35,10 +36,19 @@ func newRawUp(f *flow, rc syscall.RawConn) *rawUp {
 // drain moves bytes until the endpoint is empty (nil), at its end (io.EOF) or
 // something broke.
 func (u *rawUp) drain() error {
-	if err := u.rc.Write(u.step); err != nil {
-		return err
+	for {
+		if !u.turn.wait(u.f.stack.ctx.Done()) {
+			return errClosed
+		}
+		err := u.rc.Write(u.step)
+		u.turn.end()
+		if err != nil {
+			return err
+		}
+		if !u.turn.wanted {
+			return u.err
+		}
 	}
-	return u.err
 }
 
 // move is called with the descriptor held, and again when it is writable after
@@ -47,6 +57,9 @@ func (u *rawUp) move(fd uintptr) (done bool) {
 	u.fd = int(fd)
 	for {
 		u.full, u.err = false, nil
+		if u.turn.needed() {
+			return true
+		}
 		res, terr := u.f.ep.Read(u, tcpip.ReadOptions{})
 		if res.Count > 0 {
 			u.f.movedUp(res.Count)
@@ -55,7 +68,10 @@ func (u *rawUp) move(fd uintptr) (done bool) {
 		case u.err != nil:
 			return true
 		case u.full:
+			u.turn.end()
 			return false
+		case u.turn.wanted:
+			return true
 		case terr == nil:
 			continue
 		}
@@ -69,9 +85,16 @@ func (u *rawUp) move(fd uintptr) (done bool) {
 // Write implements io.Writer for ep.Read, which wants an error with every
 // short write.
 func (u *rawUp) Write(b []byte) (int, error) {
+	most := u.turn.most(len(b))
+	if most == 0 {
+		return 0, errFull
+	}
 	for {
-		n, err := syscall.Write(u.fd, b)
+		n, err := syscall.Write(u.fd, b[:most])
+		u.turn.moved(n)
 		switch {
+		case err == nil && n == most && n < len(b):
+			return n, errFull // another turn
 		case err == nil && n == len(b):
 			return n, nil
 		case err == nil:
@@ -105,12 +128,13 @@ type rawDown struct {
 	buf     *[]byte               // what p is a part of; nil when p is empty
 	p       payload
 	pace    pace
+	turn    turn // of Config.Down
 	blocked bool
 	err     error
 }
 
 func newRawDown(f *flow, rc syscall.RawConn) *rawDown {
-	d := &rawDown{f: f, rc: rc}
+	d := &rawDown{f: f, rc: rc, turn: turn{limit: f.stack.cfg.Down}}
 	d.step = d.move
 	return d
 }
@@ -120,11 +144,16 @@ func (d *rawDown) run(ready <-chan struct{}) error {
 	defer func() { d.release() }()
 	for {
 		d.blocked = false
-		if err := d.rc.Read(d.step); err != nil {
+		err := d.rc.Read(d.step)
+		d.turn.end()
+		if err != nil {
 			return err
 		}
 		if d.err != nil {
 			return d.err
+		}
+		if d.turn.wanted && !d.turn.wait(d.f.stack.ctx.Done()) {
+			return errClosed
 		}
 		if d.blocked {
 			<-ready
@@ -144,11 +173,15 @@ func (d *rawDown) move(fd uintptr) (done bool) {
 			d.blocked = true
 			return true
 		}
+		if d.turn.needed() {
+			return true
+		}
 		d.buf = d.f.stack.buffers.get(d.pace.bulk())
 		n, err := readFD(int(fd), (*d.buf)[:d.f.stack.readSize(d.f, len(*d.buf))])
 		switch {
 		case err == syscall.EAGAIN:
 			d.release()
+			d.turn.end()
 			return false
 		case err != nil:
 			d.err = err
@@ -157,6 +190,8 @@ func (d *rawDown) move(fd uintptr) (done bool) {
 			d.err = io.EOF
 			return true
 		}
+		d.turn.moved(n)
+		d.turn.end() // the client may keep us waiting
 		d.pace.read(d.f, n)
 		d.f.half.moved(d.f.stack) // before the client can know of them
 		d.p = payload{b: (*d.buf)[:n]}

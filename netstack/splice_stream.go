@@ -10,23 +10,34 @@ import (
 
 // drainToStream is drain for streams.
 func (f *flow) drainToStream() error {
+	for {
+		if !f.stack.cfg.Up.Wait(f.stack.ctx.Done()) {
+			return errClosed
+		}
+		if more, err := f.stepToStream(); err != nil || !more {
+			return err
+		}
+	}
+}
+
+// stepToStream moves what one read gives; it has the turn of the limiter. False:
+// the endpoint is empty.
+func (f *flow) stepToStream() (more bool, err error) {
+	limit := f.stack.cfg.Up
 	buf := f.stack.buffers.get(true)
 	defer f.stack.buffers.put(buf)
-	for {
-		w := filler{b: (*buf)[:0]}
-		res, terr := f.ep.Read(&w, tcpip.ReadOptions{})
-		if res.Count > 0 {
-			f.movedUp(res.Count)
-			if _, err := f.conn.Write(w.b); err != nil {
-				return err
-			}
-			continue
-		}
-		if _, ok := terr.(*tcpip.ErrWouldBlock); ok {
-			return nil
-		}
-		return f.readEnded()
+	w := filler{b: (*buf)[:0:limit.Quantum(len(*buf))]}
+	res, terr := f.ep.Read(&w, tcpip.ReadOptions{})
+	limit.Done(res.Count)
+	if res.Count > 0 {
+		f.movedUp(res.Count)
+		_, err := f.conn.Write(w.b)
+		return true, err
 	}
+	if _, ok := terr.(*tcpip.ErrWouldBlock); ok {
+		return false, nil
+	}
+	return false, f.readEnded()
 }
 
 // filler is an io.Writer that takes as much as its slice has capacity for.
@@ -45,14 +56,15 @@ func (w *filler) Write(p []byte) (int, error) {
 // broke.
 func (f *flow) downFromStream(ready <-chan struct{}) error {
 	var pace pace
+	limit := f.stack.cfg.Down
 	for {
-		buf := f.stack.buffers.get(pace.bulk())
+		buf := f.stack.buffers.get(pace.bulk() && limit == nil) // small ones where many may wait
 		n, err := f.conn.Read((*buf)[:f.stack.readSize(f, len(*buf))])
 		if n > 0 {
 			pace.read(f, n)
 			f.half.moved(f.stack) // before the client can know of them
 			p := payload{b: (*buf)[:n]}
-			if serr := f.send(&p, ready); serr != nil {
+			if serr := f.sendShaped(&p, ready); serr != nil {
 				err = serr
 			}
 		}
@@ -61,4 +73,14 @@ func (f *flow) downFromStream(ready <-chan struct{}) error {
 			return err
 		}
 	}
+}
+
+// sendShaped is send, once the rate allows it.
+func (f *flow) sendShaped(p *payload, ready <-chan struct{}) error {
+	limit := f.stack.cfg.Down
+	if !limit.Wait(f.stack.ctx.Done()) {
+		return errClosed
+	}
+	limit.Done(len(p.b))
+	return f.send(p, ready)
 }

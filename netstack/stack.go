@@ -20,6 +20,7 @@ import (
 
 	"rocserv/egress"
 	"rocserv/internal/packet"
+	"rocserv/netstack/shape"
 )
 
 // Config is what a Stack needs.
@@ -48,6 +49,9 @@ type Config struct {
 	// not wait or call Inject, and may keep nothing of pkt. Nil: the client is
 	// told that we do not speak the protocol.
 	Datagram func(h packet.Header, pkt []byte)
+
+	// Up and Down keep the bytes of all flows within a rate; nil: they do not.
+	Up, Down *shape.Limiter
 
 	// Lossless says that the channel in use loses nothing (CSTP). See SetLossless.
 	Lossless bool

@@ -16,7 +16,7 @@ func (s *session) makePeers() *peers.Peers {
 	l := s.offer.lease
 	cfg := peers.Config{
 		Addrs: l.addrs(), Gateway4: l.gateway4, Gateway6: l.gateway6, MTU: s.offer.tunnel.MTU.Tunnel,
-		Sink: &s.tunnel, Frozen: s.tunnel.frozen.Load, Now: s.Clock.Now, Log: s.Log,
+		Up: s.rate.up, Down: s.rate.down, Sink: &s.tunnel, Frozen: s.tunnel.frozen.Load, Now: s.Clock.Now, Log: s.Log,
 		Ask:    func(a netip.Addr) { s.link.conn.Send(ipc.PeerReqT, 0, &ipc.Peer{Asked: ipc.PutAddr(a)}) },
 		Return: s.tunnel.again,
 	}

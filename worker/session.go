@@ -19,6 +19,7 @@ import (
 	"rocserv/netstack"
 	"rocserv/netstack/datagram"
 	"rocserv/netstack/gateway"
+	"rocserv/netstack/shape"
 	"rocserv/worker/cstp"
 )
 
@@ -40,6 +41,7 @@ type session struct {
 	outside Outside
 	timers  *timers
 	mtu     tunnelMTU
+	rate    rates
 	done    chan ending     // capacity 1: the first reason counts
 	orders  chan ending     // main's TERMINATE; capacity 1
 	retire  chan retirement // main's RETIRE; capacity 1: it waits for the answer
@@ -52,6 +54,10 @@ type tunnelMTU struct {
 	now      atomic.Int64 // to everybody here
 	reported int64        // to main; owned by the timers once the session runs
 }
+
+// rates keep what goes through the tunnel within rx-data-per-sec and
+// tx-data-per-sec; nil: there is no such limit.
+type rates struct{ up, down *shape.Limiter }
 
 // ending is why a session ends and what the client is told.
 type ending struct {
@@ -104,6 +110,7 @@ func (s *session) makeInner() error {
 	if limits == nil {
 		limits = new(ipc.Limits)
 	}
+	s.rate = rates{up: shape.New(s.offer.cfg.RxBytesPerS, s.Clock), down: shape.New(s.offer.cfg.TxBytesPerS, s.Clock)}
 	intercept := s.offer.cfg.Egress.GetClientDns() == "intercept"
 	s.gateway = gateway.New(gateway.Config{
 		Addr4: l.gateway4, Addr6: l.gateway6, Sink: &s.tunnel, Resolver: s.outside.Resolver, MTU: mtu, Now: s.Clock.Now,
@@ -111,11 +118,11 @@ func (s *session) makeInner() error {
 	})
 	s.relay = datagram.New(datagram.Config{
 		Net: s.outside.Net, Sink: &s.tunnel, Gateway4: l.gateway4, Gateway6: l.gateway6, MTU: mtu,
-		Limits: datagramLimits(limits), FullCone: s.offer.cfg.FullCone, Now: s.Clock.Now, Log: s.Log,
+		Up: s.rate.up, Down: s.rate.down, Limits: datagramLimits(limits), FullCone: s.offer.cfg.FullCone, Now: s.Clock.Now, Log: s.Log,
 	})
 	stack, err := netstack.New(netstack.Config{
 		Addrs: l.addrs(), Gateway4: l.gateway4, Gateway6: l.gateway6, MTU: mtu, Sink: &s.tunnel, Net: s.outside.Net,
-		Limits:     streamLimits(limits),
+		Up: s.rate.up, Down: s.rate.down, Limits: streamLimits(limits),
 		GatewayTCP: s.gateway.DialTCP, InterceptDNS: intercept, Datagram: s.tunnel.reassembled, Lossless: true, Clock: s.Clock, Log: s.Log,
 	})
 	if err != nil {

@@ -67,6 +67,7 @@ const (
 	CountPeersDropped   // no room on the way, or no answer in time
 	CountPeersForged    // from another client's worker, but not that client's
 	CountPeersPairs     // pairs to other workers that were opened
+	CountPacketsLimited // beyond rx-data-per-sec or tx-data-per-sec, and not TCP
 	NumCounters
 )
 
@@ -129,6 +130,7 @@ var counterNames = [NumCounters]string{
 	CountPeersDropped:          "peers_dropped",
 	CountPeersForged:           "peers_forged",
 	CountPeersPairs:            "peers_pairs",
+	CountPacketsLimited:        "packets_limited",
 }
 
 // String is the counter's name for people and programs.

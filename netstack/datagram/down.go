@@ -40,7 +40,7 @@ func (r *Relay) admit(f *flow, msgs []egress.Message) (pass uint64, id uint32) {
 		switch from := m.Addr.Addr().Unmap(); {
 		case !f.expects(from, m.Payload):
 			r.stats.Unexpected++
-		case r.table.Inbound(f.mapping, from, now):
+		case r.table.Inbound(f.mapping, from, now) && r.cfg.Down.Admit(packet.UDPOffset(from.Is6())+len(m.Payload)):
 			pass |= 1 << i
 			r.stats.Down.Packets++
 			r.stats.Down.Bytes += uint64(len(m.Payload))

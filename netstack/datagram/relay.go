@@ -11,6 +11,7 @@ import (
 	"rocserv/egress"
 	"rocserv/internal/packet"
 	"rocserv/nat"
+	"rocserv/netstack/shape"
 )
 
 // Config is what a Relay is made of.
@@ -22,6 +23,10 @@ type Config struct {
 	// that something cannot be delivered. Without one, that family is not told
 	// but for what its destination itself refuses.
 	Gateway4, Gateway6 netip.Addr
+
+	// Up and Down keep packets within a rate, and count those beyond, which go
+	// nowhere; nil: they do not.
+	Up, Down *shape.Limiter
 
 	MTU      int // of the tunnel, in bytes; see SetMTU
 	Limits   Limits

@@ -73,6 +73,9 @@ func (r *Relay) Inject(h packet.Header, pkt []byte) {
 		r.refuse(err, &h, pkt)
 		return
 	}
+	if !r.cfg.Up.Admit(h.Length) {
+		return
+	}
 	f, err := r.flow(&q)
 	if err != nil {
 		if !errors.Is(err, errSilent) {

@@ -18,6 +18,7 @@ func (c *pair) forward(h *packet.Header, pkt []byte) {
 		p.tell(packet.Prohibited, h, pkt, 0)
 	case h.TTL <= 1: // RFC 1812 section 5.3.1
 		p.tell(packet.TimeExceeded, h, pkt, 0)
+	case !p.cfg.Up.Admit(h.Length):
 	case h.Length <= c.mtu:
 		c.gather()
 		b := c.pipe.Next(h.Length)

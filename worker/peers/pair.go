@@ -147,6 +147,7 @@ func (c *pair) Packets(pkts [][]byte) {
 			forged++
 		case h.Length > p.mtu: // sent before it knew
 			p.counters.Dropped++
+		case !p.cfg.Down.Admit(h.Length):
 		default:
 			if c.talks != nil {
 				c.talks.heard(&h, pkt, p.cfg.Now())

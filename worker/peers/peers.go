@@ -12,6 +12,7 @@ import (
 
 	"rocserv/internal/ipc"
 	"rocserv/internal/packet"
+	"rocserv/netstack/shape"
 )
 
 const (
@@ -45,6 +46,10 @@ type Config struct {
 	Frozen             func() bool    // the client is away: Sink would wait
 	// Permit says whether the client's user may send there; nil: anywhere.
 	Permit func(proto uint8, dst netip.AddrPort) bool
+	// Up and Down keep packets within a rate, and count those beyond, which go
+	// nowhere; nil: they do not.
+	Up, Down *shape.Limiter
+
 	Ask    func(netip.Addr)    // asks main; the answer is given to Answered; may wait
 	Return func(pkts [][]byte) // takes back what is for nobody here; may wait
 	Now    func() time.Time
