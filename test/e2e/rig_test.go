@@ -136,7 +136,7 @@ func (r *rig) dial(d lab.Dial) *lab.Client {
 	if d.Pin == "" {
 		d.Pin = r.state.Pin
 	}
-	if d.Input == nil {
+	if d.Input == nil && d.Typed == nil {
 		d.User, d.Input = lab.User, []string{lab.Password}
 	}
 	c, err := r.Connect(d)

@@ -26,11 +26,17 @@ while test -e "$dir/hold"; do sleep 0.05; done
 // newHooked is a rig whose server has all three scripts.
 func newHooked(t *testing.T, clients int, settings ...string) *rig {
 	r := newLab(t, clients)
+	r.hooked(settings...)
+	r.start()
+	return r
+}
+
+// hooked configures all three scripts.
+func (r *rig) hooked(settings ...string) {
+	r.Helper()
 	name := r.state.Path("hook")
 	r.must(os.WriteFile(name, []byte(hookText), 0o755))
 	r.must(r.state.Configure(append(settings, "connect-script = "+name, "disconnect-script = "+name, "host-update-script = "+name)...))
-	r.start()
-	return r
 }
 
 // told is the environment of a script that was called, without what the server

@@ -21,18 +21,9 @@ func TestSessionStore(t *testing.T) {
 	r.start()
 	cookie := r.cookie()
 	c := r.connect(with(cookie, r.Cli[0]))
-	stored := func() []byte {
-		b, err := os.ReadFile(r.state.Path("run", "sessions"))
-		r.must(err)
-		return b
-	}
 	ip4, _, err := c.Addresses()
 	r.must(err)
-	for deadline := time.Now().Add(30 * time.Second); !bytes.Contains(stored(), []byte(ip4)); time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the lease is not in the file")
-		}
-	}
+	r.stored(ip4)
 	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		r.again(c, func() error {
 			if _, err := r.srv.End(sig, 20*time.Second); err != nil {
@@ -42,9 +33,26 @@ func TestSessionStore(t *testing.T) {
 			return nil
 		})
 	}
+	stored := r.stored(ip4)
 	for name, secret := range map[string]string{"cookie": cookie, "password": lab.Password} {
-		if bytes.Contains(stored(), []byte(secret)) {
+		if bytes.Contains(stored, []byte(secret)) {
 			t.Errorf("the file has the %s", name)
+		}
+	}
+}
+
+// stored waits until the store, run/sessions, has an address, and returns what
+// is in the file.
+func (r *rig) stored(addr string) []byte {
+	r.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		b, err := os.ReadFile(r.state.Path("run", "sessions"))
+		r.must(err)
+		if bytes.Contains(b, []byte(addr)) {
+			return b
+		}
+		if time.Now().After(deadline) {
+			r.Fatalf("%s is not in the file", addr)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package lab
 import (
 	_ "embed"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"regexp"
@@ -30,6 +31,7 @@ type Dial struct {
 	Pin    string   // of the server's certificate
 	User   string   // empty: a login is not wanted, there is a cookie
 	Input  []string // lines for standard input: passwords, or a cookie
+	Typed  *os.File // standard input in place of Input: a user who takes his time
 	Args   []string // more arguments
 	Device string   // empty: Device
 	Metric int      // of its routes, if there are several tunnels in the namespace
@@ -55,7 +57,11 @@ func (l *Lab) Connect(d Dial) (*Client, error) {
 	if d.Metric > 0 {
 		env = append(env, "LAB_METRIC="+strconv.Itoa(d.Metric))
 	}
-	return c, c.start(d.input(), env, d.command(c.options()...))
+	var in io.Reader = d.Typed
+	if d.Typed == nil {
+		in = strings.NewReader(d.input())
+	}
+	return c, c.start(in, env, d.command(c.options()...))
 }
 
 // ConnectLine starts an openconnect by a line of shell, on the host of the
@@ -67,7 +73,7 @@ func (l *Lab) ConnectLine(from Netns, line, password string) (*Client, error) {
 	}
 	line = "exec " + line + ` "$@"`
 	argv := append([]string{"sh", "-c", line, "sh", "--passwd-on-stdin", "--non-inter"}, c.options()...)
-	return c, c.start(password+"\n", []string{"LAB_NARROW=1"}, argv)
+	return c, c.start(strings.NewReader(password+"\n"), []string{"LAB_NARROW=1"}, argv)
 }
 
 // newClient makes the client's folder.
@@ -89,8 +95,8 @@ func (c *Client) options() []string {
 	return []string{"-v", "--script", c.script(), "--interface", c.Device}
 }
 
-func (c *Client) start(input string, env, argv []string) (err error) {
-	c.Process, err = c.From.Start("openconnect", strings.NewReader(input), append(env, "LAB_DIR="+c.dir), argv...)
+func (c *Client) start(in io.Reader, env, argv []string) (err error) {
+	c.Process, err = c.From.Start("openconnect", in, append(env, "LAB_DIR="+c.dir), argv...)
 	return err
 }
 

@@ -19,7 +19,7 @@ const (
 // as of somebody with a remote shell.
 type Talk struct {
 	*Process
-	words *io.PipeWriter
+	words *os.File
 	said  int
 }
 
@@ -29,9 +29,14 @@ func StartTalk(n Netns, host string) (*Talk, error) {
 	if err != nil {
 		return nil, err
 	}
-	in, words := io.Pipe()
-	p, err := n.Start("talk", in, []string{roleVariable + "=" + roleTalk, talkVariable + "=" + host}, self)
+	in, words, err := os.Pipe() // of the kernel: the program's end is seen at once
 	if err != nil {
+		return nil, err
+	}
+	p, err := n.Start("talk", in, []string{roleVariable + "=" + roleTalk, talkVariable + "=" + host}, self)
+	in.Close()
+	if err != nil {
+		words.Close()
 		return nil, err
 	}
 	t := &Talk{Process: p, words: words}
