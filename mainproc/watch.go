@@ -29,7 +29,7 @@ func watched(name string, c *config.Config) (files []string) {
 		}
 		files = append(files, v.CACert, v.OCSPResponse, v.PinFile)
 		for _, w := range v.User.Ways {
-			files = append(files, w.CA)
+			files = append(files, w.CA, w.Client.Cert, w.Client.Key)
 		}
 		for _, d := range v.User.Resolver.Servers {
 			files = append(files, d.CA)

@@ -136,7 +136,7 @@ func named(c *config.Config) (files, folders []string) {
 	add(&files, systemCA()) // a user's file may name a proxy, and so may the next configuration
 	for _, v := range c.Vhosts {
 		for _, w := range v.User.Ways {
-			add(&files, w.CA)
+			add(&files, w.CA, w.Client.Cert, w.Client.Key)
 		}
 		for _, d := range v.User.Resolver.Servers {
 			add(&files, d.CA)

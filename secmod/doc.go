@@ -28,7 +28,7 @@
 //	                  inAuth ↺ ─────────────────► authenticated
 //
 //	rejoined, from main: as fresh or signed, since nobody knows
-//	any of these ─── SECM_SESSION_OPEN by main ──► open (SEC_CLI_STATS ↺)
+//	any of these ─── SECM_SESSION_OPEN by main ──► open (SEC_CLI_STATS, SEC_WAY_SIGN ↺)
 //	any ──── violation, panic, end of the channel ──► closed
 //
 // The handshake names a virtual host and the worker is held to it. A login may
@@ -112,7 +112,10 @@
 //     channel; it is counted.
 //   - A signature is made of handshake texts only (package keys), once per
 //     connection: crypto/tls signs once, with HelloRetryRequest too. A worker
-//     that is taken over can impersonate the server to its one client.
+//     that is taken over can impersonate the server to its one client. The keys
+//     of certificates for proxies (waysign.go) sign for workers whose user may
+//     take the way, texts of clients, or their digests under a browser's
+//     fingerprint: utls gives no text.
 //   - Unknown user, locked user, wrong password and wrong group are one answer,
 //     cost one hash and one of three tries, and points against the address. The
 //     tries belong to the login, whichever workers it is tried at; a SID that

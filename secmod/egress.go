@@ -112,6 +112,9 @@ func wayOf(w *config.Way, fingerprint string, files *egressFiles) *ipc.WayOut {
 		Roots: files.cas[w.CA], Pins: pinsOf(&w.Peer), ServerName: w.ServerName, Fingerprint: w.Fingerprint, OldHttp: w.OldHTTP,
 		Check: w.Check, TimeoutMs: uint32(w.Timeout / time.Millisecond), Interface: w.Interface,
 	}
+	if k := files.clients[w.Client]; k != nil {
+		m.ClientChain = k.Chain()
+	}
 	if m.Fingerprint == "" {
 		m.Fingerprint = fingerprint
 	}

@@ -2,10 +2,12 @@ package secmod
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"rocserv/internal/blocklist"
 	"rocserv/internal/config"
+	"rocserv/secmod/keys"
 )
 
 // egressFiles is what the files say that a user's way out has need of. A worker
@@ -14,6 +16,8 @@ type egressFiles struct {
 	system []byte            // the system's certificates, as PEM; nil: not needed
 	cas    map[string][]byte // others', by the name in the configuration
 	block  blocklist.Set     // names that the resolver does not answer
+
+	clients map[config.KeyPair]*keys.Key // to show to proxies; the worker is given the certificate
 }
 
 const maxCABundle = 2 << 20
@@ -29,12 +33,20 @@ var systemCAs = []string{
 
 // egressFiles reads what the ways and the resolver of a user need.
 func (s *server) egressFiles(u *config.User) (*egressFiles, error) {
-	f := &egressFiles{cas: map[string][]byte{}}
+	f := &egressFiles{cas: map[string][]byte{}, clients: map[config.KeyPair]*keys.Key{}}
 	for _, w := range u.Ways {
-		if w.Kind == "https" {
-			if err := f.ca(w.CA); err != nil {
-				return nil, err
+		if w.Kind != "https" {
+			continue
+		}
+		if err := f.ca(w.CA); err != nil {
+			return nil, err
+		}
+		if pair := w.Client; pair.Cert != "" && f.clients[pair] == nil {
+			k, _, err := keys.Load(pair.Cert, pair.Key, nil, s.Now())
+			if err != nil {
+				return nil, fmt.Errorf("way %s: %w", w.Name, err)
 			}
+			f.clients[pair] = k
 		}
 	}
 	for _, d := range u.Resolver.Servers {

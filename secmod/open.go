@@ -78,11 +78,13 @@ func (s *server) open(sid session.SID, q *ipc.SecmSessionOpen) (*ipc.SecmSession
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: user %q: egress: %w", errConfiguration, known.User, err)
 	}
-	fds, err := sealSession(sessionConfig(gen.config, v.Vhost, user, known.Account, clientName(q.Hostname), files))
+	m := sessionConfig(gen.config, v.Vhost, user, known.Account, clientName(q.Hostname), files)
+	ways := wayKeysOf(m.Egress, user, files)
+	fds, err := sealSession(m)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errConfiguration, err)
 	}
-	opened, err := s.enter(sid, w, known.SafeID, v.policy(user))
+	opened, err := s.enter(sid, w, known.SafeID, ways, v.policy(user))
 	if err != nil {
 		closeAll(fds)
 		return nil, nil, err
@@ -115,8 +117,8 @@ func sealSession(m *ipc.SessionConfig) ([]int, error) {
 }
 
 // enter makes the worker the session's newest.
-func (s *server) enter(sid session.SID, w *worker, safeID string, p session.Policy) (session.Session, error) {
-	was, ok := w.open(safeID)
+func (s *server) enter(sid session.SID, w *worker, safeID string, ways map[string]wayKey, p session.Policy) (session.Session, error) {
+	was, ok := w.open(safeID, ways)
 	if !ok {
 		return session.Session{}, errors.New("its worker is gone, or has a session")
 	}

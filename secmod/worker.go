@@ -35,8 +35,9 @@ type worker struct {
 
 	mu     sync.Mutex // protects what follows: main opens and closes sessions
 	state  state
-	vhost  *string // the virtual host of the handshake; nil until it is known
-	safeID string  // of the session, in state open
+	vhost  *string           // the virtual host of the handshake; nil until it is known
+	safeID string            // of the session, in state open
+	wayKey map[string]wayKey // of the session's ways, by name; nil: not known
 }
 
 // nameWorker takes the channel of a worker that got a connection.
@@ -198,14 +199,14 @@ func (w *worker) move(to state) {
 
 // open puts the worker into the tunnel's state and returns the one before. It
 // fails if the worker is gone or has a session.
-func (w *worker) open(safeID string) (was state, ok bool) {
+func (w *worker) open(safeID string, ways map[string]wayKey) (was state, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.state&(open|closed) != 0 {
 		return w.state, false
 	}
 	was = w.state
-	w.state, w.safeID = open, safeID
+	w.state, w.safeID, w.wayKey = open, safeID, ways
 	return was, true
 }
 
@@ -214,7 +215,7 @@ func (w *worker) unopen(was state) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.state == open {
-		w.state, w.safeID = was, ""
+		w.state, w.safeID, w.wayKey = was, "", nil
 	}
 }
 

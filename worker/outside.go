@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"crypto"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -39,8 +40,12 @@ type OutsideConfig struct {
 	Names  *egress.Names
 	Host   *ipc.HostInfo
 	Egress *ipc.EgressPolicy // may be nil
+	Sign   WaySigner         // for ways whose proxy is shown a certificate
 	Log    *slog.Logger
 }
+
+// WaySigner is the key, which is elsewhere, of a way's certificate.
+type WaySigner func(way string, leaf *x509.Certificate) crypto.MessageSigner
 
 // OpenOutside makes the network of one client.
 type OpenOutside func(OutsideConfig) (Outside, error)
@@ -97,7 +102,7 @@ func nat64Of(h *ipc.HostInfo) netip.Prefix {
 func waysOf(c OutsideConfig, direct *egress.Direct, lookup resolver.Lookup, pools *pools) (*way.Ways, error) {
 	cfg := way.Config{Direct: direct, Policy: c.Policy, Names: c.Names, Lookup: lookup, Log: c.Log}
 	for _, w := range c.Egress.Ways {
-		d, err := definitionOf(w, pools)
+		d, err := definitionOf(w, pools, c.Sign)
 		if err != nil {
 			return nil, fmt.Errorf("way %s: %w", w.Name, err)
 		}
@@ -113,7 +118,7 @@ func waysOf(c OutsideConfig, direct *egress.Direct, lookup resolver.Lookup, pool
 	return way.New(cfg)
 }
 
-func definitionOf(w *ipc.WayOut, p *pools) (way.Definition, error) {
+func definitionOf(w *ipc.WayOut, p *pools, sign WaySigner) (way.Definition, error) {
 	d := way.Definition{
 		Name: w.Name, Kind: way.Kind(w.Kind), Host: w.Host, Port: uint16(w.Port),
 		Login: httpproxy.Login{User: w.User, Password: secret.NewText(w.Password), Bearer: secret.NewText(w.Bearer)},
@@ -124,11 +129,20 @@ func definitionOf(w *ipc.WayOut, p *pools) (way.Definition, error) {
 		return d, nil
 	}
 	var err error
-	d.TLS, err = p.peer(w.ServerName, w.Fingerprint, w.Pins, w.Roots)
+	if d.TLS, err = p.peer(w.ServerName, w.Fingerprint, w.Pins, w.Roots); err != nil {
+		return d, err
+	}
 	if w.OldHttp {
 		d.TLS.Protocols = []string{"http/1.1"}
 	}
-	return d, err
+	if len(w.ClientChain) > 0 {
+		leaf, err := x509.ParseCertificate(w.ClientChain[0])
+		if err != nil {
+			return d, err
+		}
+		d.TLS.Certificate = &tlsclient.Certificate{Chain: w.ClientChain, Key: sign(w.Name, leaf)}
+	}
+	return d, nil
 }
 
 // peer is whom to expect at the other end of a TLS connection.

@@ -91,7 +91,7 @@ func newSession(c *client, o *offer) (*session, error) {
 	if s.policy, err = policyOf(o.cfg, host, s.names); err != nil {
 		return nil, err
 	}
-	if s.outside, err = c.Outside(OutsideConfig{Policy: s.policy, Names: s.names, Host: host, Egress: o.cfg.Egress, Log: c.Log}); err != nil {
+	if s.outside, err = c.Outside(OutsideConfig{Policy: s.policy, Names: s.names, Host: host, Egress: o.cfg.Egress, Sign: c.sec.WaySigner, Log: c.Log}); err != nil {
 		return nil, err
 	}
 	if err := s.makeInner(); err != nil {

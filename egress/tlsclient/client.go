@@ -2,6 +2,7 @@ package tlsclient
 
 import (
 	"context"
+	"crypto"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
@@ -23,7 +24,15 @@ type Config struct {
 	Roots       *x509.CertPool
 	Pins        []Pin // none: every certificate of a good chain will do
 	Fingerprint string
-	Protocols   []string // offered by ALPN; a browser's hello has its own
+	Protocols   []string     // offered by ALPN; a browser's hello has its own
+	Certificate *Certificate // shown if the server asks; nil: none is
+}
+
+// Certificate is a chain in DER, its own first, and its key, which signs texts
+// (crypto.MessageSigner) and, with a browser's fingerprint, digests.
+type Certificate struct {
+	Chain [][]byte
+	Key   crypto.Signer
 }
 
 // Conn is a TLS connection after its handshake.
@@ -84,19 +93,31 @@ type handshaker interface {
 
 func (cfg *Config) client(conn net.Conn) (handshaker, error) {
 	if cfg.Fingerprint == "go" || cfg.Fingerprint == "" {
-		return &plain{raw: conn, Conn: tls.Client(conn, &tls.Config{
+		t := &tls.Config{
 			ServerName: cfg.ServerName, RootCAs: cfg.Roots, NextProtos: cfg.Protocols,
 			MinVersion: tls.VersionTLS12, VerifyPeerCertificate: cfg.verify,
-		})}, nil
+		}
+		if c := cfg.Certificate; c != nil { // whoever the server says may vouch for it
+			t.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+				return &tls.Certificate{Certificate: c.Chain, PrivateKey: c.Key}, nil
+			}
+		}
+		return &plain{raw: conn, Conn: tls.Client(conn, t)}, nil
 	}
 	hello := hellos[cfg.Fingerprint]
 	if hello == nil {
 		return nil, fmt.Errorf("no fingerprint '%s'", cfg.Fingerprint)
 	}
-	return &imitation{raw: conn, UConn: utls.UClient(conn, &utls.Config{
+	u := &utls.Config{
 		ServerName: cfg.ServerName, RootCAs: cfg.Roots, NextProtos: cfg.Protocols,
 		VerifyPeerCertificate: cfg.verify,
-	}, *hello)}, nil
+	}
+	if c := cfg.Certificate; c != nil {
+		u.GetClientCertificate = func(*utls.CertificateRequestInfo) (*utls.Certificate, error) {
+			return &utls.Certificate{Certificate: c.Chain, PrivateKey: c.Key}, nil
+		}
+	}
+	return &imitation{raw: conn, UConn: utls.UClient(conn, u, *hello)}, nil
 }
 
 // verify runs after the chain was found good.

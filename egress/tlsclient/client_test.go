@@ -2,6 +2,7 @@ package tlsclient
 
 import (
 	"context"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -42,6 +43,11 @@ func (t *tap) Read(b []byte) (int, error) {
 
 func newSite(t *testing.T, protocols ...string) *site {
 	t.Helper()
+	return newSiteOf(t, &tls.Config{NextProtos: protocols})
+}
+
+func newSiteOf(t *testing.T, cfg *tls.Config) *site {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -61,7 +67,7 @@ func newSite(t *testing.T, protocols ...string) *site {
 	}
 	t.Cleanup(func() { ln.Close() })
 	s.addr = ln.Addr().String()
-	cfg := &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, NextProtos: protocols}
+	cfg.Certificates = []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}
 	go func() {
 		for {
 			c, err := ln.Accept()
@@ -196,6 +202,66 @@ func extensions(s *utls.ClientHelloSpec) (list []string) {
 	}
 	slices.Sort(list)
 	return list
+}
+
+// textOnly is a key that must see what it signs.
+type textOnly struct{ crypto.Signer }
+
+func (k textOnly) Sign(io.Reader, []byte, crypto.SignerOpts) ([]byte, error) {
+	return nil, errors.New("a digest")
+}
+
+func (k textOnly) SignMessage(r io.Reader, msg []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return crypto.SignMessage(k.Signer, r, msg, opts)
+}
+
+// With each fingerprint a server that asks for a certificate is shown ours,
+// whatever it names as good, and one that does not ask is not.
+func TestClientCertificate(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl := &x509.Certificate{SerialNumber: big.NewInt(7), NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range fingerprints {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			if f == "randomized" && version == tls.VersionTLS12 {
+				continue // may have no suite that such a server takes
+			}
+			for _, ask := range []tls.ClientAuthType{tls.NoClientCert, tls.RequireAnyClientCert} {
+				shown := make(chan int, 1)
+				s := newSiteOf(t, &tls.Config{ClientAuth: ask, MaxVersion: version, VerifyConnection: func(c tls.ConnectionState) error {
+					shown <- len(c.PeerCertificates)
+					return nil
+				}})
+				cfg := Config{Fingerprint: f, Certificate: &Certificate{Chain: [][]byte{der}, Key: key}}
+				if f == "go" {
+					cfg.Certificate.Key = textOnly{key}
+				}
+				c, err := s.connect(t, cfg)
+				if err != nil {
+					t.Errorf("%s, %s: %v", f, tls.VersionName(version), err)
+					continue
+				}
+				go func() {
+					c.Write([]byte("hello"))
+					c.CloseWrite()
+				}()
+				if b, err := io.ReadAll(c); string(b) != "hello" || err != nil {
+					t.Errorf("%s, %s: %q, %v", f, tls.VersionName(version), b, err)
+				}
+				c.Close()
+				<-s.first
+				if n, want := <-shown, map[tls.ClientAuthType]int{tls.RequireAnyClientCert: 1}[ask]; n != want {
+					t.Errorf("%s, %s: %d certificates shown, want %d", f, tls.VersionName(version), n, want)
+				}
+			}
+		}
+	}
 }
 
 func TestRandomizedDiffers(t *testing.T) {

@@ -18,6 +18,9 @@
 // the given roots, its name, and if there are pins, that some certificate of
 // the chain has one of these keys. There is no setting to leave this out.
 //
+// A certificate of ours is shown to a server that asks for one, whomever it says
+// may vouch for it. crypto/tls gives its key the text to sign, utls only a digest.
+//
 // An imitated ClientHello is not a promise of being taken for a browser: what
 // comes after it (HTTP/2 settings, timing, the TCP below) is still ours.
 //

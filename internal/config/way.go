@@ -23,9 +23,10 @@ type Way struct {
 	Password Secret
 	Bearer   Secret
 
-	Peer             // of https
-	OldHTTP   bool   // http=1.1: HTTP/2 is not offered
-	Check     string // host:port
+	Peer              // of https
+	Client    KeyPair // files of a certificate that it is shown; only sec-mod reads them
+	OldHTTP   bool    // http=1.1: HTTP/2 is not offered
+	Check     string  // host:port
 	Timeout   time.Duration
 	Source4   netip.Addr
 	Source6   netip.Addr
@@ -132,6 +133,10 @@ func (w *Way) set(key, value string) error {
 		return err
 	}
 	switch key {
+	case "client-cert":
+		w.Client.Cert = value
+	case "client-key":
+		w.Client.Key = value
 	case "bearer":
 		w.Bearer = secret.NewText(value)
 	case "http":
@@ -159,7 +164,7 @@ func (w *Way) set(key, value string) error {
 		}
 		w.Interface = value
 	default:
-		return fmt.Errorf("it has a word that is none of bearer, pin-sha256, ca, name, tls-fingerprint, http, check, timeout, source and interface, each with =")
+		return fmt.Errorf("it has a word that is none of bearer, pin-sha256, ca, client-cert, client-key, name, tls-fingerprint, http, check, timeout, source and interface, each with =")
 	}
 	return nil
 }
@@ -182,10 +187,12 @@ func (w *Way) source(value string) error {
 // check looks at what does not go together.
 func (w *Way) check() error {
 	proxy := w.Host != ""
-	tls := w.Peer.isSet() || w.OldHTTP
+	tls := w.Peer.isSet() || w.OldHTTP || w.Client != KeyPair{}
 	switch {
 	case tls && w.Kind != "https":
 		return fmt.Errorf("%s: what concerns TLS is for https", w.Name)
+	case (w.Client.Cert == "") != (w.Client.Key == ""):
+		return fmt.Errorf("%s: client-cert and client-key go together", w.Name)
 	case !proxy && (w.Check != "" || w.Timeout != 0):
 		return fmt.Errorf("%s: check and timeout are for proxies", w.Name)
 	case !w.Bearer.IsZero() && (w.Kind == "socks5" || !proxy || w.User != ""):
@@ -230,7 +237,7 @@ func (w Way) String() string {
 	if w.OldHTTP {
 		old = "1.1"
 	}
-	for _, kv := range [][2]string{{"http", old}, {"check", w.Check}, {"timeout", timeout}, {"source", strings.Join(source, ",")}, {"interface", w.Interface}} {
+	for _, kv := range [][2]string{{"client-cert", w.Client.Cert}, {"client-key", w.Client.Key}, {"http", old}, {"check", w.Check}, {"timeout", timeout}, {"source", strings.Join(source, ",")}, {"interface", w.Interface}} {
 		if kv[1] != "" {
 			b += " " + kv[0] + "=" + kv[1]
 		}

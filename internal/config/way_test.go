@@ -12,6 +12,7 @@ egress = plain http://[2001:db8::1]/ bearer=abc timeout=3 check=www.example.org:
 egress = tor socks5h://127.0.0.1:9050
 egress = tor socks5://u:p@127.0.0.1:9051
 egress = out direct source=192.0.2.1,2001:db8::1 interface=eth1
+egress = shown https://h client-cert=/c.pem client-key=/k.pem
 egress-via = tor for *.onion 10.0.0.0/8 tcp(80), udp(1-2)
 egress-via = corp|plain,direct for user:anna group:staff any
 egress-via = blackhole
@@ -23,6 +24,7 @@ egress-via = blackhole
 		"plain http://[2001:db8::1]:3128 bearer=[redacted] check=www.example.org:443 timeout=3",
 		"tor socks5://u:[redacted]@127.0.0.1:9051",
 		"out direct source=192.0.2.1,2001:db8::1 interface=eth1",
+		"shown https://h:443 client-cert=/c.pem client-key=/k.pem",
 	}; !slices.Equal(got, want) {
 		t.Errorf("ways\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
@@ -98,6 +100,9 @@ func TestWaysRefused(t *testing.T) {
 		"egress = a http://h tls-fingerprint=chrome":           "is for https",
 		"egress = a https://h check=h":                         "check is HOST:PORT",
 		"egress = a https://h timeout=0":                       "timeout is",
+		"egress = a https://h client-cert=/s3cret":             "go together",
+		"egress = a https://h client-key=/s3cret":              "go together",
+		"egress = a http://h client-cert=/a client-key=/b":     "is for https",
 		"egress = a direct source=x":                           "source is an address",
 		"egress = a direct check=h:1":                          "are for proxies",
 		"egress = a socks5://:s3cret@h":                        "SOCKS5 has users",

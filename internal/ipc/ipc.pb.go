@@ -2805,6 +2805,84 @@ func (x *SignRep) GetError() string {
 	return ""
 }
 
+// SEC_WAY_SIGN: a signature over a handshake text, for the certificate that a
+// way's proxy is shown. The answer is a SignRep.
+type WaySignReq struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Way           string                 `protobuf:"bytes,1,opt,name=way,proto3" json:"way,omitempty"`
+	LeafSha256    []byte                 `protobuf:"bytes,2,opt,name=leaf_sha256,json=leafSha256,proto3" json:"leaf_sha256,omitempty"` // of the certificate
+	Scheme        uint32                 `protobuf:"varint,3,opt,name=scheme,proto3" json:"scheme,omitempty"`                          // TLS SignatureScheme
+	Message       []byte                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`                         // the text, or its digest
+	Digest        bool                   `protobuf:"varint,5,opt,name=digest,proto3" json:"digest,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WaySignReq) Reset() {
+	*x = WaySignReq{}
+	mi := &file_ipc_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WaySignReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WaySignReq) ProtoMessage() {}
+
+func (x *WaySignReq) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WaySignReq.ProtoReflect.Descriptor instead.
+func (*WaySignReq) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *WaySignReq) GetWay() string {
+	if x != nil {
+		return x.Way
+	}
+	return ""
+}
+
+func (x *WaySignReq) GetLeafSha256() []byte {
+	if x != nil {
+		return x.LeafSha256
+	}
+	return nil
+}
+
+func (x *WaySignReq) GetScheme() uint32 {
+	if x != nil {
+		return x.Scheme
+	}
+	return 0
+}
+
+func (x *WaySignReq) GetMessage() []byte {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *WaySignReq) GetDigest() bool {
+	if x != nil {
+		return x.Digest
+	}
+	return false
+}
+
 // SEC_AUTH_INIT: begin a login.
 type AuthInit struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
@@ -2823,7 +2901,7 @@ type AuthInit struct {
 
 func (x *AuthInit) Reset() {
 	*x = AuthInit{}
-	mi := &file_ipc_proto_msgTypes[32]
+	mi := &file_ipc_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2835,7 +2913,7 @@ func (x *AuthInit) String() string {
 func (*AuthInit) ProtoMessage() {}
 
 func (x *AuthInit) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[32]
+	mi := &file_ipc_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2848,7 +2926,7 @@ func (x *AuthInit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthInit.ProtoReflect.Descriptor instead.
 func (*AuthInit) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{32}
+	return file_ipc_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AuthInit) GetVhost() string {
@@ -2926,7 +3004,7 @@ type AuthCont struct {
 
 func (x *AuthCont) Reset() {
 	*x = AuthCont{}
-	mi := &file_ipc_proto_msgTypes[33]
+	mi := &file_ipc_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2938,7 +3016,7 @@ func (x *AuthCont) String() string {
 func (*AuthCont) ProtoMessage() {}
 
 func (x *AuthCont) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[33]
+	mi := &file_ipc_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2951,7 +3029,7 @@ func (x *AuthCont) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthCont.ProtoReflect.Descriptor instead.
 func (*AuthCont) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{33}
+	return file_ipc_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *AuthCont) GetSid() []byte {
@@ -2986,7 +3064,7 @@ type AuthReply struct {
 
 func (x *AuthReply) Reset() {
 	*x = AuthReply{}
-	mi := &file_ipc_proto_msgTypes[34]
+	mi := &file_ipc_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2998,7 +3076,7 @@ func (x *AuthReply) String() string {
 func (*AuthReply) ProtoMessage() {}
 
 func (x *AuthReply) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[34]
+	mi := &file_ipc_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3011,7 +3089,7 @@ func (x *AuthReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthReply.ProtoReflect.Descriptor instead.
 func (*AuthReply) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{34}
+	return file_ipc_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *AuthReply) GetStatus() AuthStatus {
@@ -3089,7 +3167,7 @@ type ProfileReq struct {
 
 func (x *ProfileReq) Reset() {
 	*x = ProfileReq{}
-	mi := &file_ipc_proto_msgTypes[35]
+	mi := &file_ipc_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3101,7 +3179,7 @@ func (x *ProfileReq) String() string {
 func (*ProfileReq) ProtoMessage() {}
 
 func (x *ProfileReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[35]
+	mi := &file_ipc_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3114,7 +3192,7 @@ func (x *ProfileReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProfileReq.ProtoReflect.Descriptor instead.
 func (*ProfileReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{35}
+	return file_ipc_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ProfileReq) GetSid() []byte {
@@ -3144,7 +3222,7 @@ type CliStats struct {
 
 func (x *CliStats) Reset() {
 	*x = CliStats{}
-	mi := &file_ipc_proto_msgTypes[36]
+	mi := &file_ipc_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3156,7 +3234,7 @@ func (x *CliStats) String() string {
 func (*CliStats) ProtoMessage() {}
 
 func (x *CliStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[36]
+	mi := &file_ipc_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3169,7 +3247,7 @@ func (x *CliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CliStats.ProtoReflect.Descriptor instead.
 func (*CliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{36}
+	return file_ipc_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *CliStats) GetBytesUp() uint64 {
@@ -3211,7 +3289,7 @@ type ResumeReq struct {
 
 func (x *ResumeReq) Reset() {
 	*x = ResumeReq{}
-	mi := &file_ipc_proto_msgTypes[37]
+	mi := &file_ipc_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3223,7 +3301,7 @@ func (x *ResumeReq) String() string {
 func (*ResumeReq) ProtoMessage() {}
 
 func (x *ResumeReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[37]
+	mi := &file_ipc_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3236,7 +3314,7 @@ func (x *ResumeReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeReq.ProtoReflect.Descriptor instead.
 func (*ResumeReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{37}
+	return file_ipc_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ResumeReq) GetVhost() string {
@@ -3262,7 +3340,7 @@ type ResumeRep struct {
 
 func (x *ResumeRep) Reset() {
 	*x = ResumeRep{}
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3274,7 +3352,7 @@ func (x *ResumeRep) String() string {
 func (*ResumeRep) ProtoMessage() {}
 
 func (x *ResumeRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3287,7 +3365,7 @@ func (x *ResumeRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRep.ProtoReflect.Descriptor instead.
 func (*ResumeRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{38}
+	return file_ipc_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ResumeRep) GetData() []byte {
@@ -3310,7 +3388,7 @@ type SecmConfig struct {
 
 func (x *SecmConfig) Reset() {
 	*x = SecmConfig{}
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3322,7 +3400,7 @@ func (x *SecmConfig) String() string {
 func (*SecmConfig) ProtoMessage() {}
 
 func (x *SecmConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3335,7 +3413,7 @@ func (x *SecmConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmConfig.ProtoReflect.Descriptor instead.
 func (*SecmConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{39}
+	return file_ipc_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *SecmConfig) GetGeneration() uint64 {
@@ -3381,7 +3459,7 @@ type SecmConfigRep struct {
 
 func (x *SecmConfigRep) Reset() {
 	*x = SecmConfigRep{}
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3393,7 +3471,7 @@ func (x *SecmConfigRep) String() string {
 func (*SecmConfigRep) ProtoMessage() {}
 
 func (x *SecmConfigRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3406,7 +3484,7 @@ func (x *SecmConfigRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmConfigRep.ProtoReflect.Descriptor instead.
 func (*SecmConfigRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{40}
+	return file_ipc_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SecmConfigRep) GetError() string {
@@ -3458,7 +3536,7 @@ type VhostKeys struct {
 
 func (x *VhostKeys) Reset() {
 	*x = VhostKeys{}
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3470,7 +3548,7 @@ func (x *VhostKeys) String() string {
 func (*VhostKeys) ProtoMessage() {}
 
 func (x *VhostKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3483,7 +3561,7 @@ func (x *VhostKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VhostKeys.ProtoReflect.Descriptor instead.
 func (*VhostKeys) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{41}
+	return file_ipc_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *VhostKeys) GetName() string {
@@ -3541,7 +3619,7 @@ type SecmWorker struct {
 
 func (x *SecmWorker) Reset() {
 	*x = SecmWorker{}
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3553,7 +3631,7 @@ func (x *SecmWorker) String() string {
 func (*SecmWorker) ProtoMessage() {}
 
 func (x *SecmWorker) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3566,7 +3644,7 @@ func (x *SecmWorker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmWorker.ProtoReflect.Descriptor instead.
 func (*SecmWorker) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{42}
+	return file_ipc_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SecmWorker) GetIdentity() *Identity {
@@ -3606,7 +3684,7 @@ type SecmRecord struct {
 
 func (x *SecmRecord) Reset() {
 	*x = SecmRecord{}
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3618,7 +3696,7 @@ func (x *SecmRecord) String() string {
 func (*SecmRecord) ProtoMessage() {}
 
 func (x *SecmRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3631,7 +3709,7 @@ func (x *SecmRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRecord.ProtoReflect.Descriptor instead.
 func (*SecmRecord) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{43}
+	return file_ipc_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SecmRecord) GetSafeId() string {
@@ -3672,7 +3750,7 @@ type SecmRecords struct {
 
 func (x *SecmRecords) Reset() {
 	*x = SecmRecords{}
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3684,7 +3762,7 @@ func (x *SecmRecords) String() string {
 func (*SecmRecords) ProtoMessage() {}
 
 func (x *SecmRecords) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3697,7 +3775,7 @@ func (x *SecmRecords) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRecords.ProtoReflect.Descriptor instead.
 func (*SecmRecords) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{44}
+	return file_ipc_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *SecmRecords) GetRecords() []*SecmRecord {
@@ -3718,7 +3796,7 @@ type SecmRestoreRep struct {
 
 func (x *SecmRestoreRep) Reset() {
 	*x = SecmRestoreRep{}
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3730,7 +3808,7 @@ func (x *SecmRestoreRep) String() string {
 func (*SecmRestoreRep) ProtoMessage() {}
 
 func (x *SecmRestoreRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3743,7 +3821,7 @@ func (x *SecmRestoreRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRestoreRep.ProtoReflect.Descriptor instead.
 func (*SecmRestoreRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{45}
+	return file_ipc_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SecmRestoreRep) GetRestored() uint32 {
@@ -3783,7 +3861,7 @@ type SecmSessionOpen struct {
 
 func (x *SecmSessionOpen) Reset() {
 	*x = SecmSessionOpen{}
-	mi := &file_ipc_proto_msgTypes[46]
+	mi := &file_ipc_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3795,7 +3873,7 @@ func (x *SecmSessionOpen) String() string {
 func (*SecmSessionOpen) ProtoMessage() {}
 
 func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[46]
+	mi := &file_ipc_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3808,7 +3886,7 @@ func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionOpen.ProtoReflect.Descriptor instead.
 func (*SecmSessionOpen) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{46}
+	return file_ipc_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SecmSessionOpen) GetSid() []byte {
@@ -3884,7 +3962,7 @@ type SecmSessionReply struct {
 
 func (x *SecmSessionReply) Reset() {
 	*x = SecmSessionReply{}
-	mi := &file_ipc_proto_msgTypes[47]
+	mi := &file_ipc_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3896,7 +3974,7 @@ func (x *SecmSessionReply) String() string {
 func (*SecmSessionReply) ProtoMessage() {}
 
 func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[47]
+	mi := &file_ipc_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3909,7 +3987,7 @@ func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionReply.ProtoReflect.Descriptor instead.
 func (*SecmSessionReply) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{47}
+	return file_ipc_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SecmSessionReply) GetOk() bool {
@@ -4019,7 +4097,7 @@ type LeaseRequest struct {
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_ipc_proto_msgTypes[48]
+	mi := &file_ipc_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4031,7 +4109,7 @@ func (x *LeaseRequest) String() string {
 func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[48]
+	mi := &file_ipc_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4044,7 +4122,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{48}
+	return file_ipc_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *LeaseRequest) GetIpv4Network() []byte {
@@ -4108,7 +4186,7 @@ type SecmSessionClose struct {
 
 func (x *SecmSessionClose) Reset() {
 	*x = SecmSessionClose{}
-	mi := &file_ipc_proto_msgTypes[49]
+	mi := &file_ipc_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4120,7 +4198,7 @@ func (x *SecmSessionClose) String() string {
 func (*SecmSessionClose) ProtoMessage() {}
 
 func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[49]
+	mi := &file_ipc_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4133,7 +4211,7 @@ func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionClose.ProtoReflect.Descriptor instead.
 func (*SecmSessionClose) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{49}
+	return file_ipc_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SecmSessionClose) GetSafeId() string {
@@ -4170,7 +4248,7 @@ type SecmCliStats struct {
 
 func (x *SecmCliStats) Reset() {
 	*x = SecmCliStats{}
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4182,7 +4260,7 @@ func (x *SecmCliStats) String() string {
 func (*SecmCliStats) ProtoMessage() {}
 
 func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4195,7 +4273,7 @@ func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCliStats.ProtoReflect.Descriptor instead.
 func (*SecmCliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{50}
+	return file_ipc_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SecmCliStats) GetBytesUp() uint64 {
@@ -4238,7 +4316,7 @@ type SecmBanIP struct {
 
 func (x *SecmBanIP) Reset() {
 	*x = SecmBanIP{}
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4250,7 +4328,7 @@ func (x *SecmBanIP) String() string {
 func (*SecmBanIP) ProtoMessage() {}
 
 func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4263,7 +4341,7 @@ func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmBanIP.ProtoReflect.Descriptor instead.
 func (*SecmBanIP) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{51}
+	return file_ipc_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SecmBanIP) GetPeer() []byte {
@@ -4299,7 +4377,7 @@ type SecmViolation struct {
 
 func (x *SecmViolation) Reset() {
 	*x = SecmViolation{}
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4311,7 +4389,7 @@ func (x *SecmViolation) String() string {
 func (*SecmViolation) ProtoMessage() {}
 
 func (x *SecmViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4324,7 +4402,7 @@ func (x *SecmViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmViolation.ProtoReflect.Descriptor instead.
 func (*SecmViolation) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{52}
+	return file_ipc_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SecmViolation) GetConnId() uint64 {
@@ -4353,7 +4431,7 @@ type SecmHelperReq struct {
 
 func (x *SecmHelperReq) Reset() {
 	*x = SecmHelperReq{}
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4365,7 +4443,7 @@ func (x *SecmHelperReq) String() string {
 func (*SecmHelperReq) ProtoMessage() {}
 
 func (x *SecmHelperReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4378,7 +4456,7 @@ func (x *SecmHelperReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmHelperReq.ProtoReflect.Descriptor instead.
 func (*SecmHelperReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{53}
+	return file_ipc_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SecmHelperReq) GetToken() uint64 {
@@ -4407,7 +4485,7 @@ type SecmHelper struct {
 
 func (x *SecmHelper) Reset() {
 	*x = SecmHelper{}
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4419,7 +4497,7 @@ func (x *SecmHelper) String() string {
 func (*SecmHelper) ProtoMessage() {}
 
 func (x *SecmHelper) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4432,7 +4510,7 @@ func (x *SecmHelper) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmHelper.ProtoReflect.Descriptor instead.
 func (*SecmHelper) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{54}
+	return file_ipc_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SecmHelper) GetToken() uint64 {
@@ -4459,7 +4537,7 @@ type SecmEnded struct {
 
 func (x *SecmEnded) Reset() {
 	*x = SecmEnded{}
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4471,7 +4549,7 @@ func (x *SecmEnded) String() string {
 func (*SecmEnded) ProtoMessage() {}
 
 func (x *SecmEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4484,7 +4562,7 @@ func (x *SecmEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmEnded.ProtoReflect.Descriptor instead.
 func (*SecmEnded) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{55}
+	return file_ipc_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SecmEnded) GetSafeIds() []string {
@@ -4518,7 +4596,7 @@ type SecmStats struct {
 
 func (x *SecmStats) Reset() {
 	*x = SecmStats{}
-	mi := &file_ipc_proto_msgTypes[56]
+	mi := &file_ipc_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4530,7 +4608,7 @@ func (x *SecmStats) String() string {
 func (*SecmStats) ProtoMessage() {}
 
 func (x *SecmStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[56]
+	mi := &file_ipc_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4543,7 +4621,7 @@ func (x *SecmStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmStats.ProtoReflect.Descriptor instead.
 func (*SecmStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{56}
+	return file_ipc_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SecmStats) GetLogins() uint64 {
@@ -4662,7 +4740,7 @@ type SecmCookies struct {
 
 func (x *SecmCookies) Reset() {
 	*x = SecmCookies{}
-	mi := &file_ipc_proto_msgTypes[57]
+	mi := &file_ipc_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4674,7 +4752,7 @@ func (x *SecmCookies) String() string {
 func (*SecmCookies) ProtoMessage() {}
 
 func (x *SecmCookies) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[57]
+	mi := &file_ipc_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4687,7 +4765,7 @@ func (x *SecmCookies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookies.ProtoReflect.Descriptor instead.
 func (*SecmCookies) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{57}
+	return file_ipc_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SecmCookies) GetCookies() []*SecmCookie {
@@ -4719,7 +4797,7 @@ type SecmCookie struct {
 
 func (x *SecmCookie) Reset() {
 	*x = SecmCookie{}
-	mi := &file_ipc_proto_msgTypes[58]
+	mi := &file_ipc_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4731,7 +4809,7 @@ func (x *SecmCookie) String() string {
 func (*SecmCookie) ProtoMessage() {}
 
 func (x *SecmCookie) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[58]
+	mi := &file_ipc_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4744,7 +4822,7 @@ func (x *SecmCookie) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookie.ProtoReflect.Descriptor instead.
 func (*SecmCookie) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{58}
+	return file_ipc_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SecmCookie) GetSafeId() string {
@@ -4856,7 +4934,7 @@ type SecmTerminate struct {
 
 func (x *SecmTerminate) Reset() {
 	*x = SecmTerminate{}
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4868,7 +4946,7 @@ func (x *SecmTerminate) String() string {
 func (*SecmTerminate) ProtoMessage() {}
 
 func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4881,7 +4959,7 @@ func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminate.ProtoReflect.Descriptor instead.
 func (*SecmTerminate) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{59}
+	return file_ipc_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *SecmTerminate) GetUser() string {
@@ -4908,7 +4986,7 @@ type SecmTerminateRep struct {
 
 func (x *SecmTerminateRep) Reset() {
 	*x = SecmTerminateRep{}
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4920,7 +4998,7 @@ func (x *SecmTerminateRep) String() string {
 func (*SecmTerminateRep) ProtoMessage() {}
 
 func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4933,7 +5011,7 @@ func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminateRep.ProtoReflect.Descriptor instead.
 func (*SecmTerminateRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{60}
+	return file_ipc_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *SecmTerminateRep) GetEnded() []string {
@@ -4961,7 +5039,7 @@ type HelperConfig struct {
 
 func (x *HelperConfig) Reset() {
 	*x = HelperConfig{}
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4973,7 +5051,7 @@ func (x *HelperConfig) String() string {
 func (*HelperConfig) ProtoMessage() {}
 
 func (x *HelperConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4986,7 +5064,7 @@ func (x *HelperConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperConfig.ProtoReflect.Descriptor instead.
 func (*HelperConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{61}
+	return file_ipc_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *HelperConfig) GetMethods() []*HelperMethod {
@@ -5013,7 +5091,7 @@ type HelperMethod struct {
 
 func (x *HelperMethod) Reset() {
 	*x = HelperMethod{}
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5025,7 +5103,7 @@ func (x *HelperMethod) String() string {
 func (*HelperMethod) ProtoMessage() {}
 
 func (x *HelperMethod) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5038,7 +5116,7 @@ func (x *HelperMethod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperMethod.ProtoReflect.Descriptor instead.
 func (*HelperMethod) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{62}
+	return file_ipc_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *HelperMethod) GetOptions() map[string]string {
@@ -5062,7 +5140,7 @@ type HelperReady struct {
 
 func (x *HelperReady) Reset() {
 	*x = HelperReady{}
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5074,7 +5152,7 @@ func (x *HelperReady) String() string {
 func (*HelperReady) ProtoMessage() {}
 
 func (x *HelperReady) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5087,7 +5165,7 @@ func (x *HelperReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperReady.ProtoReflect.Descriptor instead.
 func (*HelperReady) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{63}
+	return file_ipc_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *HelperReady) GetError() string {
@@ -5135,7 +5213,7 @@ type HelperBegin struct {
 
 func (x *HelperBegin) Reset() {
 	*x = HelperBegin{}
-	mi := &file_ipc_proto_msgTypes[64]
+	mi := &file_ipc_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5147,7 +5225,7 @@ func (x *HelperBegin) String() string {
 func (*HelperBegin) ProtoMessage() {}
 
 func (x *HelperBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[64]
+	mi := &file_ipc_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5160,7 +5238,7 @@ func (x *HelperBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperBegin.ProtoReflect.Descriptor instead.
 func (*HelperBegin) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{64}
+	return file_ipc_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *HelperBegin) GetLogin() uint64 {
@@ -5231,7 +5309,7 @@ type HelperAnswer struct {
 
 func (x *HelperAnswer) Reset() {
 	*x = HelperAnswer{}
-	mi := &file_ipc_proto_msgTypes[65]
+	mi := &file_ipc_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5243,7 +5321,7 @@ func (x *HelperAnswer) String() string {
 func (*HelperAnswer) ProtoMessage() {}
 
 func (x *HelperAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[65]
+	mi := &file_ipc_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5256,7 +5334,7 @@ func (x *HelperAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperAnswer.ProtoReflect.Descriptor instead.
 func (*HelperAnswer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{65}
+	return file_ipc_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *HelperAnswer) GetLogin() uint64 {
@@ -5284,7 +5362,7 @@ type HelperCancel struct {
 
 func (x *HelperCancel) Reset() {
 	*x = HelperCancel{}
-	mi := &file_ipc_proto_msgTypes[66]
+	mi := &file_ipc_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5296,7 +5374,7 @@ func (x *HelperCancel) String() string {
 func (*HelperCancel) ProtoMessage() {}
 
 func (x *HelperCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[66]
+	mi := &file_ipc_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5309,7 +5387,7 @@ func (x *HelperCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperCancel.ProtoReflect.Descriptor instead.
 func (*HelperCancel) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{66}
+	return file_ipc_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *HelperCancel) GetLogin() uint64 {
@@ -5336,7 +5414,7 @@ type HelperVerdict struct {
 
 func (x *HelperVerdict) Reset() {
 	*x = HelperVerdict{}
-	mi := &file_ipc_proto_msgTypes[67]
+	mi := &file_ipc_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5348,7 +5426,7 @@ func (x *HelperVerdict) String() string {
 func (*HelperVerdict) ProtoMessage() {}
 
 func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[67]
+	mi := &file_ipc_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5361,7 +5439,7 @@ func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperVerdict.ProtoReflect.Descriptor instead.
 func (*HelperVerdict) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{67}
+	return file_ipc_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *HelperVerdict) GetOutcome() HelperOutcome {
@@ -5441,7 +5519,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_ipc_proto_msgTypes[68]
+	mi := &file_ipc_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5453,7 +5531,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[68]
+	mi := &file_ipc_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5466,7 +5544,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{68}
+	return file_ipc_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Grant) GetIpv4() []byte {
@@ -5594,7 +5672,7 @@ type SessionConfig struct {
 
 func (x *SessionConfig) Reset() {
 	*x = SessionConfig{}
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5606,7 +5684,7 @@ func (x *SessionConfig) String() string {
 func (*SessionConfig) ProtoMessage() {}
 
 func (x *SessionConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5619,7 +5697,7 @@ func (x *SessionConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionConfig.ProtoReflect.Descriptor instead.
 func (*SessionConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{69}
+	return file_ipc_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *SessionConfig) GetRoutes() []string {
@@ -5905,7 +5983,7 @@ type PortRule struct {
 
 func (x *PortRule) Reset() {
 	*x = PortRule{}
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5917,7 +5995,7 @@ func (x *PortRule) String() string {
 func (*PortRule) ProtoMessage() {}
 
 func (x *PortRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5930,7 +6008,7 @@ func (x *PortRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRule.ProtoReflect.Descriptor instead.
 func (*PortRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{70}
+	return file_ipc_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *PortRule) GetProto() string {
@@ -5965,7 +6043,7 @@ type EgressPolicy struct {
 
 func (x *EgressPolicy) Reset() {
 	*x = EgressPolicy{}
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5977,7 +6055,7 @@ func (x *EgressPolicy) String() string {
 func (*EgressPolicy) ProtoMessage() {}
 
 func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5990,7 +6068,7 @@ func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressPolicy.ProtoReflect.Descriptor instead.
 func (*EgressPolicy) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{71}
+	return file_ipc_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *EgressPolicy) GetInternet() bool {
@@ -6072,7 +6150,7 @@ type GatewayResolver struct {
 
 func (x *GatewayResolver) Reset() {
 	*x = GatewayResolver{}
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6084,7 +6162,7 @@ func (x *GatewayResolver) String() string {
 func (*GatewayResolver) ProtoMessage() {}
 
 func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6097,7 +6175,7 @@ func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayResolver.ProtoReflect.Descriptor instead.
 func (*GatewayResolver) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{72}
+	return file_ipc_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *GatewayResolver) GetServers() []*DNSServer {
@@ -6167,7 +6245,7 @@ type DNSServer struct {
 
 func (x *DNSServer) Reset() {
 	*x = DNSServer{}
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6179,7 +6257,7 @@ func (x *DNSServer) String() string {
 func (*DNSServer) ProtoMessage() {}
 
 func (x *DNSServer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6192,7 +6270,7 @@ func (x *DNSServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DNSServer.ProtoReflect.Descriptor instead.
 func (*DNSServer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{73}
+	return file_ipc_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *DNSServer) GetKind() string {
@@ -6271,7 +6349,7 @@ type GatewayForward struct {
 
 func (x *GatewayForward) Reset() {
 	*x = GatewayForward{}
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6283,7 +6361,7 @@ func (x *GatewayForward) String() string {
 func (*GatewayForward) ProtoMessage() {}
 
 func (x *GatewayForward) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6296,7 +6374,7 @@ func (x *GatewayForward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayForward.ProtoReflect.Descriptor instead.
 func (*GatewayForward) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{74}
+	return file_ipc_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *GatewayForward) GetPort() uint32 {
@@ -6332,7 +6410,7 @@ type EgressRule struct {
 
 func (x *EgressRule) Reset() {
 	*x = EgressRule{}
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6344,7 +6422,7 @@ func (x *EgressRule) String() string {
 func (*EgressRule) ProtoMessage() {}
 
 func (x *EgressRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6357,7 +6435,7 @@ func (x *EgressRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
 func (*EgressRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{75}
+	return file_ipc_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *EgressRule) GetAllow() bool {
@@ -6401,13 +6479,14 @@ type WayOut struct {
 	Source4       []byte                 `protobuf:"bytes,15,opt,name=source4,proto3" json:"source4,omitempty"` // Addr
 	Source6       []byte                 `protobuf:"bytes,16,opt,name=source6,proto3" json:"source6,omitempty"`
 	Interface     string                 `protobuf:"bytes,17,opt,name=interface,proto3" json:"interface,omitempty"`
+	ClientChain   [][]byte               `protobuf:"bytes,18,rep,name=client_chain,json=clientChain,proto3" json:"client_chain,omitempty"` // the certificate it is shown, in DER; the key is asked for by SEC_WAY_SIGN
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WayOut) Reset() {
 	*x = WayOut{}
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6419,7 +6498,7 @@ func (x *WayOut) String() string {
 func (*WayOut) ProtoMessage() {}
 
 func (x *WayOut) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6432,7 +6511,7 @@ func (x *WayOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WayOut.ProtoReflect.Descriptor instead.
 func (*WayOut) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{76}
+	return file_ipc_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *WayOut) GetName() string {
@@ -6554,6 +6633,13 @@ func (x *WayOut) GetInterface() string {
 	return ""
 }
 
+func (x *WayOut) GetClientChain() [][]byte {
+	if x != nil {
+		return x.ClientChain
+	}
+	return nil
+}
+
 // EgressVia is a line of egress-via that is about this user.
 type EgressVia struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -6566,7 +6652,7 @@ type EgressVia struct {
 
 func (x *EgressVia) Reset() {
 	*x = EgressVia{}
-	mi := &file_ipc_proto_msgTypes[77]
+	mi := &file_ipc_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6578,7 +6664,7 @@ func (x *EgressVia) String() string {
 func (*EgressVia) ProtoMessage() {}
 
 func (x *EgressVia) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[77]
+	mi := &file_ipc_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6591,7 +6677,7 @@ func (x *EgressVia) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressVia.ProtoReflect.Descriptor instead.
 func (*EgressVia) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{77}
+	return file_ipc_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *EgressVia) GetWays() []string {
@@ -6628,7 +6714,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_ipc_proto_msgTypes[78]
+	mi := &file_ipc_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6640,7 +6726,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[78]
+	mi := &file_ipc_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6653,7 +6739,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{78}
+	return file_ipc_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Destination) GetNets() [][]byte {
@@ -6688,7 +6774,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_ipc_proto_msgTypes[79]
+	mi := &file_ipc_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6700,7 +6786,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[79]
+	mi := &file_ipc_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6713,7 +6799,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{79}
+	return file_ipc_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *PortRange) GetProto() uint32 {
@@ -6751,7 +6837,7 @@ type Why struct {
 
 func (x *Why) Reset() {
 	*x = Why{}
-	mi := &file_ipc_proto_msgTypes[80]
+	mi := &file_ipc_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6763,7 +6849,7 @@ func (x *Why) String() string {
 func (*Why) ProtoMessage() {}
 
 func (x *Why) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[80]
+	mi := &file_ipc_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6776,7 +6862,7 @@ func (x *Why) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Why.ProtoReflect.Descriptor instead.
 func (*Why) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{80}
+	return file_ipc_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Why) GetHost() string {
@@ -6817,7 +6903,7 @@ type WhyAnswer struct {
 
 func (x *WhyAnswer) Reset() {
 	*x = WhyAnswer{}
-	mi := &file_ipc_proto_msgTypes[81]
+	mi := &file_ipc_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6829,7 +6915,7 @@ func (x *WhyAnswer) String() string {
 func (*WhyAnswer) ProtoMessage() {}
 
 func (x *WhyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[81]
+	mi := &file_ipc_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6842,7 +6928,7 @@ func (x *WhyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyAnswer.ProtoReflect.Descriptor instead.
 func (*WhyAnswer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{81}
+	return file_ipc_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *WhyAnswer) GetError() string {
@@ -6876,7 +6962,7 @@ type WhyAddress struct {
 
 func (x *WhyAddress) Reset() {
 	*x = WhyAddress{}
-	mi := &file_ipc_proto_msgTypes[82]
+	mi := &file_ipc_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6888,7 +6974,7 @@ func (x *WhyAddress) String() string {
 func (*WhyAddress) ProtoMessage() {}
 
 func (x *WhyAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[82]
+	mi := &file_ipc_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6901,7 +6987,7 @@ func (x *WhyAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyAddress.ProtoReflect.Descriptor instead.
 func (*WhyAddress) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{82}
+	return file_ipc_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *WhyAddress) GetAddr() []byte {
@@ -6979,7 +7065,7 @@ type WhyWay struct {
 
 func (x *WhyWay) Reset() {
 	*x = WhyWay{}
-	mi := &file_ipc_proto_msgTypes[83]
+	mi := &file_ipc_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6991,7 +7077,7 @@ func (x *WhyWay) String() string {
 func (*WhyWay) ProtoMessage() {}
 
 func (x *WhyWay) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[83]
+	mi := &file_ipc_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7004,7 +7090,7 @@ func (x *WhyWay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyWay.ProtoReflect.Descriptor instead.
 func (*WhyWay) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{83}
+	return file_ipc_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *WhyWay) GetName() string {
@@ -7246,7 +7332,15 @@ const file_ipc_proto_rawDesc = "" +
 	"\amessage\x18\x04 \x01(\fR\amessage\"=\n" +
 	"\aSignRep\x12\x1c\n" +
 	"\tsignature\x18\x01 \x01(\fR\tsignature\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"\xa3\x02\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\x89\x01\n" +
+	"\n" +
+	"WaySignReq\x12\x10\n" +
+	"\x03way\x18\x01 \x01(\tR\x03way\x12\x1f\n" +
+	"\vleaf_sha256\x18\x02 \x01(\fR\n" +
+	"leafSha256\x12\x16\n" +
+	"\x06scheme\x18\x03 \x01(\rR\x06scheme\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\fR\amessage\x12\x16\n" +
+	"\x06digest\x18\x05 \x01(\bR\x06digest\"\xa3\x02\n" +
 	"\bAuthInit\x12\x14\n" +
 	"\x05vhost\x18\x01 \x01(\tR\x05vhost\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x14\n" +
@@ -7574,7 +7668,7 @@ const file_ipc_proto_rawDesc = "" +
 	"EgressRule\x12\x14\n" +
 	"\x05allow\x18\x01 \x01(\bR\x05allow\x12.\n" +
 	"\x05where\x18\x02 \x01(\v2\x18.rocserv.ipc.DestinationR\x05where\x12\x12\n" +
-	"\x04text\x18\x03 \x01(\tR\x04text\"\xaf\x03\n" +
+	"\x04text\x18\x03 \x01(\tR\x04text\"\xd2\x03\n" +
 	"\x06WayOut\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x12\n" +
@@ -7595,7 +7689,8 @@ const file_ipc_proto_rawDesc = "" +
 	"timeout_ms\x18\x0e \x01(\rR\ttimeoutMs\x12\x18\n" +
 	"\asource4\x18\x0f \x01(\fR\asource4\x12\x18\n" +
 	"\asource6\x18\x10 \x01(\fR\asource6\x12\x1c\n" +
-	"\tinterface\x18\x11 \x01(\tR\tinterface\"c\n" +
+	"\tinterface\x18\x11 \x01(\tR\tinterface\x12!\n" +
+	"\fclient_chain\x18\x12 \x03(\fR\vclientChain\"c\n" +
 	"\tEgressVia\x12\x12\n" +
 	"\x04ways\x18\x01 \x03(\tR\x04ways\x12.\n" +
 	"\x05where\x18\x02 \x01(\v2\x18.rocserv.ipc.DestinationR\x05where\x12\x12\n" +
@@ -7696,7 +7791,7 @@ func file_ipc_proto_rawDescGZIP() []byte {
 }
 
 var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 85)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 86)
 var file_ipc_proto_goTypes = []any{
 	(KeyKind)(0),             // 0: rocserv.ipc.KeyKind
 	(CookieResult)(0),        // 1: rocserv.ipc.CookieResult
@@ -7737,59 +7832,60 @@ var file_ipc_proto_goTypes = []any{
 	(*NatMapping)(nil),       // 36: rocserv.ipc.NatMapping
 	(*SignReq)(nil),          // 37: rocserv.ipc.SignReq
 	(*SignRep)(nil),          // 38: rocserv.ipc.SignRep
-	(*AuthInit)(nil),         // 39: rocserv.ipc.AuthInit
-	(*AuthCont)(nil),         // 40: rocserv.ipc.AuthCont
-	(*AuthReply)(nil),        // 41: rocserv.ipc.AuthReply
-	(*ProfileReq)(nil),       // 42: rocserv.ipc.ProfileReq
-	(*CliStats)(nil),         // 43: rocserv.ipc.CliStats
-	(*ResumeReq)(nil),        // 44: rocserv.ipc.ResumeReq
-	(*ResumeRep)(nil),        // 45: rocserv.ipc.ResumeRep
-	(*SecmConfig)(nil),       // 46: rocserv.ipc.SecmConfig
-	(*SecmConfigRep)(nil),    // 47: rocserv.ipc.SecmConfigRep
-	(*VhostKeys)(nil),        // 48: rocserv.ipc.VhostKeys
-	(*SecmWorker)(nil),       // 49: rocserv.ipc.SecmWorker
-	(*SecmRecord)(nil),       // 50: rocserv.ipc.SecmRecord
-	(*SecmRecords)(nil),      // 51: rocserv.ipc.SecmRecords
-	(*SecmRestoreRep)(nil),   // 52: rocserv.ipc.SecmRestoreRep
-	(*SecmSessionOpen)(nil),  // 53: rocserv.ipc.SecmSessionOpen
-	(*SecmSessionReply)(nil), // 54: rocserv.ipc.SecmSessionReply
-	(*LeaseRequest)(nil),     // 55: rocserv.ipc.LeaseRequest
-	(*SecmSessionClose)(nil), // 56: rocserv.ipc.SecmSessionClose
-	(*SecmCliStats)(nil),     // 57: rocserv.ipc.SecmCliStats
-	(*SecmBanIP)(nil),        // 58: rocserv.ipc.SecmBanIP
-	(*SecmViolation)(nil),    // 59: rocserv.ipc.SecmViolation
-	(*SecmHelperReq)(nil),    // 60: rocserv.ipc.SecmHelperReq
-	(*SecmHelper)(nil),       // 61: rocserv.ipc.SecmHelper
-	(*SecmEnded)(nil),        // 62: rocserv.ipc.SecmEnded
-	(*SecmStats)(nil),        // 63: rocserv.ipc.SecmStats
-	(*SecmCookies)(nil),      // 64: rocserv.ipc.SecmCookies
-	(*SecmCookie)(nil),       // 65: rocserv.ipc.SecmCookie
-	(*SecmTerminate)(nil),    // 66: rocserv.ipc.SecmTerminate
-	(*SecmTerminateRep)(nil), // 67: rocserv.ipc.SecmTerminateRep
-	(*HelperConfig)(nil),     // 68: rocserv.ipc.HelperConfig
-	(*HelperMethod)(nil),     // 69: rocserv.ipc.HelperMethod
-	(*HelperReady)(nil),      // 70: rocserv.ipc.HelperReady
-	(*HelperBegin)(nil),      // 71: rocserv.ipc.HelperBegin
-	(*HelperAnswer)(nil),     // 72: rocserv.ipc.HelperAnswer
-	(*HelperCancel)(nil),     // 73: rocserv.ipc.HelperCancel
-	(*HelperVerdict)(nil),    // 74: rocserv.ipc.HelperVerdict
-	(*Grant)(nil),            // 75: rocserv.ipc.Grant
-	(*SessionConfig)(nil),    // 76: rocserv.ipc.SessionConfig
-	(*PortRule)(nil),         // 77: rocserv.ipc.PortRule
-	(*EgressPolicy)(nil),     // 78: rocserv.ipc.EgressPolicy
-	(*GatewayResolver)(nil),  // 79: rocserv.ipc.GatewayResolver
-	(*DNSServer)(nil),        // 80: rocserv.ipc.DNSServer
-	(*GatewayForward)(nil),   // 81: rocserv.ipc.GatewayForward
-	(*EgressRule)(nil),       // 82: rocserv.ipc.EgressRule
-	(*WayOut)(nil),           // 83: rocserv.ipc.WayOut
-	(*EgressVia)(nil),        // 84: rocserv.ipc.EgressVia
-	(*Destination)(nil),      // 85: rocserv.ipc.Destination
-	(*PortRange)(nil),        // 86: rocserv.ipc.PortRange
-	(*Why)(nil),              // 87: rocserv.ipc.Why
-	(*WhyAnswer)(nil),        // 88: rocserv.ipc.WhyAnswer
-	(*WhyAddress)(nil),       // 89: rocserv.ipc.WhyAddress
-	(*WhyWay)(nil),           // 90: rocserv.ipc.WhyWay
-	nil,                      // 91: rocserv.ipc.HelperMethod.OptionsEntry
+	(*WaySignReq)(nil),       // 39: rocserv.ipc.WaySignReq
+	(*AuthInit)(nil),         // 40: rocserv.ipc.AuthInit
+	(*AuthCont)(nil),         // 41: rocserv.ipc.AuthCont
+	(*AuthReply)(nil),        // 42: rocserv.ipc.AuthReply
+	(*ProfileReq)(nil),       // 43: rocserv.ipc.ProfileReq
+	(*CliStats)(nil),         // 44: rocserv.ipc.CliStats
+	(*ResumeReq)(nil),        // 45: rocserv.ipc.ResumeReq
+	(*ResumeRep)(nil),        // 46: rocserv.ipc.ResumeRep
+	(*SecmConfig)(nil),       // 47: rocserv.ipc.SecmConfig
+	(*SecmConfigRep)(nil),    // 48: rocserv.ipc.SecmConfigRep
+	(*VhostKeys)(nil),        // 49: rocserv.ipc.VhostKeys
+	(*SecmWorker)(nil),       // 50: rocserv.ipc.SecmWorker
+	(*SecmRecord)(nil),       // 51: rocserv.ipc.SecmRecord
+	(*SecmRecords)(nil),      // 52: rocserv.ipc.SecmRecords
+	(*SecmRestoreRep)(nil),   // 53: rocserv.ipc.SecmRestoreRep
+	(*SecmSessionOpen)(nil),  // 54: rocserv.ipc.SecmSessionOpen
+	(*SecmSessionReply)(nil), // 55: rocserv.ipc.SecmSessionReply
+	(*LeaseRequest)(nil),     // 56: rocserv.ipc.LeaseRequest
+	(*SecmSessionClose)(nil), // 57: rocserv.ipc.SecmSessionClose
+	(*SecmCliStats)(nil),     // 58: rocserv.ipc.SecmCliStats
+	(*SecmBanIP)(nil),        // 59: rocserv.ipc.SecmBanIP
+	(*SecmViolation)(nil),    // 60: rocserv.ipc.SecmViolation
+	(*SecmHelperReq)(nil),    // 61: rocserv.ipc.SecmHelperReq
+	(*SecmHelper)(nil),       // 62: rocserv.ipc.SecmHelper
+	(*SecmEnded)(nil),        // 63: rocserv.ipc.SecmEnded
+	(*SecmStats)(nil),        // 64: rocserv.ipc.SecmStats
+	(*SecmCookies)(nil),      // 65: rocserv.ipc.SecmCookies
+	(*SecmCookie)(nil),       // 66: rocserv.ipc.SecmCookie
+	(*SecmTerminate)(nil),    // 67: rocserv.ipc.SecmTerminate
+	(*SecmTerminateRep)(nil), // 68: rocserv.ipc.SecmTerminateRep
+	(*HelperConfig)(nil),     // 69: rocserv.ipc.HelperConfig
+	(*HelperMethod)(nil),     // 70: rocserv.ipc.HelperMethod
+	(*HelperReady)(nil),      // 71: rocserv.ipc.HelperReady
+	(*HelperBegin)(nil),      // 72: rocserv.ipc.HelperBegin
+	(*HelperAnswer)(nil),     // 73: rocserv.ipc.HelperAnswer
+	(*HelperCancel)(nil),     // 74: rocserv.ipc.HelperCancel
+	(*HelperVerdict)(nil),    // 75: rocserv.ipc.HelperVerdict
+	(*Grant)(nil),            // 76: rocserv.ipc.Grant
+	(*SessionConfig)(nil),    // 77: rocserv.ipc.SessionConfig
+	(*PortRule)(nil),         // 78: rocserv.ipc.PortRule
+	(*EgressPolicy)(nil),     // 79: rocserv.ipc.EgressPolicy
+	(*GatewayResolver)(nil),  // 80: rocserv.ipc.GatewayResolver
+	(*DNSServer)(nil),        // 81: rocserv.ipc.DNSServer
+	(*GatewayForward)(nil),   // 82: rocserv.ipc.GatewayForward
+	(*EgressRule)(nil),       // 83: rocserv.ipc.EgressRule
+	(*WayOut)(nil),           // 84: rocserv.ipc.WayOut
+	(*EgressVia)(nil),        // 85: rocserv.ipc.EgressVia
+	(*Destination)(nil),      // 86: rocserv.ipc.Destination
+	(*PortRange)(nil),        // 87: rocserv.ipc.PortRange
+	(*Why)(nil),              // 88: rocserv.ipc.Why
+	(*WhyAnswer)(nil),        // 89: rocserv.ipc.WhyAnswer
+	(*WhyAddress)(nil),       // 90: rocserv.ipc.WhyAddress
+	(*WhyWay)(nil),           // 91: rocserv.ipc.WhyWay
+	nil,                      // 92: rocserv.ipc.HelperMethod.OptionsEntry
 }
 var file_ipc_proto_depIdxs = []int32{
 	7,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
@@ -7815,32 +7911,32 @@ var file_ipc_proto_depIdxs = []int32{
 	15, // 20: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
 	3,  // 21: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
 	12, // 22: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
-	48, // 23: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
+	49, // 23: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
 	12, // 24: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
 	15, // 25: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
 	7,  // 26: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
-	50, // 27: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
-	55, // 28: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
+	51, // 27: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
+	56, // 28: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
 	3,  // 29: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
-	65, // 30: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
-	69, // 31: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
-	91, // 32: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
+	66, // 30: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
+	70, // 31: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
+	92, // 32: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
 	6,  // 33: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
-	75, // 34: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
-	77, // 35: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
-	78, // 36: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
+	76, // 34: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
+	78, // 35: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
+	79, // 36: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
 	11, // 37: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
-	82, // 38: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
-	83, // 39: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
-	84, // 40: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
-	81, // 41: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
-	79, // 42: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
-	80, // 43: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
-	85, // 44: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
-	85, // 45: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
-	86, // 46: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
-	89, // 47: rocserv.ipc.WhyAnswer.addresses:type_name -> rocserv.ipc.WhyAddress
-	90, // 48: rocserv.ipc.WhyAddress.ways:type_name -> rocserv.ipc.WhyWay
+	83, // 38: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
+	84, // 39: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
+	85, // 40: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
+	82, // 41: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
+	80, // 42: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
+	81, // 43: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
+	86, // 44: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
+	86, // 45: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
+	87, // 46: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
+	90, // 47: rocserv.ipc.WhyAnswer.addresses:type_name -> rocserv.ipc.WhyAddress
+	91, // 48: rocserv.ipc.WhyAddress.ways:type_name -> rocserv.ipc.WhyWay
 	49, // [49:49] is the sub-list for method output_type
 	49, // [49:49] is the sub-list for method input_type
 	49, // [49:49] is the sub-list for extension type_name
@@ -7859,7 +7955,7 @@ func file_ipc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   85,
+			NumMessages:   86,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -46,6 +46,8 @@ const (
 	CliStatsT   Type = 128
 	ProfileT    Type = 129
 	ProfileRepT Type = 130
+	WaySignT    Type = 131
+	WaySignRepT Type = 132
 
 	// Between sec-mod and a login helper.
 	HelperConfigT  Type = 150
@@ -91,7 +93,7 @@ var typeNames = map[Type]string{
 	ResumeSealT: "RESUME_SEAL", ResumeOpenT: "RESUME_OPEN", ResumeRepT: "RESUME_REP",
 	AuthInitT: "SEC_AUTH_INIT", AuthContT: "SEC_AUTH_CONT", AuthReplyT: "SEC_AUTH_REPLY",
 	SignT: "SEC_SIGN", SignRepT: "SEC_SIGN_REP", CliStatsT: "SEC_CLI_STATS",
-	ProfileT: "SEC_PROFILE", ProfileRepT: "SEC_PROFILE_REP",
+	ProfileT: "SEC_PROFILE", ProfileRepT: "SEC_PROFILE_REP", WaySignT: "SEC_WAY_SIGN", WaySignRepT: "SEC_WAY_SIGN_REP",
 	SecmConfigT: "SECM_CONFIG", SecmConfigRepT: "SECM_CONFIG_REP", SecmWorkerT: "SECM_WORKER",
 	SecmEndedT: "SECM_ENDED", SecmViolationT: "SECM_VIOLATION", SecmSessionOpenT: "SECM_SESSION_OPEN",
 	SecmSessionCloseT: "SECM_SESSION_CLOSE", SecmSessionReplyT: "SECM_SESSION_REPLY",

@@ -1,5 +1,6 @@
-// Package keys holds the server's private keys and signs with them what a TLS
-// server has to sign, and nothing else. It is linked into sec-mod only.
+// Package keys holds the private keys and signs with them what a TLS server has
+// to sign, or a client that shows a certificate to a proxy, and nothing else. It
+// is linked into sec-mod only.
 //
 // # Theory of operation
 //
@@ -40,7 +41,15 @@
 // (In TLS 1.2 a scheme does not bind the curve, RFC 8446 section 4.2.3, and
 // crypto/tls takes the client's first choice.) SHA-1 is never signed.
 //
-// The two texts cannot be mistaken for each other: byte 64 of the first is
+// SignAsClient signs, with the same schemes,
+//
+//	TLS 1.3  as above, with "TLS 1.3, client CertificateVerify"
+//	TLS 1.2  the messages from ClientHello to ClientKeyExchange, with a
+//	         CertificateRequest among them                     (RFC 5246, 7.4.8)
+//
+// and SignDigest a digest: utls gives no text.
+//
+// The two texts of a server cannot be mistaken for each other: byte 64 of the first is
 // 'T', of the second 3. Neither can be a client's CertificateVerify, a
 // certificate, or a text of another protocol with a context of its own. What
 // stays possible for a worker that is taken over is to sign one handshake with

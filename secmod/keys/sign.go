@@ -9,12 +9,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
 // Why nothing was signed.
 var (
-	ErrText   = errors.New("keys: not a text that a TLS server signs")
+	ErrText   = errors.New("keys: not a text that is signed in TLS")
 	ErrScheme = errors.New("keys: signature scheme does not fit the key")
 )
 
@@ -83,18 +84,44 @@ func (k *Key) Sign(s Scheme, text []byte) (sig []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
+	return k.signText(s, v, text)
+}
+
+// SignAsClient is Sign for the text that a client with a certificate signs.
+func (k *Key) SignAsClient(s Scheme, text []byte) (sig []byte, err error) {
+	v, err := clientVersionOf(text)
+	if err != nil {
+		return nil, err
+	}
+	return k.signText(s, v, text)
+}
+
+// SignDigest signs a digest of which nobody here knows the text: some TLS
+// libraries have no more to give. So the key must be of no other use.
+func (k *Key) SignDigest(s Scheme, digest []byte) (sig []byte, err error) {
+	if hash, _ := s.options(); fits[k.kind][s] == 0 || hash == 0 || len(digest) != hash.Size() {
+		return nil, fmt.Errorf("%w: 0x%04x with %v and a digest of %d bytes", ErrScheme, uint16(s), k.kind, len(digest))
+	}
+	return k.signWith(s, digest)
+}
+
+func (k *Key) signText(s Scheme, v version, text []byte) (sig []byte, err error) {
 	if fits[k.kind][s]&v == 0 {
 		return nil, fmt.Errorf("%w: 0x%04x with %v", ErrScheme, uint16(s), k.kind)
 	}
-	hash, opts := s.options()
-	if hash != 0 {
+	if hash, _ := s.options(); hash != 0 {
 		h := hash.New()
 		h.Write(text)
 		text = h.Sum(nil)
 	}
+	return k.signWith(s, text)
+}
+
+func (k *Key) signWith(s Scheme, digest []byte) (sig []byte, err error) {
+	_, opts := s.options()
 	do(func() {
 		var made []byte
-		made, err = k.sign(text, opts)
+		made, err = k.sign(digest, opts)
 		sig = append(sig, made...)
 	})
 	if err != nil {
@@ -116,6 +143,37 @@ func versionOf(text []byte) (version, error) {
 	}
 	if err := checkKeyExchange(text); err != nil {
 		return 0, err
+	}
+	return tls12, nil
+}
+
+// clientCertificateVerify is certificateVerify of a client.
+var clientCertificateVerify = strings.Repeat(" ", 64) + "TLS 1.3, client CertificateVerify\x00"
+
+// clientVersionOf is versionOf for a client's text: in TLS 1.2 that is the whole
+// handshake so far (RFC 5246, section 7.4.8), from ClientHello to ClientKeyExchange.
+func clientVersionOf(text []byte) (version, error) {
+	if rest, ok := strings.CutPrefix(string(text), clientCertificateVerify); ok {
+		if n := len(rest); n != 32 && n != 48 {
+			return 0, fmt.Errorf("%w: transcript hash of %d bytes", ErrText, n)
+		}
+		return tls13, nil
+	}
+	const clientHello, serverHello, certificateRequest, clientKeyExchange = 1, 2, 13, 16 // RFC 5246 section 7.4
+	var types []byte
+	for len(text) > 0 {
+		if len(text) < 4 {
+			return 0, fmt.Errorf("%w: %d bytes behind the messages", ErrText, len(text))
+		}
+		n := 4 + int(binary.BigEndian.Uint32(text)&0xffffff)
+		if n > len(text) {
+			return 0, fmt.Errorf("%w: a message cut short", ErrText)
+		}
+		types, text = append(types, text[0]), text[n:]
+	}
+	if len(types) < 5 || types[0] != clientHello || types[1] != serverHello || types[len(types)-1] != clientKeyExchange ||
+		!slices.Contains(types, certificateRequest) {
+		return 0, fmt.Errorf("%w: messages %d", ErrText, types)
 	}
 	return tls12, nil
 }

@@ -95,6 +95,55 @@ func TestSign(t *testing.T) {
 	}
 }
 
+// What a client signs in TLS 1.2 begins and ends as it must, and is whole.
+func TestSignAsClient(t *testing.T) {
+	k := newKey(P256, nil, newPrivate(t, P256))
+	message := func(typ byte, n int) []byte { return append([]byte{typ, 0, byte(n >> 8), byte(n)}, make([]byte, n)...) }
+	flight := func(types ...byte) (b []byte) {
+		for _, typ := range types {
+			b = append(b, message(typ, 300)...)
+		}
+		return b
+	}
+	good := flight(1, 2, 11, 12, 13, 14, 11, 16)
+	client13 := []byte(strings.ReplaceAll(string(text13(32)), "server", "client"))
+	for name, tt := range map[string]struct {
+		text []byte
+		want error
+	}{
+		"TLS 1.3":                        {client13, nil},
+		"TLS 1.3, a shorter hash":        {client13[:len(client13)-1], ErrText},
+		"TLS 1.3, of a server":           {text13(32), ErrText},
+		"TLS 1.2":                        {good, nil},
+		"TLS 1.2, of a server":           {text12(t, 23), ErrText},
+		"nothing":                        {nil, ErrText},
+		"cut":                            {good[:len(good)-1], ErrText},
+		"bytes behind it":                {append(bytes.Clone(good), 0), ErrText},
+		"not from the beginning":         {flight(2, 11, 12, 13, 14, 11, 16), ErrText},
+		"not asked for":                  {flight(1, 2, 11, 12, 14, 11, 16), ErrText},
+		"with the server's answer":       {flight(1, 2, 11, 12, 13, 14, 11, 16, 20), ErrText},
+		"a server's, that looks like it": {append([]byte{1, 0, 0, 60}, text12(t, 23)[4:]...), ErrText},
+	} {
+		if sig, err := k.SignAsClient(ecdsaSHA256, tt.text); !errors.Is(err, tt.want) || (sig == nil) != (tt.want != nil) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := k.Sign(ecdsaSHA256, good); !errors.Is(err, ErrText) {
+		t.Errorf("a client's text as a server: %v", err)
+	}
+	if _, err := k.SignAsClient(pkcs1SHA256, good); !errors.Is(err, ErrScheme) {
+		t.Errorf("a scheme of another key: %v", err)
+	}
+	if sig, err := k.SignDigest(ecdsaSHA384, make([]byte, 48)); err != nil || len(sig) == 0 {
+		t.Errorf("a digest: %v", err)
+	}
+	for s, n := range map[Scheme]int{ecdsaSHA256: 31, ecdsaSHA384: 32, pssSHA256: 32, ed25519Pure: 0, 0x0203: 20} {
+		if _, err := k.SignDigest(s, make([]byte, n)); !errors.Is(err, ErrScheme) {
+			t.Errorf("a digest of %d bytes with 0x%04x: %v", n, uint16(s), err)
+		}
+	}
+}
+
 func TestSignTexts(t *testing.T) {
 	k := newKey(P256, nil, newPrivate(t, P256))
 	edit := func(b []byte, f func([]byte) []byte) []byte { return f(bytes.Clone(b)) }

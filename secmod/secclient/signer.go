@@ -5,6 +5,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +20,53 @@ var (
 	// ErrScheme is the answer to options for which TLS has no signature scheme.
 	ErrScheme = errors.New("secclient: no signature scheme for these options")
 )
+
+// waySigner is the private key of the certificate that a way's proxy is shown.
+type waySigner struct {
+	client *Client
+	way    string
+	leaf   [sha256.Size]byte
+	pub    crypto.PublicKey
+}
+
+// WaySigner returns the private key of a way's certificate, for
+// tls.Certificate.PrivateKey.
+func (c *Client) WaySigner(way string, leaf *x509.Certificate) crypto.MessageSigner {
+	return &waySigner{client: c, way: way, leaf: sha256.Sum256(leaf.Raw), pub: leaf.PublicKey}
+}
+
+// Public implements crypto.Signer.
+func (s *waySigner) Public() crypto.PublicKey { return s.pub }
+
+// SignMessage implements crypto.MessageSigner.
+func (s *waySigner) SignMessage(_ io.Reader, msg []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return s.sign(msg, opts, false)
+}
+
+// Sign implements crypto.Signer, for utls. Of Ed25519 it gives the text.
+func (s *waySigner) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, error) {
+	return s.sign(digest, opts, opts.HashFunc() != 0)
+}
+
+func (s *waySigner) sign(msg []byte, opts crypto.SignerOpts, digest bool) ([]byte, error) {
+	scheme, err := schemeOf(s.pub, opts)
+	if err != nil {
+		return nil, err
+	}
+	req := &ipc.WaySignReq{Way: s.way, LeafSha256: s.leaf[:], Scheme: scheme, Message: msg, Digest: digest}
+	rep := new(ipc.SignRep)
+	if err := s.client.call(ipc.WaySignT, req, ipc.WaySignRepT, rep); err != nil {
+		return nil, err
+	}
+	return signature(rep)
+}
+
+func signature(rep *ipc.SignRep) ([]byte, error) {
+	if rep.Error != "" || len(rep.Signature) == 0 {
+		return nil, fmt.Errorf("secclient: sec-mod did not sign: %s", rep.Error)
+	}
+	return rep.Signature, nil
+}
 
 // signer is a private key that is in sec-mod.
 type signer struct {
@@ -51,10 +100,7 @@ func (s *signer) SignMessage(_ io.Reader, msg []byte, opts crypto.SignerOpts) ([
 	if err := s.client.call(ipc.SignT, req, ipc.SignRepT, rep); err != nil {
 		return nil, err
 	}
-	if rep.Error != "" || len(rep.Signature) == 0 {
-		return nil, fmt.Errorf("secclient: sec-mod did not sign: %s", rep.Error)
-	}
-	return rep.Signature, nil
+	return signature(rep)
 }
 
 // schemeOf finds the TLS SignatureScheme (RFC 8446, section 4.2.3) of which

@@ -76,8 +76,10 @@ func newProxyRig(t *testing.T, p proxied, settings ...string) *proxyRig {
 		})
 	}
 	lines := append([]string{"egress = p " + p.url + p.with}, settings...)
+	cert, key := r.ClientCertificate()
+	files := strings.NewReplacer("ca=CA", "ca="+r.ProxyCA(), "client-cert=CERT", "client-cert="+cert, "client-key=KEY", "client-key="+key)
 	for i := range lines {
-		lines[i] = strings.ReplaceAll(lines[i], "ca=CA", "ca="+r.ProxyCA())
+		lines[i] = files.Replace(lines[i])
 	}
 	r.must(r.state.Configure(lines...))
 	r.start()
@@ -202,7 +204,7 @@ func TestFingerprintsAndFailover(t *testing.T) {
 	for i, f := range fingerprints { // the log is written with some delay
 		line := "h2 TLSv1.3 CONNECT " + behind(i) + ":80"
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
-			log, err := r.AccessLog()
+			log, err := r.AccessLog(lab.PortNghttpx)
 			r.must(err)
 			if strings.Count(log, line) == 1 {
 				break
@@ -243,6 +245,29 @@ func TestFingerprintsAndFailover(t *testing.T) {
 			t.Fatal("the first way is not found to be up again")
 		}
 	}
+}
+
+// A proxy that asks for a certificate is shown the way's, by either TLS library,
+// with the key in sec-mod; without one it serves nobody, and the log says so.
+func TestProxyClientCertificate(t *testing.T) {
+	rocservOnly(t, "it has no ways but the host's")
+	t.Parallel()
+	p := proxies()[5]
+	p.ports, p.url = []int{lab.PortSquid, lab.PortNghttpxOwn}, "https://"+lab.Tgt4+":8444"
+	settings := []string{"egress-via = p for " + behind(9), "dns = 198.51.100.53"}
+	ways := []string{"http=1.1", "tls-fingerprint=go", "tls-fingerprint=chrome", "tls-fingerprint=safari"}
+	for i, with := range ways {
+		settings = append(settings, fmt.Sprintf("egress = own%d %s ca=CA client-cert=CERT client-key=KEY %s", i, p.url, with),
+			fmt.Sprintf("egress-via = own%d for %s", i, behind(i)))
+	}
+	r := newProxyRig(t, p, settings...)
+	c := r.connect(lab.Dial{})
+	for i, with := range ways {
+		r.must(r.Tgt.IP("addr add " + behind(i) + "/32 dev lo"))
+		r.each(c, command(with, lab.Hello, web(behind(i))...))
+	}
+	r.each(c, command("without a certificate", noRoute, connecting(behind(9), lab.PortHTTP, 5)...))
+	r.expect(r.srv.Process, `way out is down.*way=p.*certificate`, 5*time.Second)
 }
 
 // behind is the i-th of some addresses that only tgt knows.

@@ -41,6 +41,7 @@ const (
 	PortSquidAuth  = 3129 // squid: HTTP with a login
 	PortTinyproxy  = 8888 // tinyproxy: HTTP with a login
 	PortNghttpx    = 8443 // nghttpx before squid: HTTPS, HTTP/1.1 and HTTP/2
+	PortNghttpxOwn = 8444 // the same, for who shows a certificate of ClientCertificate's
 	PortUnbound    = 8530 // unbound before tgt's DNS: DNS over TLS
 	PortUnboundWeb = 8531 // the same unbound: DNS over HTTPS
 )
@@ -136,13 +137,16 @@ MaxClients 50
 BasicAuth %s %s
 LogLevel Connect
 `, port, ProxyUser, ProxyPassword)}, nil
-	case PortNghttpx:
+	case PortNghttpx, PortNghttpxOwn:
 		if err := l.makeProxyCertificate(); err != nil {
 			return nil, err
 		}
-		return &proxy{file: "none", argv: []string{"nghttpx", "--conf=/dev/null", "--http2-proxy", "-f*," + strconv.Itoa(port), "-b" + Tgt4 + "," + strconv.Itoa(PortSquid),
-			"--workers=1", "--accesslog-write-early", "--accesslog-file=DIR/access.log", "--accesslog-format=$alpn $tls_protocol $request $status", "--errorlog-file=/dev/stderr",
-			l.Path("proxy-key.pem"), l.Path("proxy-cert.pem")}}, nil
+		argv := []string{"nghttpx", "--conf=/dev/null", "--http2-proxy", "-f*," + strconv.Itoa(port), "-b" + Tgt4 + "," + strconv.Itoa(PortSquid),
+			"--workers=1", "--accesslog-write-early", "--accesslog-file=DIR/access.log", "--accesslog-format=$alpn $tls_protocol $request $status", "--errorlog-file=/dev/stderr"}
+		if port == PortNghttpxOwn {
+			argv = append(argv, "--verify-client", "--verify-client-cacert="+l.ProxyCA())
+		}
+		return &proxy{file: "none", argv: append(argv, l.Path("proxy-key.pem"), l.Path("proxy-cert.pem"))}, nil
 	case PortUnbound:
 		if err := l.makeProxyCertificate(); err != nil {
 			return nil, err
@@ -200,9 +204,10 @@ connect_timeout 5 seconds
 `, port, auth)
 }
 
-// AccessLog is what nghttpx has served: protocol, TLS version, request, status.
-func (l *Lab) AccessLog() (string, error) {
-	b, err := os.ReadFile(l.Path(fmt.Sprintf("proxy-%d", PortNghttpx), "access.log"))
+// AccessLog is what the nghttpx of a port has served: protocol, TLS version,
+// request, status.
+func (l *Lab) AccessLog(port int) (string, error) {
+	b, err := os.ReadFile(l.Path(fmt.Sprintf("proxy-%d", port), "access.log"))
 	return string(b), err
 }
 
@@ -226,14 +231,33 @@ func (l *Lab) makeProxyCertificate() error {
 	if err != nil {
 		return err
 	}
+	own, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	client := &x509.Certificate{SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "rocserv"}, NotBefore: tmpl.NotBefore, NotAfter: tmpl.NotAfter,
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
+	clientDER, err := x509.CreateCertificate(rand.Reader, client, tmpl, own.Public(), key)
+	if err != nil {
+		return err
+	}
+	cert, file := l.ClientCertificate()
+	return errors.Join(writePair(l.ProxyCA(), l.Path("proxy-key.pem"), der, key, 0o600),
+		writePair(cert, file, clientDER, own, 0o644)) // the server is an ordinary user's
+}
+
+// ClientCertificate is a certificate for the nghttpx of PortNghttpxOwn, and its key.
+func (l *Lab) ClientCertificate() (cert, key string) {
+	return l.Path("proxy-client-cert.pem"), l.Path("proxy-client-key.pem")
+}
+
+func writePair(cert, file string, der []byte, key *ecdsa.PrivateKey, mode os.FileMode) error {
 	secret, err := x509.MarshalECPrivateKey(key)
 	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(l.Path("proxy-cert.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644); err != nil {
-		return err
-	}
-	return os.WriteFile(l.Path("proxy-key.pem"), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: secret}), 0o600)
+	return errors.Join(os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644),
+		os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: secret}), mode))
 }
 
 // Watch counts, in tgt, what comes from the server by the wire and is not what
