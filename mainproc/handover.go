@@ -78,7 +78,7 @@ func (w *worker) save(still bool) workerState {
 	v := workerState{PID: c.pid, Channel: descriptor(w.out.conn), Logs: descriptor(c.logs)}
 	if still {
 		v.Parted, v.Granted, v.Hooked = w.parted, w.granted, w.hooked
-		v.Reaped, v.Status, v.Killed = c.reaped, uint32(c.status), c.killed
+		v.Reaped, v.Status, v.Killed = w.srv.procs.endOf(c)
 		v.Seen = slices.Collect(maps.Keys(w.conduct.seen))
 	}
 	if tag := c.tag.Load(); tag != nil {

@@ -60,6 +60,14 @@ func (p *procs) kill(c *child) {
 	unix.Kill(-c.pid, unix.SIGKILL)
 }
 
+// endOf says whether a child has ended and how, and whether by us: a timer may
+// kill one at any moment.
+func (p *procs) endOf(c *child) (reaped bool, status uint32, killed bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return c.reaped, uint32(c.status), c.killed
+}
+
 // killAll ends every child.
 func (p *procs) killAll() {
 	p.mu.Lock()
