@@ -36,6 +36,7 @@ func (s *session) counters() []uint64 {
 	o := s.tunnel.inner.peers.Stats()
 	m[ipc.CountPeersUp], m[ipc.CountPeersDown], m[ipc.CountPeersRefused] = o.Up, o.Down, o.Refused
 	m[ipc.CountPeersDropped], m[ipc.CountPeersForged], m[ipc.CountPeersPairs] = o.Dropped, o.Forged, o.Pairs
+	m[ipc.CountPeersBroken] = o.Broken
 	m[ipc.CountPacketsLimited] = s.rate.up.Dropped() + s.rate.down.Dropped()
 	return m[:]
 }

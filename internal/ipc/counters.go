@@ -68,6 +68,7 @@ const (
 	CountPeersForged    // from another client's worker, but not that client's
 	CountPeersPairs     // pairs to other workers that were opened
 	CountPacketsLimited // beyond rx-data-per-sec or tx-data-per-sec, and not TCP
+	CountPeersBroken    // pairs that were ended because the other worker broke the rules
 	NumCounters
 )
 
@@ -131,6 +132,7 @@ var counterNames = [NumCounters]string{
 	CountPeersForged:           "peers_forged",
 	CountPeersPairs:            "peers_pairs",
 	CountPacketsLimited:        "packets_limited",
+	CountPeersBroken:           "peers_broken",
 }
 
 // String is the counter's name for people and programs.

@@ -5,6 +5,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,10 +26,24 @@ type hostileRig struct {
 	exe   string
 	order hostile.Order // what all orders have
 	ended int           // attempts so far that end a worker
+
+	broken int // attempts so far because of which another client's worker hangs up
 }
+
+// Networks behind the two clients.
+const (
+	behindAlice = "192.168.88.0/24"
+	behindBob   = "192.168.77.0/24"
+)
 
 func newHostileRig(t *testing.T) *hostileRig {
 	r := &hostileRig{rig: newLab(t, 2)}
+	r.must(os.Mkdir(r.state.Path("user"), 0o755))
+	for user, network := range map[string]string{lab.User: behindAlice, lab.Other: behindBob} {
+		r.must(os.WriteFile(r.state.Path("user", user), []byte("iroute = "+network+"\n"), 0o644))
+	}
+	r.must(r.state.Configure("client-to-client = true", "config-per-user = "+r.state.Path("user"),
+		"use-occtl = true", "occtl-socket-file = "+r.socket()))
 	dir := r.Path("hostile")
 	r.must(os.Mkdir(dir, 0o755))
 	r.must(os.Chown(dir, lab.ServerID, lab.ServerID)) // workers of the pool take their orders there
@@ -84,8 +99,20 @@ func (r *hostileRig) judge(a hostile.Attempt, stage, answer string) {
 	if a.Want == hostile.Ended {
 		r.ended++
 	}
+	if a.Want == hostile.Broken {
+		r.broken++
+	}
 	refused := strings.HasPrefix(answer, "refused: ")
-	if a.Want == hostile.Refused && !refused || a.Want == hostile.Ended && answer != "" {
+	var right bool
+	switch a.Want {
+	case hostile.Ended:
+		right = answer == ""
+	case hostile.Allowed:
+		right = answer == hostile.In
+	default:
+		right = refused
+	}
+	if !right {
 		r.Errorf("%s: %s: it should be %s; answer %q", stage, a.Name, a.Want, answer)
 	}
 }
@@ -139,6 +166,10 @@ func TestHostileWorker(t *testing.T) {
 	t.Parallel()
 	r := newHostileRig(t)
 	c := r.connect(lab.Dial{})
+	_, err := lab.StartTarget(r.Cli[0])
+	r.must(err)
+	ip4, _, err := c.Addresses()
+	r.must(err)
 	before, err := r.srv.Worker(lab.ClientAddr4(0))
 	r.must(err)
 	roles, err := r.srv.Processes()
@@ -147,7 +178,10 @@ func TestHostileWorker(t *testing.T) {
 		User: lab.Other, Password: lab.Password,
 		Main: r.ownPID(roles[lab.RoleMain][0].PID), SecMod: r.ownPID(roles[lab.RoleSecMod][0].PID), Other: r.ownPID(before.PID),
 		Key: r.state.Path("key.pem"), Config: r.state.Config, Port: lab.Port, SafeID: "AAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+		Beside: netip.MustParseAddr(ip4), BehindOther: netip.MustParseAddr("192.168.88.9"), Behind: netip.MustParseAddr("192.168.77.9"),
 	}
+	files, err := lab.Descriptors(before.PID)
+	r.must(err)
 	n := r.withClient()
 	n += r.inPool()
 	t.Logf("%d attempts, %d of them the end of a worker", n, r.ended)
@@ -157,6 +191,16 @@ func TestHostileWorker(t *testing.T) {
 	if got := r.violations(); got != r.ended {
 		t.Errorf("%d violations counted, %d workers had to be ended", got, r.ended)
 	}
+	if got := r.counter("workers", "peers_broken"); got != uint64(r.broken) {
+		t.Errorf("%d pairs were ended for what came by them, %d had to be", got, r.broken)
+	}
+	r.within(10*time.Second, func() error {
+		now, err := lab.Descriptors(before.PID)
+		if err == nil && now > files {
+			err = fmt.Errorf("the worker beside has %d descriptors, it had %d", now, files)
+		}
+		return err
+	})
 	if r.srv.Has(`panic|internal error`) {
 		t.Error("the server's log tells of a failure")
 	}

@@ -24,7 +24,8 @@
 // network behind a client: one question is asked for either.
 //
 // The first record of a pair is each worker's note to the other: the MTU of its
-// tunnel and the families its client has. Before it comes, packets wait. A tunnel
+// tunnel and the families its client has. Before it comes, packets wait; packets
+// that come before it end the pair. A tunnel
 // that becomes narrower ends its pairs; they are made anew when there is a
 // packet. So are those of a client that came back at another worker: the one
 // before closes its ends when it has lost its client.

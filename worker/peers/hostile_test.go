@@ -72,7 +72,9 @@ func TestForged(t *testing.T) {
 			if err := p.Serve(&none); err == nil {
 				t.Fatal("the pair is still there")
 			}
-			a.waitFor(func() bool { return len(a.shunned) == 1 && a.counters.Forged == 1 && len(a.pairs) == 0 })
+			a.waitFor(func() bool {
+				return len(a.shunned) == 1 && a.counters.Forged == 1 && a.counters.Broken == 1 && len(a.pairs) == 0
+			})
 			again := liar(t, a, 3)
 			if err := again.Serve(&none); err == nil || a.count() != 0 {
 				t.Error("another pair was taken")
@@ -125,8 +127,22 @@ func TestMalformedNotes(t *testing.T) {
 		if err := p.Serve(pipeEnd{}); err == nil {
 			t.Errorf("%s: the pair is still there", name)
 		}
-		a.waitFor(func() bool { return len(a.pairs) == 0 && len(a.shunned) == 1 })
+		a.waitFor(func() bool { return len(a.pairs) == 0 && len(a.shunned) == 1 && a.counters.Broken == 1 })
 	}
+}
+
+// Packets before the note end the pair too.
+func TestPacketsBeforeNote(t *testing.T) {
+	a := newSide(t, &clock{now: time.Unix(1e9, 0)}, nil, anna4)
+	p := liar(t, a, 1)
+	put(p, udp(at(ben4, 1), at(anna4, 2), "early"))
+	if err := p.Serve(pipeEnd{}); err == nil {
+		t.Error("the pair is still there")
+	}
+	a.waitFor(func() bool {
+		return len(a.pairs) == 0 && len(a.shunned) == 1 && a.counters.Forged == 1 && a.counters.Broken == 1
+	})
+	a.quiet()
 }
 
 // A worker that says nothing holds bounded memory and no place for long; one

@@ -38,7 +38,7 @@ type pair struct {
 	touched atomic.Bool // since then
 
 	// Owned by serve.
-	forged bool
+	broken bool // by the other worker's packets: it is hung up
 	good   [][]byte
 }
 
@@ -95,8 +95,9 @@ func (c *pair) serve() {
 	name, p := c.other.Addrs[0], c.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c.forged || errors.Is(err, errNote) || errors.Is(err, pipe.ErrFormat) {
-		p.cfg.Log.Warn("another client's worker breaks the rules", "peer", name, "forged", c.forged, "err", err)
+	if c.broken || errors.Is(err, errNote) || errors.Is(err, pipe.ErrFormat) {
+		p.counters.Broken++
+		p.cfg.Log.Warn("another client's worker breaks the rules", "peer", name, "packets", c.broken, "err", err)
 		if len(p.shunned) < MaxPairs {
 			p.shunned[name] = p.cfg.Now().Add(shunTime)
 		}
@@ -133,13 +134,19 @@ func (c *pair) Message(b []byte, fds []int) error {
 // Packets takes packets of the other client to this one.
 func (c *pair) Packets(pkts [][]byte) {
 	p := c.p
-	if c.forged {
+	if c.broken {
 		return // what was under way when it was hung up
 	}
 	c.touched.Store(true)
 	c.good = c.good[:0]
 	forged := 0
 	p.mu.Lock()
+	if !c.ready { // its note comes first
+		p.counters.Forged += uint64(len(pkts))
+		p.mu.Unlock()
+		c.breakOff()
+		return
+	}
 	for _, pkt := range pkts {
 		h, ok := packet.Parse(pkt)
 		switch {
@@ -168,9 +175,14 @@ func (c *pair) Packets(pkts [][]byte) {
 	}
 	clear(c.good)
 	if forged > 0 {
-		c.forged = true
-		c.pipe.Hangup()
+		c.breakOff()
 	}
+}
+
+// breakOff ends the pair because of what the other worker sent.
+func (c *pair) breakOff() {
+	c.broken = true
+	c.pipe.Hangup()
 }
 
 // sends says whether the other client may send from an address.

@@ -93,7 +93,7 @@ type Peer struct {
 
 // Counters only grow.
 type Counters struct {
-	Up, Down, Refused, Dropped, Forged, Pairs uint64
+	Up, Down, Refused, Dropped, Forged, Pairs, Broken uint64
 }
 
 // New makes a client's way to other clients. Until SetNets there are none.

@@ -12,7 +12,8 @@
 //
 // makes it go to a stage as an honest worker would (handshake: it has a client;
 // login: one signature is made and a login begun; tunnel: the session is open),
-// and try one attempt of the table (attempts_kernel.go, attempts_ipc.go). What
+// and try one attempt of the table (attempts_kernel.go, attempts_ipc.go,
+// attempts_peer.go: on the worker of another client, by a pair main gave). What
 // came of it goes back to the client as a line: an error, or "in". A worker
 // that was ended says nothing. In the stage pooled there is no client: the
 // attempt is in a file beside the program, taken by the next worker to start,

@@ -1,5 +1,10 @@
 package hostile
 
+import (
+	"net/netip"
+	"slices"
+)
+
 // Stages of a worker's life.
 const (
 	Pooled    = "pooled"
@@ -14,6 +19,8 @@ type Want string
 const (
 	Refused Want = "refused" // it gets an error, and lives
 	Ended   Want = "ended"   // it is ended, and that is counted as a violation
+	Broken  Want = "broken"  // the other client's worker hangs up, and counts that
+	Allowed Want = "allowed" // it is no misdeed: so an attempt beside it could succeed
 )
 
 // Attempt is something that a worker must not get away with.
@@ -39,6 +46,10 @@ type Order struct {
 	Config string `json:"config"`  // the configuration file
 	Port   int    `json:"port"`    // the server's
 	SafeID string `json:"safe_id"` // of another client's session, as people are shown it
+
+	// Addresses of the client beside, of the network behind it, and of that
+	// behind the worker's own client.
+	Beside, BehindOther, Behind netip.Addr
 }
 
 // Prefix of the line with an Order.
@@ -49,7 +60,7 @@ const In = "in"
 
 // Table is all of them.
 func Table() []Attempt {
-	return append(append(kernelAttempts(), mainAttempts()...), secModAttempts()...)
+	return slices.Concat(kernelAttempts(), mainAttempts(), secModAttempts(), peerAttempts())
 }
 
 func find(name string) (Attempt, bool) {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -34,7 +35,11 @@ type taken struct {
 	main, sec       *ipc.Conn
 	mainRaw, secRaw int // the same, for what is no record
 	client          *os.File
-	sid             []byte // of the login, from the stage login on
+	sid             []byte     // of the login, from the stage login on
+	lease           *ipc.Lease // from the stage tunnel on
+
+	// As of Order.
+	beside, behindOther, behind netip.Addr
 }
 
 // Main is the worker's process.
@@ -180,10 +185,14 @@ func (t *taken) try(o *Order) string {
 	if !ok {
 		return "no such attempt"
 	}
+	t.beside, t.behindOther, t.behind = o.Beside, o.BehindOther, o.Behind
 	if err := t.goTo(o); err != nil {
 		return "stage " + o.Stage + ": " + err.Error()
 	}
 	err := a.do(t, o)
+	if stage := new(stageError); errors.As(err, stage) {
+		return "stage " + o.Stage + ": " + err.Error()
+	}
 	if err == nil {
 		return In
 	}
@@ -240,6 +249,7 @@ func (t *taken) cookie(sid []byte) (ipc.CookieResult, error) {
 		err = rec.Decode(rep)
 		rec.Close()
 		if rec.Type == ipc.AuthCookieRepT {
+			t.lease = rep.Lease
 			return rep.Result, err
 		}
 	}
