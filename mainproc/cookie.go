@@ -211,6 +211,7 @@ func (w *worker) openTunnel(o *opened) error {
 	w.tell(ipc.AuthCookieRepT, rep, fds...)
 	w.tellNets()
 	w.granted = true
+	s.tellLeased(o.session)
 	s.console.connected(w, o.session)
 	w.tellHostUpdate(o.session)
 	return nil
@@ -313,6 +314,15 @@ func (s *server) closeSession(w *worker, end ending) {
 	w.tellDisconnectScript(sess, reason, up, down)
 	s.sessions.account(sess, traffic{up, down})
 	w.log().Info(msgDisconnected, "user", sess.user, "reason", reasonText(reason), "up", up, "down", down)
+}
+
+// tellLeased says which addresses a session has, for its accounts. Where sec-mod is
+// gone just now they say nothing of addresses.
+func (s *server) tellLeased(sess *session) {
+	l := sess.lease
+	s.sec.post(outgoing{typ: ipc.SecmSessionLeasedT, msg: &ipc.SecmSessionLeased{
+		SafeId: sess.safeID, Ipv4: ipc.PutAddr(l.IPv4), Ipv6: ipc.PutAddr(l.IPv6),
+	}})
 }
 
 // tellClosed sends SECM_SESSION_CLOSE, of which none may be lost: it is among

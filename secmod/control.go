@@ -78,6 +78,7 @@ func (s *server) terminate(q *ipc.SecmTerminate) (*ipc.SecmTerminateRep, []int, 
 	gone, live := s.sessions.Terminate(func(e session.Session) bool {
 		return q.User != "" && e.User == q.User || slices.Contains(q.SafeIds, e.SafeID)
 	})
+	s.accounts.ended(ipc.Reason_REASON_SERVER, gone...)
 	for _, id := range slices.Concat(gone, live) {
 		s.record(id)
 		s.Log.Info("session terminated", "session", session.ShortID(id))

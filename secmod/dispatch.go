@@ -47,15 +47,16 @@ func table() map[ipc.Type]row {
 
 	return map[ipc.Type]row{
 		// From main.
-		ipc.SecmConfigT:       {in: starting | running, main: (*server).configure},
-		ipc.SecmHelperT:       {in: starting | running, main: (*server).takeHelper},
-		ipc.SecmWorkerT:       {in: running, main: (*server).nameWorker},
-		ipc.SecmSessionOpenT:  {in: running, main: answers(ipc.SecmSessionReplyT, (*server).openSession)},
-		ipc.SecmRestoreT:      {in: running, main: (*server).restore},
-		ipc.SecmSessionCloseT: {in: running, main: answers(ipc.SecmCliStatsT, (*server).closeSession)},
-		ipc.SecmStatsReqT:     {in: running, main: answers(ipc.SecmStatsT, (*server).statistics)},
-		ipc.SecmListCookiesT:  {in: running, main: answers(ipc.SecmCookiesT, (*server).listCookies)},
-		ipc.SecmTerminateT:    {in: running, main: answers(ipc.SecmTerminateRepT, (*server).terminate)},
+		ipc.SecmConfigT:        {in: starting | running, main: (*server).configure},
+		ipc.SecmHelperT:        {in: starting | running, main: (*server).takeHelper},
+		ipc.SecmWorkerT:        {in: running, main: (*server).nameWorker},
+		ipc.SecmSessionOpenT:   {in: running, main: answers(ipc.SecmSessionReplyT, (*server).openSession)},
+		ipc.SecmSessionLeasedT: {in: running, main: (*server).leased},
+		ipc.SecmRestoreT:       {in: running, main: (*server).restore},
+		ipc.SecmSessionCloseT:  {in: running, main: answers(ipc.SecmCliStatsT, (*server).closeSession)},
+		ipc.SecmStatsReqT:      {in: running, main: answers(ipc.SecmStatsT, (*server).statistics)},
+		ipc.SecmListCookiesT:   {in: running, main: answers(ipc.SecmCookiesT, (*server).listCookies)},
+		ipc.SecmTerminateT:     {in: running, main: answers(ipc.SecmTerminateRepT, (*server).terminate)},
 
 		// From a worker, during the TLS handshake. crypto/tls looks at five
 		// tickets of a ClientHello at most, and one HelloRetryRequest does

@@ -43,6 +43,7 @@
 //	worker  SEC_AUTH_CONT          the password is hashed; a new SID is the cookie
 //	main    SECM_SESSION_OPEN      cookie, expiry, roaming; vhost + group's file +
 //	                               user's file = the worker's SessionConfig
+//	main    SECM_SESSION_LEASED    the tunnel is open, with these addresses
 //	worker  SEC_CLI_STATS          counters, the largest ones count
 //	main    SECM_SESSION_CLOSE     what is left of the worker's channel is read,
 //	                               totals go to main, the cookie lives on or not
@@ -78,6 +79,14 @@
 // login. What a method's server grants (addresses, routes, timeouts) is kept with
 // the session and wins over files (grant.go). The helper hears of every login that
 // ends.
+//
+// # Accounting
+//
+// With `acct` a helper is told of sessions too (accounting.go): when the first tunnel
+// is open, what workers count, and when the cookie is no more, with the reason why
+// the last worker left. Of one session one thing is told at a time, in order; a
+// beginning or an end that nobody takes is told again, for an hour. What is kept for it goes into
+// the session's record; ends that are not told yet when sec-mod dies are lost.
 //
 // # The sec-mod after this one
 //
@@ -144,8 +153,7 @@
 //
 // # What is not here yet
 //
-// The methods PAM and OIDC (package helper says how to add one), and accounting by
-// RADIUS. RSA key exchange (SEC_DECRYPT) and keys in tokens are not offered.
+// The methods PAM and OIDC (package helper says how to add one). RSA key exchange (SEC_DECRYPT) and keys in tokens are not offered.
 //
 // # Standards
 //

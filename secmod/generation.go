@@ -39,6 +39,7 @@ type vhost struct {
 	clients *clients // who client certificates may be of; nil: there are none
 	public  *ipc.VhostKeys
 	exposed []netip.Prefix // networks behind users
+	account *remote        // who is told of sessions; nil: nobody
 }
 
 // generations are the configuration in effect and the one before. A worker
@@ -176,6 +177,7 @@ type loader struct {
 	pairs    map[config.KeyPair]uint32 // files that several virtual hosts name
 	known    map[string]uint32         // indexes that workers know keys by, by their public keys
 	methods  map[string]method         // the same of methods
+	accounts map[string]*remote        // and of those for accounting
 	warnings []string
 	errs     []error
 }
@@ -183,7 +185,7 @@ type loader struct {
 // newLoader returns what makes a generation; load opens what a configuration
 // names, and starts nothing.
 func (s *server) newLoader() *loader {
-	return &loader{server: s, next: &generations{}, pairs: map[config.KeyPair]uint32{}, methods: map[string]method{}}
+	return &loader{server: s, next: &generations{}, pairs: map[config.KeyPair]uint32{}, methods: map[string]method{}, accounts: map[string]*remote{}}
 }
 
 func (l *loader) load(m *ipc.SecmConfig, b []byte) (*generation, error) {
@@ -240,6 +242,9 @@ func (l *loader) vhost(c *config.Vhost) *vhost {
 		v.public.Chains = append(v.public.Chains, &ipc.Chain{Der: k.Chain(), KeyIndex: i, Kind: kinds[k.Kind()]})
 	}
 	v.ways = l.ways(c)
+	for _, m := range c.Acct {
+		v.account = l.account(m)
+	}
 	if slices.ContainsFunc(v.ways, func(w way) bool { return w.certificate }) {
 		var option string
 		var err error
@@ -309,7 +314,7 @@ func (l *loader) method(m config.Method, c *config.Vhost) (method, error) {
 	}
 	if m.Remote() {
 		made := &remote{h: l.helper(m.Name)}
-		made.method = made.h.add(m)
+		made.method = made.h.add(m, false)
 		l.methods[m.String()] = made
 		return made, nil
 	}
@@ -322,6 +327,17 @@ func (l *loader) method(m config.Method, c *config.Vhost) (method, error) {
 	}
 	l.methods[m.String()] = made
 	return made, nil
+}
+
+// account returns who is told of sessions by a line of acct.
+func (l *loader) account(m config.Method) *remote {
+	made := l.accounts[m.String()]
+	if made == nil {
+		made = &remote{h: l.helper(m.Name)}
+		made.method = made.h.add(m, true)
+		l.accounts[m.String()] = made
+	}
+	return made
 }
 
 // kinds are the names that keys have in messages.

@@ -52,6 +52,7 @@ type helperLink struct {
 
 	logins atomic.Uint64 // numbers given
 	busy   atomic.Int64  // logins and requests that are under way
+	steps  atomic.Int64  // of logins, that wait
 	quit   chan struct{} // closed by stop
 	over   chan struct{} // closed when run returned
 
@@ -69,9 +70,9 @@ func newHelper(s *server, name string, wait time.Duration) *helperLink {
 	}
 }
 
-// add adds a line of the configuration and returns its number.
-func (h *helperLink) add(m config.Method) uint32 {
-	h.conf.Methods = append(h.conf.Methods, &ipc.HelperMethod{Options: m.Options})
+// add adds a line of the configuration, perhaps of acct, and returns its number.
+func (h *helperLink) add(m config.Method, account bool) uint32 {
+	h.conf.Methods = append(h.conf.Methods, &ipc.HelperMethod{Options: m.Options, Account: account})
 	return uint32(len(h.conf.Methods) - 1)
 }
 
@@ -205,6 +206,15 @@ func (h *helperLink) lost() {
 	}
 }
 
+// step is ask for a step of a login; of those not too many wait.
+func (h *helperLink) step(t ipc.Type, q, rep proto.Message) error {
+	defer h.steps.Add(-1)
+	if h.steps.Add(1) > helperQueue { // logins between two steps do not count
+		return errHelperBusy
+	}
+	return h.ask(t, q, ipc.HelperVerdictT, rep)
+}
+
 // ask asks the helper and waits for its answer, not longer than a step may take.
 func (h *helperLink) ask(t ipc.Type, q proto.Message, want ipc.Type, rep proto.Message) error {
 	h.busy.Add(1)
@@ -245,11 +255,8 @@ func (h *helperLink) ask(t ipc.Type, q proto.Message, want ipc.Type, rep proto.M
 func (h *helperLink) expect(answer chan *ipc.Record) (id uint32, conn *ipc.Conn, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	switch {
-	case h.conn == nil:
+	if h.conn == nil {
 		return 0, nil, errHelperGone
-	case len(h.waiting) >= helperQueue: // logins between two steps do not count
-		return 0, nil, errHelperBusy
 	}
 	for {
 		h.lastID++

@@ -22,8 +22,41 @@ type backend struct {
 	waits  atomic.Int64  // steps that do not come to an end
 	killed chan struct{} // by a "die"
 
+	telling atomic.Int64 // accounts that are being told
+
 	mu    sync.Mutex
 	heard []helper.Applicant
+	told  []helper.Accounting
+	deaf  int             // the next ones that are told fail
+	wait  <-chan struct{} // who is told waits for its end; nil: he does not
+}
+
+func (b *backend) Tell(_ context.Context, a helper.Accounting) error {
+	b.telling.Add(1)
+	defer b.telling.Add(-1)
+	b.mu.Lock()
+	wait := b.wait
+	b.mu.Unlock()
+	if wait != nil {
+		<-wait
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.deaf > 0 {
+		b.deaf--
+		return errors.New("no server answers")
+	}
+	b.told = append(b.told, a)
+	return nil
+}
+
+// accounted is what was told so far, and forgets it.
+func (b *backend) accounted() []helper.Accounting {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	told := b.told
+	b.told = nil
+	return told
 }
 
 func (b *backend) Begin(ctx context.Context, a helper.Applicant) (helper.Dialogue, helper.Verdict) {
@@ -79,17 +112,18 @@ func remotely(t *testing.T, wait time.Duration) (*rig, *backend, *helperOf) {
 	run := &helperOf{t: t, b: b}
 	st := newSite(t, hashOf(t, "bert", "*", "secret"))
 	st.add("[vhost:plain.example]")
-	r := boot(t, st)
+	r := boot(t, st, func(s *server) { s.accounts.pause = 20 * time.Millisecond })
 	r.mu.Lock()
 	r.helper = run.start
 	r.mu.Unlock()
 	h := newHelper(r.s, "radius", wait)
-	m := &remote{h: h, method: h.add(config.Method{Name: "radius", Options: map[string]string{"config": "x"}})}
+	m := &remote{h: h, method: h.add(config.Method{Name: "radius", Options: map[string]string{"config": "x"}}, false)}
+	a := &remote{h: h, method: h.add(config.Method{Name: "radius", Options: map[string]string{"config": "x"}}, true)}
 	if _, err := h.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(h.stop)
-	r.reconfigured(func(v *vhost) { v.ways = []way{{method: m}} })
+	r.reconfigured(func(v *vhost) { v.ways, v.account = []way{{method: m}}, a })
 	return r, b, run
 }
 
@@ -115,12 +149,12 @@ func (o *helperOf) start(q *ipc.SecmHelperReq) (int, error) {
 		return -1, err
 	}
 	o.conns = append(o.conns, near)
-	go helper.Run(helper.Options{SecMod: near, Log: slog.New(slog.DiscardHandler), Make: func(options map[string]string, _ helper.Logger) (helper.Made, error) {
+	go helper.Run(helper.Options{SecMod: near, Log: slog.New(slog.DiscardHandler), Kind: helper.Kind{Make: func(options map[string]string, _ helper.Logger) (helper.Made, error) {
 		if options["config"] == "missing" {
 			return helper.Made{}, errors.New("missing: no such file")
 		}
 		return helper.Made{Method: o.b}, nil
-	}})
+	}, MakeAccount: func(map[string]string, helper.Logger) (helper.Made, error) { return helper.Made{Account: o.b}, nil }}})
 	return far, nil
 }
 
@@ -391,7 +425,7 @@ func TestHelpersStartTogether(t *testing.T) {
 func TestHelperConfiguration(t *testing.T) {
 	r, _, run := remotely(t, time.Minute)
 	h := newHelper(r.s, "radius", time.Minute)
-	h.add(config.Method{Name: "radius", Options: map[string]string{"config": "missing"}})
+	h.add(config.Method{Name: "radius", Options: map[string]string{"config": "missing"}}, false)
 	if _, err := h.start(t.Context()); err == nil || err.Error() != "missing: no such file" {
 		t.Errorf("%v", err)
 	}

@@ -89,6 +89,9 @@ func (s *server) open(sid session.SID, q *ipc.SecmSessionOpen) (*ipc.SecmSession
 		closeAll(fds)
 		return nil, nil, err
 	}
+	if v.account != nil {
+		s.accounts.opened(opened, w.local)
+	}
 	s.record(opened.SafeID) // before main has the answer
 	s.Log.Info("session opened", "user", opened.User, "vhost", opened.Vhost, "peer", w.peer, "session", session.ShortID(opened.SafeID))
 	return sessionReply(v.Vhost, user, opened), fds, nil
@@ -155,6 +158,7 @@ func (s *server) closeSession(q *ipc.SecmSessionClose) (rep *ipc.SecmCliStats, f
 		}
 	}
 	c := s.sessions.Close(q.SafeId, q.ConnId, reasons[q.Reason])
+	s.accounts.closed(q.SafeId, q.Reason, c)
 	s.record(q.SafeId)
 	rep = &ipc.SecmCliStats{BytesUp: c.Totals.Up, BytesDown: c.Totals.Down, Invalidated: c.Gone}
 	if !c.Expires.IsZero() {
@@ -178,9 +182,15 @@ var reasons = map[ipc.Reason]session.Reason{
 
 // cliStats takes SEC_CLI_STATS, which has no answer.
 func (w *worker) cliStats(q *ipc.CliStats) error {
-	if id := w.sessionID(); w.s.sessions.Count(id, w.id, session.Totals{Up: q.BytesUp, Down: q.BytesDown}) {
-		w.s.record(id)
+	id := w.sessionID()
+	total, ok := w.s.sessions.Count(id, w.id, session.Totals{Up: q.BytesUp, Down: q.BytesDown})
+	if !ok {
+		return nil
 	}
+	if !q.Final {
+		w.s.accounts.interim(id, total)
+	}
+	w.s.record(id)
 	return nil
 }
 

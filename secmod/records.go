@@ -31,7 +31,7 @@ const recordSecret = 32 // bytes of the key that seals records
 //
 //	secret  = 32 random bytes, made by the first sec-mod
 //	keyring = for each server key: AES-256-GCM(HKDF(private key, label), secret)
-//	record  = AES-256-GCM(secret, session.Saved in JSON), bound to the safe id
+//	record  = AES-256-GCM(secret, savedSession in JSON), bound to the safe id
 //
 // Main keeps keyring and records, and has nothing to open them with. Any of
 // the server keys is enough for a new sec-mod, so a key can be replaced in any
@@ -113,6 +113,12 @@ func newAEAD(key []byte) cipher.AEAD {
 	return aead
 }
 
+// savedSession is what a record holds.
+type savedSession struct {
+	session.Saved
+	Accounting *accounting `json:",omitempty"` // nil: it is not accounted
+}
+
 // record sends main the session as it is now, or that there is none. Whoever
 // changes a session calls it before anybody is told of the change.
 func (s *server) record(safeID string) {
@@ -121,7 +127,7 @@ func (s *server) record(safeID string) {
 	defer r.mu.Unlock()
 	rec := &ipc.SecmRecord{SafeId: safeID}
 	if saved, ok := s.sessions.Save(safeID); ok && r.aead != nil {
-		plain, err := json.Marshal(saved)
+		plain, err := json.Marshal(savedSession{saved, s.accounts.save(safeID)})
 		if err != nil {
 			s.Log.Error("session not recorded", "session", session.ShortID(safeID), "err", err)
 			return
@@ -147,11 +153,14 @@ func (s *server) restore(rec *ipc.Record) error {
 		switch {
 		case err != nil:
 			rep.Refused++
-		case s.sessions.Restore(saved, h.ConnIds):
+		case s.sessions.Restore(saved.Saved, h.ConnIds):
 			rep.Restored++
+			s.accounts.restore(saved)
 			s.attempts.Know(saved.Session.User, saved.Session.Peer, s.Now())
 		default:
 			rep.Expired++
+			s.accounts.restore(saved)
+			s.accounts.ended(ipc.Reason_REASON_UNSPECIFIED, h.SafeId)
 		}
 	}
 	s.Log.Info("sessions restored", "restored", rep.Restored, "expired", rep.Expired, "refused", rep.Refused)
@@ -161,20 +170,19 @@ func (s *server) restore(rec *ipc.Record) error {
 
 var errRecord = errors.New("not a record of a session")
 
-func (s *server) unseal(h *ipc.SecmRecord) (session.Saved, error) {
+func (s *server) unseal(h *ipc.SecmRecord) (saved savedSession, err error) {
 	s.records.mu.Lock()
 	aead := s.records.aead
 	s.records.mu.Unlock()
 	plain, err := aead.Open(nil, nil, h.Sealed, []byte(recordLabel+h.SafeId))
 	if err != nil {
-		return session.Saved{}, err
+		return saved, err
 	}
-	var saved session.Saved
 	if err := json.Unmarshal(plain, &saved); err != nil {
-		return session.Saved{}, err
+		return saved, err
 	}
 	if saved.Session.SafeID != h.SafeId {
-		return session.Saved{}, errRecord
+		return saved, errRecord
 	}
 	return saved, nil
 }

@@ -52,7 +52,7 @@ func (d *remoteLogin) answer(password []byte) verdict {
 // user either.
 func (d *remoteLogin) step(t ipc.Type, q proto.Message) verdict {
 	m := new(ipc.HelperVerdict)
-	err := d.h.ask(t, q, ipc.HelperVerdictT, m)
+	err := d.h.step(t, q, m)
 	switch {
 	case errors.Is(err, errHelperBusy):
 		return verdict{outcome: busy, prompt: d.prompt}

@@ -48,7 +48,11 @@ func Run(o Options) error {
 	s := newServer(o)
 	defer s.stop()
 	go s.sweeping()
-	return s.serve()
+	err := s.serve()
+	if errors.Is(err, ErrMainGone) {
+		s.accounts.finish(lastAccounts)
+	}
+	return err
 }
 
 // server is sec-mod.
@@ -64,6 +68,7 @@ type server struct {
 	attempts *attempts.Table
 	tickets  *tickets
 	records  records
+	accounts *accounts
 	hashing  hashing
 	signing  *slots // how many signatures are made at once
 	helpers  helperRequests
@@ -105,6 +110,7 @@ func newServer(o Options) *server {
 		workers:  map[uint64]*worker{},
 	}
 	s.helpers = helperRequests{s: s, waiting: map[uint64]chan helperReply{}}
+	s.accounts = newAccounts(s)
 	s.sessions.Dropped = login.drop
 	s.hashing.behind, s.signing.behind = s.sayBehind, s.sayBehind
 	return s
@@ -220,6 +226,7 @@ func (s *server) sweep() {
 	s.records.mu.Lock() // what is saved before must not overtake what is ended
 	defer s.records.mu.Unlock()
 	ended := s.sessions.Sweep()
+	s.accounts.ended(ipc.Reason_REASON_UNSPECIFIED, ended...)
 	for len(ended) > 0 {
 		n := min(len(ended), maxEnded)
 		s.reply(ipc.SecmEndedT, 0, &ipc.SecmEnded{SafeIds: ended[:n]})
@@ -231,6 +238,7 @@ func (s *server) sweep() {
 type noise struct {
 	violations, logins, sessions quietly
 	behind                       quietly // of messages to main
+	accounts                     quietly
 }
 
 // quietly lets one line through per second and counts the others.

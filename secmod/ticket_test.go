@@ -30,9 +30,9 @@ func (ticketMethod) End() {}
 func startTickets(*ipc.SecmHelperReq) (int, error) {
 	near, far, err := ipc.Pair()
 	if err == nil {
-		go helper.Run(helper.Options{SecMod: near, Log: slog.New(slog.DiscardHandler), Make: func(map[string]string, helper.Logger) (helper.Made, error) {
+		go helper.Run(helper.Options{SecMod: near, Log: slog.New(slog.DiscardHandler), Kind: helper.Kind{Make: func(map[string]string, helper.Logger) (helper.Made, error) {
 			return helper.Made{Method: ticketMethod{}}, nil
-		}})
+		}}})
 	}
 	return far, err
 }

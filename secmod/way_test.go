@@ -69,9 +69,9 @@ func startAsking(*ipc.SecmHelperReq) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	go helper.Run(helper.Options{SecMod: near, Log: slog.New(slog.DiscardHandler), Make: func(map[string]string, helper.Logger) (helper.Made, error) {
+	go helper.Run(helper.Options{SecMod: near, Log: slog.New(slog.DiscardHandler), Kind: helper.Kind{Make: func(map[string]string, helper.Logger) (helper.Made, error) {
 		return helper.Made{Method: asking{}}, nil
-	}})
+	}}})
 	return far, nil
 }
 

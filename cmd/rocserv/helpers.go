@@ -16,7 +16,7 @@ import (
 var methods = helper.Table{
 	"gssapi": {Make: gssapi.Make, Check: gssapi.Check},
 	"ldap":   {Make: ldap.Make, Check: ldap.Check},
-	"radius": {Make: radius.Make, Check: radius.Check},
+	"radius": {Make: radius.Make, Check: radius.Check, MakeAccount: radius.MakeAccount, CheckAccount: radius.CheckAccount},
 }
 
 // checkHelpers reads what login helpers would, once for each line of the
@@ -24,20 +24,25 @@ var methods = helper.Table{
 func checkHelpers(c *config.Config) (warnings []string, err error) {
 	var errs []error
 	seen := map[string]bool{}
-	for _, v := range c.Vhosts {
-		for _, m := range slices.Concat(v.Auth, v.EnableAuth) {
-			if !m.Remote() || seen[m.String()] {
+	read := func(option string, list []config.Method, check func(helper.Kind) helper.Check) {
+		for _, m := range list {
+			key := option + m.String()
+			if !m.Remote() || seen[key] {
 				continue
 			}
-			seen[m.String()] = true
-			said, err := methods[m.Name].Check(m.Options)
+			seen[key] = true
+			said, err := check(methods[m.Name])(m.Options)
 			if err != nil {
-				errs = append(errs, fmt.Errorf("%s: auth = %s: %w", c.Line(m.Line), m.Name, err))
+				errs = append(errs, fmt.Errorf("%s: %s = %s: %w", c.Line(m.Line), option, m.Name, err))
 			}
 			for _, w := range said {
 				warnings = append(warnings, c.Line(m.Line)+": "+m.Name+": "+w)
 			}
 		}
+	}
+	for _, v := range c.Vhosts {
+		read("auth", slices.Concat(v.Auth, v.EnableAuth), func(k helper.Kind) helper.Check { return k.Check })
+		read("acct", v.Acct, func(k helper.Kind) helper.Check { return k.CheckAccount })
 	}
 	return warnings, errors.Join(errs...)
 }

@@ -15,6 +15,7 @@ type method struct {
 	password bool     // asks for passwords in the login form: one such at most
 	ready    []string // sub-options in effect; nil: the method is not
 	remote   bool     // a login helper plays it, not sec-mod
+	acct     bool     // its accounting is in effect
 }
 
 // methods in the order in which their names are tried as prefixes.
@@ -23,7 +24,7 @@ var methods = [...]method{
 		password: true, ready: []string{"passwd", "otp"}},
 	{name: "pam", options: []string{"service", "gid-min"}, password: true, remote: true},
 	{name: "radius", options: []string{"config", "groupconfig", "nas-identifier", "group-separator"}, required: []string{"config"},
-		legacy: []string{"config", "groupconfig"}, password: true, remote: true,
+		legacy: []string{"config", "groupconfig"}, password: true, remote: true, acct: true,
 		ready: []string{"config", "groupconfig", "nas-identifier", "group-separator"}},
 	{name: "gssapi", options: []string{"keytab", "require-local-user-map", "tgt-freshness-time", "gid-min"},
 		ready: []string{"keytab", "require-local-user-map", "tgt-freshness-time"}, remote: true},
@@ -203,9 +204,16 @@ func (p *parser) checkAuth(v *Vhost) {
 		ready = append(ready, m)
 	}
 	v.EnableAuth = ready
+	var accounts []Method
 	for _, m := range v.Acct {
+		if !methodNamed(m.Name).acct {
+			p.warnf(m.Line, "%saccounting method %s is not in effect yet; it is left out", tag, m.Name)
+			continue
+		}
 		p.notef(0, "%ssetting '%s' as accounting method", tag, m.Name)
+		accounts = append(accounts, m)
 	}
+	v.Acct = accounts
 }
 
 // checkMixed refuses combinations that no login could satisfy.

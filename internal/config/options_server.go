@@ -9,7 +9,7 @@ func processOptions() []Option {
 		{Name: "enable-auth", Type: MethodText, List: true, Scope: ScopeVhost, Reload: OnRestart,
 			Meaning: "a further way to log in that is enough by itself",
 			at:      func(t *target) any { return &t.vhost.EnableAuth }, set: setEnableAuth},
-		{Name: "acct", Type: MethodText, Scope: ScopeVhost, Reload: OnRestart, Status: Later,
+		{Name: "acct", Type: MethodText, Scope: ScopeVhost, Reload: OnRestart,
 			Meaning: "where sessions are accounted: radius[...] or pam",
 			at:      func(t *target) any { return &t.vhost.Acct }, set: setAcct},
 		{Name: "listen-host", Type: Hosts, Scope: ScopeGlobal, Reload: OnRestart,

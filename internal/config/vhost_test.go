@@ -62,7 +62,7 @@ func TestVhostTakesOver(t *testing.T) {
 ca-cert = ca.pem
 pin-file = pin
 key-pin = secret
-acct = pam
+acct = radius[config=/a]
 dtls-psk = false
 [vhost:a]
 [vhost:b]
@@ -75,11 +75,11 @@ acct = radius[config=/r]
 `)
 	base, a, b := c.Vhosts[0], c.Vhost("a"), c.Vhost("b")
 	if !slices.Equal(a.Keys, base.Keys) || a.CACert != "ca.pem" || a.PinFile != "pin" || a.KeyPin.Reveal() != "secret" ||
-		len(a.Auth) != 1 || a.Auth[0].Options["passwd"] != "/tmp/users" || a.Acct[0].Name != "pam" || a.DTLSPSK {
+		len(a.Auth) != 1 || a.Auth[0].Options["passwd"] != "/tmp/users" || a.Acct[0].Options["config"] != "/a" || a.DTLSPSK {
 		t.Errorf("a: %+v", a)
 	}
 	if b.Keys[0] != (KeyPair{"b.pem", "b.key"}) || len(b.Keys) != 1 || b.CACert != "b-ca.pem" || b.PinFile != "b-pin" || !b.KeyPin.IsZero() ||
-		len(b.Auth) != 1 || b.Auth[0].Options["passwd"] != "/b" || b.Acct[0].Name != "radius" || b.DTLSPSK {
+		len(b.Auth) != 1 || b.Auth[0].Options["passwd"] != "/b" || b.Acct[0].Options["config"] != "/r" || b.DTLSPSK {
 		t.Errorf("b: %+v", b)
 	}
 }

@@ -368,6 +368,55 @@ func (AuthStatus) EnumDescriptor() ([]byte, []int) {
 	return file_ipc_proto_rawDescGZIP(), []int{5}
 }
 
+type AccountEvent int32
+
+const (
+	AccountEvent_ACCOUNT_START   AccountEvent = 0
+	AccountEvent_ACCOUNT_INTERIM AccountEvent = 1
+	AccountEvent_ACCOUNT_STOP    AccountEvent = 2
+)
+
+// Enum value maps for AccountEvent.
+var (
+	AccountEvent_name = map[int32]string{
+		0: "ACCOUNT_START",
+		1: "ACCOUNT_INTERIM",
+		2: "ACCOUNT_STOP",
+	}
+	AccountEvent_value = map[string]int32{
+		"ACCOUNT_START":   0,
+		"ACCOUNT_INTERIM": 1,
+		"ACCOUNT_STOP":    2,
+	}
+)
+
+func (x AccountEvent) Enum() *AccountEvent {
+	p := new(AccountEvent)
+	*p = x
+	return p
+}
+
+func (x AccountEvent) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (AccountEvent) Descriptor() protoreflect.EnumDescriptor {
+	return file_ipc_proto_enumTypes[6].Descriptor()
+}
+
+func (AccountEvent) Type() protoreflect.EnumType {
+	return &file_ipc_proto_enumTypes[6]
+}
+
+func (x AccountEvent) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use AccountEvent.Descriptor instead.
+func (AccountEvent) EnumDescriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{6}
+}
+
 type HelperOutcome int32
 
 const (
@@ -404,11 +453,11 @@ func (x HelperOutcome) String() string {
 }
 
 func (HelperOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_ipc_proto_enumTypes[6].Descriptor()
+	return file_ipc_proto_enumTypes[7].Descriptor()
 }
 
 func (HelperOutcome) Type() protoreflect.EnumType {
-	return &file_ipc_proto_enumTypes[6]
+	return &file_ipc_proto_enumTypes[7]
 }
 
 func (x HelperOutcome) Number() protoreflect.EnumNumber {
@@ -417,7 +466,7 @@ func (x HelperOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use HelperOutcome.Descriptor instead.
 func (HelperOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{6}
+	return file_ipc_proto_rawDescGZIP(), []int{7}
 }
 
 // Identity says who a worker's client is. It is main's word, sent to the worker
@@ -4174,6 +4223,67 @@ func (x *LeaseRequest) GetSeed() string {
 	return ""
 }
 
+// SECM_SESSION_LEASED: the tunnel is open with these addresses. No answer.
+type SecmSessionLeased struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SafeId        string                 `protobuf:"bytes,1,opt,name=safe_id,json=safeId,proto3" json:"safe_id,omitempty"`
+	Ipv4          []byte                 `protobuf:"bytes,2,opt,name=ipv4,proto3" json:"ipv4,omitempty"` // Addr, empty: none
+	Ipv6          []byte                 `protobuf:"bytes,3,opt,name=ipv6,proto3" json:"ipv6,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecmSessionLeased) Reset() {
+	*x = SecmSessionLeased{}
+	mi := &file_ipc_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecmSessionLeased) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecmSessionLeased) ProtoMessage() {}
+
+func (x *SecmSessionLeased) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecmSessionLeased.ProtoReflect.Descriptor instead.
+func (*SecmSessionLeased) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *SecmSessionLeased) GetSafeId() string {
+	if x != nil {
+		return x.SafeId
+	}
+	return ""
+}
+
+func (x *SecmSessionLeased) GetIpv4() []byte {
+	if x != nil {
+		return x.Ipv4
+	}
+	return nil
+}
+
+func (x *SecmSessionLeased) GetIpv6() []byte {
+	if x != nil {
+		return x.Ipv6
+	}
+	return nil
+}
+
 // SECM_SESSION_CLOSE: a worker of the session is gone.
 type SecmSessionClose struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -4186,7 +4296,7 @@ type SecmSessionClose struct {
 
 func (x *SecmSessionClose) Reset() {
 	*x = SecmSessionClose{}
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4198,7 +4308,7 @@ func (x *SecmSessionClose) String() string {
 func (*SecmSessionClose) ProtoMessage() {}
 
 func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4211,7 +4321,7 @@ func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionClose.ProtoReflect.Descriptor instead.
 func (*SecmSessionClose) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{50}
+	return file_ipc_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SecmSessionClose) GetSafeId() string {
@@ -4248,7 +4358,7 @@ type SecmCliStats struct {
 
 func (x *SecmCliStats) Reset() {
 	*x = SecmCliStats{}
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4260,7 +4370,7 @@ func (x *SecmCliStats) String() string {
 func (*SecmCliStats) ProtoMessage() {}
 
 func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4273,7 +4383,7 @@ func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCliStats.ProtoReflect.Descriptor instead.
 func (*SecmCliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{51}
+	return file_ipc_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SecmCliStats) GetBytesUp() uint64 {
@@ -4316,7 +4426,7 @@ type SecmBanIP struct {
 
 func (x *SecmBanIP) Reset() {
 	*x = SecmBanIP{}
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4328,7 +4438,7 @@ func (x *SecmBanIP) String() string {
 func (*SecmBanIP) ProtoMessage() {}
 
 func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4341,7 +4451,7 @@ func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmBanIP.ProtoReflect.Descriptor instead.
 func (*SecmBanIP) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{52}
+	return file_ipc_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SecmBanIP) GetPeer() []byte {
@@ -4377,7 +4487,7 @@ type SecmViolation struct {
 
 func (x *SecmViolation) Reset() {
 	*x = SecmViolation{}
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4389,7 +4499,7 @@ func (x *SecmViolation) String() string {
 func (*SecmViolation) ProtoMessage() {}
 
 func (x *SecmViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4402,7 +4512,7 @@ func (x *SecmViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmViolation.ProtoReflect.Descriptor instead.
 func (*SecmViolation) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{53}
+	return file_ipc_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SecmViolation) GetConnId() uint64 {
@@ -4431,7 +4541,7 @@ type SecmHelperReq struct {
 
 func (x *SecmHelperReq) Reset() {
 	*x = SecmHelperReq{}
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4443,7 +4553,7 @@ func (x *SecmHelperReq) String() string {
 func (*SecmHelperReq) ProtoMessage() {}
 
 func (x *SecmHelperReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4456,7 +4566,7 @@ func (x *SecmHelperReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmHelperReq.ProtoReflect.Descriptor instead.
 func (*SecmHelperReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{54}
+	return file_ipc_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SecmHelperReq) GetToken() uint64 {
@@ -4485,7 +4595,7 @@ type SecmHelper struct {
 
 func (x *SecmHelper) Reset() {
 	*x = SecmHelper{}
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4497,7 +4607,7 @@ func (x *SecmHelper) String() string {
 func (*SecmHelper) ProtoMessage() {}
 
 func (x *SecmHelper) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4510,7 +4620,7 @@ func (x *SecmHelper) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmHelper.ProtoReflect.Descriptor instead.
 func (*SecmHelper) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{55}
+	return file_ipc_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SecmHelper) GetToken() uint64 {
@@ -4537,7 +4647,7 @@ type SecmEnded struct {
 
 func (x *SecmEnded) Reset() {
 	*x = SecmEnded{}
-	mi := &file_ipc_proto_msgTypes[56]
+	mi := &file_ipc_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4549,7 +4659,7 @@ func (x *SecmEnded) String() string {
 func (*SecmEnded) ProtoMessage() {}
 
 func (x *SecmEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[56]
+	mi := &file_ipc_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4562,7 +4672,7 @@ func (x *SecmEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmEnded.ProtoReflect.Descriptor instead.
 func (*SecmEnded) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{56}
+	return file_ipc_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SecmEnded) GetSafeIds() []string {
@@ -4596,7 +4706,7 @@ type SecmStats struct {
 
 func (x *SecmStats) Reset() {
 	*x = SecmStats{}
-	mi := &file_ipc_proto_msgTypes[57]
+	mi := &file_ipc_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4608,7 +4718,7 @@ func (x *SecmStats) String() string {
 func (*SecmStats) ProtoMessage() {}
 
 func (x *SecmStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[57]
+	mi := &file_ipc_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4621,7 +4731,7 @@ func (x *SecmStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmStats.ProtoReflect.Descriptor instead.
 func (*SecmStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{57}
+	return file_ipc_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SecmStats) GetLogins() uint64 {
@@ -4740,7 +4850,7 @@ type SecmCookies struct {
 
 func (x *SecmCookies) Reset() {
 	*x = SecmCookies{}
-	mi := &file_ipc_proto_msgTypes[58]
+	mi := &file_ipc_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4752,7 +4862,7 @@ func (x *SecmCookies) String() string {
 func (*SecmCookies) ProtoMessage() {}
 
 func (x *SecmCookies) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[58]
+	mi := &file_ipc_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4765,7 +4875,7 @@ func (x *SecmCookies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookies.ProtoReflect.Descriptor instead.
 func (*SecmCookies) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{58}
+	return file_ipc_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SecmCookies) GetCookies() []*SecmCookie {
@@ -4797,7 +4907,7 @@ type SecmCookie struct {
 
 func (x *SecmCookie) Reset() {
 	*x = SecmCookie{}
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4809,7 +4919,7 @@ func (x *SecmCookie) String() string {
 func (*SecmCookie) ProtoMessage() {}
 
 func (x *SecmCookie) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4822,7 +4932,7 @@ func (x *SecmCookie) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookie.ProtoReflect.Descriptor instead.
 func (*SecmCookie) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{59}
+	return file_ipc_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *SecmCookie) GetSafeId() string {
@@ -4934,7 +5044,7 @@ type SecmTerminate struct {
 
 func (x *SecmTerminate) Reset() {
 	*x = SecmTerminate{}
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4946,7 +5056,7 @@ func (x *SecmTerminate) String() string {
 func (*SecmTerminate) ProtoMessage() {}
 
 func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4959,7 +5069,7 @@ func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminate.ProtoReflect.Descriptor instead.
 func (*SecmTerminate) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{60}
+	return file_ipc_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *SecmTerminate) GetUser() string {
@@ -4986,7 +5096,7 @@ type SecmTerminateRep struct {
 
 func (x *SecmTerminateRep) Reset() {
 	*x = SecmTerminateRep{}
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4998,7 +5108,7 @@ func (x *SecmTerminateRep) String() string {
 func (*SecmTerminateRep) ProtoMessage() {}
 
 func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5011,7 +5121,7 @@ func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminateRep.ProtoReflect.Descriptor instead.
 func (*SecmTerminateRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{61}
+	return file_ipc_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *SecmTerminateRep) GetEnded() []string {
@@ -5039,7 +5149,7 @@ type HelperConfig struct {
 
 func (x *HelperConfig) Reset() {
 	*x = HelperConfig{}
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5051,7 +5161,7 @@ func (x *HelperConfig) String() string {
 func (*HelperConfig) ProtoMessage() {}
 
 func (x *HelperConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5064,7 +5174,7 @@ func (x *HelperConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperConfig.ProtoReflect.Descriptor instead.
 func (*HelperConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{62}
+	return file_ipc_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *HelperConfig) GetMethods() []*HelperMethod {
@@ -5085,13 +5195,14 @@ func (x *HelperConfig) GetStepTimeoutS() uint32 {
 type HelperMethod struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Options       map[string]string      `protobuf:"bytes,1,rep,name=options,proto3" json:"options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // as in name[key=value,...]
+	Account       bool                   `protobuf:"varint,2,opt,name=account,proto3" json:"account,omitempty"`                                                                          // of acct: it is told of sessions, and lets nobody in
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HelperMethod) Reset() {
 	*x = HelperMethod{}
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5103,7 +5214,7 @@ func (x *HelperMethod) String() string {
 func (*HelperMethod) ProtoMessage() {}
 
 func (x *HelperMethod) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5116,7 +5227,7 @@ func (x *HelperMethod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperMethod.ProtoReflect.Descriptor instead.
 func (*HelperMethod) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{63}
+	return file_ipc_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *HelperMethod) GetOptions() map[string]string {
@@ -5124,6 +5235,13 @@ func (x *HelperMethod) GetOptions() map[string]string {
 		return x.Options
 	}
 	return nil
+}
+
+func (x *HelperMethod) GetAccount() bool {
+	if x != nil {
+		return x.Account
+	}
+	return false
 }
 
 // HELPER_READY: what the configuration names is open and the helper is confined;
@@ -5140,7 +5258,7 @@ type HelperReady struct {
 
 func (x *HelperReady) Reset() {
 	*x = HelperReady{}
-	mi := &file_ipc_proto_msgTypes[64]
+	mi := &file_ipc_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5152,7 +5270,7 @@ func (x *HelperReady) String() string {
 func (*HelperReady) ProtoMessage() {}
 
 func (x *HelperReady) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[64]
+	mi := &file_ipc_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5165,7 +5283,7 @@ func (x *HelperReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperReady.ProtoReflect.Descriptor instead.
 func (*HelperReady) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{64}
+	return file_ipc_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *HelperReady) GetError() string {
@@ -5213,7 +5331,7 @@ type HelperBegin struct {
 
 func (x *HelperBegin) Reset() {
 	*x = HelperBegin{}
-	mi := &file_ipc_proto_msgTypes[65]
+	mi := &file_ipc_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5225,7 +5343,7 @@ func (x *HelperBegin) String() string {
 func (*HelperBegin) ProtoMessage() {}
 
 func (x *HelperBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[65]
+	mi := &file_ipc_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5238,7 +5356,7 @@ func (x *HelperBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperBegin.ProtoReflect.Descriptor instead.
 func (*HelperBegin) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{65}
+	return file_ipc_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *HelperBegin) GetLogin() uint64 {
@@ -5309,7 +5427,7 @@ type HelperAnswer struct {
 
 func (x *HelperAnswer) Reset() {
 	*x = HelperAnswer{}
-	mi := &file_ipc_proto_msgTypes[66]
+	mi := &file_ipc_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5321,7 +5439,7 @@ func (x *HelperAnswer) String() string {
 func (*HelperAnswer) ProtoMessage() {}
 
 func (x *HelperAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[66]
+	mi := &file_ipc_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5334,7 +5452,7 @@ func (x *HelperAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperAnswer.ProtoReflect.Descriptor instead.
 func (*HelperAnswer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{66}
+	return file_ipc_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *HelperAnswer) GetLogin() uint64 {
@@ -5362,7 +5480,7 @@ type HelperCancel struct {
 
 func (x *HelperCancel) Reset() {
 	*x = HelperCancel{}
-	mi := &file_ipc_proto_msgTypes[67]
+	mi := &file_ipc_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5374,7 +5492,7 @@ func (x *HelperCancel) String() string {
 func (*HelperCancel) ProtoMessage() {}
 
 func (x *HelperCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[67]
+	mi := &file_ipc_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5387,7 +5505,7 @@ func (x *HelperCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperCancel.ProtoReflect.Descriptor instead.
 func (*HelperCancel) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{67}
+	return file_ipc_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *HelperCancel) GetLogin() uint64 {
@@ -5395,6 +5513,216 @@ func (x *HelperCancel) GetLogin() uint64 {
 		return x.Login
 	}
 	return 0
+}
+
+// HELPER_ACCOUNT: what became of a session. Answer, when it is accounted:
+// HELPER_ACCOUNTED.
+type HelperAccount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Method        uint32                 `protobuf:"varint,1,opt,name=method,proto3" json:"method,omitempty"` // of HELPER_CONFIG, one with account
+	Event         AccountEvent           `protobuf:"varint,2,opt,name=event,proto3,enum=rocserv.ipc.AccountEvent" json:"event,omitempty"`
+	AtUnixMs      int64                  `protobuf:"varint,3,opt,name=at_unix_ms,json=atUnixMs,proto3" json:"at_unix_ms,omitempty"` // when that was
+	SafeId        string                 `protobuf:"bytes,4,opt,name=safe_id,json=safeId,proto3" json:"safe_id,omitempty"`
+	User          string                 `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
+	Group         string                 `protobuf:"bytes,6,opt,name=group,proto3" json:"group,omitempty"`
+	Vhost         string                 `protobuf:"bytes,7,opt,name=vhost,proto3" json:"vhost,omitempty"`
+	Agent         string                 `protobuf:"bytes,8,opt,name=agent,proto3" json:"agent,omitempty"`
+	Peer          []byte                 `protobuf:"bytes,9,opt,name=peer,proto3" json:"peer,omitempty"`    // Addr the login came from
+	Local         []byte                 `protobuf:"bytes,10,opt,name=local,proto3" json:"local,omitempty"` // Addr it reached
+	Ipv4          []byte                 `protobuf:"bytes,11,opt,name=ipv4,proto3" json:"ipv4,omitempty"`   // Addr of the lease
+	Ipv6          []byte                 `protobuf:"bytes,12,opt,name=ipv6,proto3" json:"ipv6,omitempty"`
+	LoginUnixMs   int64                  `protobuf:"varint,13,opt,name=login_unix_ms,json=loginUnixMs,proto3" json:"login_unix_ms,omitempty"`
+	BytesUp       uint64                 `protobuf:"varint,14,opt,name=bytes_up,json=bytesUp,proto3" json:"bytes_up,omitempty"` // from the client, over all its connections
+	BytesDown     uint64                 `protobuf:"varint,15,opt,name=bytes_down,json=bytesDown,proto3" json:"bytes_down,omitempty"`
+	Reason        Reason                 `protobuf:"varint,16,opt,name=reason,proto3,enum=rocserv.ipc.Reason" json:"reason,omitempty"` // with ACCOUNT_STOP
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelperAccount) Reset() {
+	*x = HelperAccount{}
+	mi := &file_ipc_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelperAccount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelperAccount) ProtoMessage() {}
+
+func (x *HelperAccount) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelperAccount.ProtoReflect.Descriptor instead.
+func (*HelperAccount) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *HelperAccount) GetMethod() uint32 {
+	if x != nil {
+		return x.Method
+	}
+	return 0
+}
+
+func (x *HelperAccount) GetEvent() AccountEvent {
+	if x != nil {
+		return x.Event
+	}
+	return AccountEvent_ACCOUNT_START
+}
+
+func (x *HelperAccount) GetAtUnixMs() int64 {
+	if x != nil {
+		return x.AtUnixMs
+	}
+	return 0
+}
+
+func (x *HelperAccount) GetSafeId() string {
+	if x != nil {
+		return x.SafeId
+	}
+	return ""
+}
+
+func (x *HelperAccount) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *HelperAccount) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *HelperAccount) GetVhost() string {
+	if x != nil {
+		return x.Vhost
+	}
+	return ""
+}
+
+func (x *HelperAccount) GetAgent() string {
+	if x != nil {
+		return x.Agent
+	}
+	return ""
+}
+
+func (x *HelperAccount) GetPeer() []byte {
+	if x != nil {
+		return x.Peer
+	}
+	return nil
+}
+
+func (x *HelperAccount) GetLocal() []byte {
+	if x != nil {
+		return x.Local
+	}
+	return nil
+}
+
+func (x *HelperAccount) GetIpv4() []byte {
+	if x != nil {
+		return x.Ipv4
+	}
+	return nil
+}
+
+func (x *HelperAccount) GetIpv6() []byte {
+	if x != nil {
+		return x.Ipv6
+	}
+	return nil
+}
+
+func (x *HelperAccount) GetLoginUnixMs() int64 {
+	if x != nil {
+		return x.LoginUnixMs
+	}
+	return 0
+}
+
+func (x *HelperAccount) GetBytesUp() uint64 {
+	if x != nil {
+		return x.BytesUp
+	}
+	return 0
+}
+
+func (x *HelperAccount) GetBytesDown() uint64 {
+	if x != nil {
+		return x.BytesDown
+	}
+	return 0
+}
+
+func (x *HelperAccount) GetReason() Reason {
+	if x != nil {
+		return x.Reason
+	}
+	return Reason_REASON_UNSPECIFIED
+}
+
+type HelperAccounted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Error         string                 `protobuf:"bytes,1,opt,name=error,proto3" json:"error,omitempty"` // empty: it is
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelperAccounted) Reset() {
+	*x = HelperAccounted{}
+	mi := &file_ipc_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelperAccounted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelperAccounted) ProtoMessage() {}
+
+func (x *HelperAccounted) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelperAccounted.ProtoReflect.Descriptor instead.
+func (*HelperAccounted) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *HelperAccounted) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
 }
 
 // HELPER_VERDICT. With any outcome but HELPER_ASK the login is over.
@@ -5414,7 +5742,7 @@ type HelperVerdict struct {
 
 func (x *HelperVerdict) Reset() {
 	*x = HelperVerdict{}
-	mi := &file_ipc_proto_msgTypes[68]
+	mi := &file_ipc_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5426,7 +5754,7 @@ func (x *HelperVerdict) String() string {
 func (*HelperVerdict) ProtoMessage() {}
 
 func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[68]
+	mi := &file_ipc_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5439,7 +5767,7 @@ func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperVerdict.ProtoReflect.Descriptor instead.
 func (*HelperVerdict) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{68}
+	return file_ipc_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *HelperVerdict) GetOutcome() HelperOutcome {
@@ -5519,7 +5847,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5531,7 +5859,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5544,7 +5872,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{69}
+	return file_ipc_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Grant) GetIpv4() []byte {
@@ -5672,7 +6000,7 @@ type SessionConfig struct {
 
 func (x *SessionConfig) Reset() {
 	*x = SessionConfig{}
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5684,7 +6012,7 @@ func (x *SessionConfig) String() string {
 func (*SessionConfig) ProtoMessage() {}
 
 func (x *SessionConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5697,7 +6025,7 @@ func (x *SessionConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionConfig.ProtoReflect.Descriptor instead.
 func (*SessionConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{70}
+	return file_ipc_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *SessionConfig) GetRoutes() []string {
@@ -5983,7 +6311,7 @@ type PortRule struct {
 
 func (x *PortRule) Reset() {
 	*x = PortRule{}
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5995,7 +6323,7 @@ func (x *PortRule) String() string {
 func (*PortRule) ProtoMessage() {}
 
 func (x *PortRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6008,7 +6336,7 @@ func (x *PortRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRule.ProtoReflect.Descriptor instead.
 func (*PortRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{71}
+	return file_ipc_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *PortRule) GetProto() string {
@@ -6043,7 +6371,7 @@ type EgressPolicy struct {
 
 func (x *EgressPolicy) Reset() {
 	*x = EgressPolicy{}
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6055,7 +6383,7 @@ func (x *EgressPolicy) String() string {
 func (*EgressPolicy) ProtoMessage() {}
 
 func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6068,7 +6396,7 @@ func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressPolicy.ProtoReflect.Descriptor instead.
 func (*EgressPolicy) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{72}
+	return file_ipc_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *EgressPolicy) GetInternet() bool {
@@ -6150,7 +6478,7 @@ type GatewayResolver struct {
 
 func (x *GatewayResolver) Reset() {
 	*x = GatewayResolver{}
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6162,7 +6490,7 @@ func (x *GatewayResolver) String() string {
 func (*GatewayResolver) ProtoMessage() {}
 
 func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6175,7 +6503,7 @@ func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayResolver.ProtoReflect.Descriptor instead.
 func (*GatewayResolver) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{73}
+	return file_ipc_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *GatewayResolver) GetServers() []*DNSServer {
@@ -6245,7 +6573,7 @@ type DNSServer struct {
 
 func (x *DNSServer) Reset() {
 	*x = DNSServer{}
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6257,7 +6585,7 @@ func (x *DNSServer) String() string {
 func (*DNSServer) ProtoMessage() {}
 
 func (x *DNSServer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6270,7 +6598,7 @@ func (x *DNSServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DNSServer.ProtoReflect.Descriptor instead.
 func (*DNSServer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{74}
+	return file_ipc_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *DNSServer) GetKind() string {
@@ -6349,7 +6677,7 @@ type GatewayForward struct {
 
 func (x *GatewayForward) Reset() {
 	*x = GatewayForward{}
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6361,7 +6689,7 @@ func (x *GatewayForward) String() string {
 func (*GatewayForward) ProtoMessage() {}
 
 func (x *GatewayForward) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6374,7 +6702,7 @@ func (x *GatewayForward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayForward.ProtoReflect.Descriptor instead.
 func (*GatewayForward) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{75}
+	return file_ipc_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *GatewayForward) GetPort() uint32 {
@@ -6410,7 +6738,7 @@ type EgressRule struct {
 
 func (x *EgressRule) Reset() {
 	*x = EgressRule{}
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6422,7 +6750,7 @@ func (x *EgressRule) String() string {
 func (*EgressRule) ProtoMessage() {}
 
 func (x *EgressRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6435,7 +6763,7 @@ func (x *EgressRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
 func (*EgressRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{76}
+	return file_ipc_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *EgressRule) GetAllow() bool {
@@ -6486,7 +6814,7 @@ type WayOut struct {
 
 func (x *WayOut) Reset() {
 	*x = WayOut{}
-	mi := &file_ipc_proto_msgTypes[77]
+	mi := &file_ipc_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6498,7 +6826,7 @@ func (x *WayOut) String() string {
 func (*WayOut) ProtoMessage() {}
 
 func (x *WayOut) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[77]
+	mi := &file_ipc_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6511,7 +6839,7 @@ func (x *WayOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WayOut.ProtoReflect.Descriptor instead.
 func (*WayOut) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{77}
+	return file_ipc_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *WayOut) GetName() string {
@@ -6652,7 +6980,7 @@ type EgressVia struct {
 
 func (x *EgressVia) Reset() {
 	*x = EgressVia{}
-	mi := &file_ipc_proto_msgTypes[78]
+	mi := &file_ipc_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6664,7 +6992,7 @@ func (x *EgressVia) String() string {
 func (*EgressVia) ProtoMessage() {}
 
 func (x *EgressVia) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[78]
+	mi := &file_ipc_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6677,7 +7005,7 @@ func (x *EgressVia) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressVia.ProtoReflect.Descriptor instead.
 func (*EgressVia) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{78}
+	return file_ipc_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *EgressVia) GetWays() []string {
@@ -6714,7 +7042,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_ipc_proto_msgTypes[79]
+	mi := &file_ipc_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6726,7 +7054,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[79]
+	mi := &file_ipc_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6739,7 +7067,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{79}
+	return file_ipc_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *Destination) GetNets() [][]byte {
@@ -6774,7 +7102,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_ipc_proto_msgTypes[80]
+	mi := &file_ipc_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6786,7 +7114,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[80]
+	mi := &file_ipc_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6799,7 +7127,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{80}
+	return file_ipc_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *PortRange) GetProto() uint32 {
@@ -6837,7 +7165,7 @@ type Why struct {
 
 func (x *Why) Reset() {
 	*x = Why{}
-	mi := &file_ipc_proto_msgTypes[81]
+	mi := &file_ipc_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6849,7 +7177,7 @@ func (x *Why) String() string {
 func (*Why) ProtoMessage() {}
 
 func (x *Why) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[81]
+	mi := &file_ipc_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6862,7 +7190,7 @@ func (x *Why) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Why.ProtoReflect.Descriptor instead.
 func (*Why) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{81}
+	return file_ipc_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *Why) GetHost() string {
@@ -6903,7 +7231,7 @@ type WhyAnswer struct {
 
 func (x *WhyAnswer) Reset() {
 	*x = WhyAnswer{}
-	mi := &file_ipc_proto_msgTypes[82]
+	mi := &file_ipc_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6915,7 +7243,7 @@ func (x *WhyAnswer) String() string {
 func (*WhyAnswer) ProtoMessage() {}
 
 func (x *WhyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[82]
+	mi := &file_ipc_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6928,7 +7256,7 @@ func (x *WhyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyAnswer.ProtoReflect.Descriptor instead.
 func (*WhyAnswer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{82}
+	return file_ipc_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *WhyAnswer) GetError() string {
@@ -6962,7 +7290,7 @@ type WhyAddress struct {
 
 func (x *WhyAddress) Reset() {
 	*x = WhyAddress{}
-	mi := &file_ipc_proto_msgTypes[83]
+	mi := &file_ipc_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6974,7 +7302,7 @@ func (x *WhyAddress) String() string {
 func (*WhyAddress) ProtoMessage() {}
 
 func (x *WhyAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[83]
+	mi := &file_ipc_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6987,7 +7315,7 @@ func (x *WhyAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyAddress.ProtoReflect.Descriptor instead.
 func (*WhyAddress) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{83}
+	return file_ipc_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *WhyAddress) GetAddr() []byte {
@@ -7065,7 +7393,7 @@ type WhyWay struct {
 
 func (x *WhyWay) Reset() {
 	*x = WhyWay{}
-	mi := &file_ipc_proto_msgTypes[84]
+	mi := &file_ipc_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7077,7 +7405,7 @@ func (x *WhyWay) String() string {
 func (*WhyWay) ProtoMessage() {}
 
 func (x *WhyWay) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[84]
+	mi := &file_ipc_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7090,7 +7418,7 @@ func (x *WhyWay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyWay.ProtoReflect.Descriptor instead.
 func (*WhyWay) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{84}
+	return file_ipc_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *WhyWay) GetName() string {
@@ -7453,7 +7781,11 @@ const file_ipc_proto_rawDesc = "" +
 	"\rexplicit_ipv4\x18\x04 \x01(\fR\fexplicitIpv4\x12#\n" +
 	"\rexplicit_ipv6\x18\x05 \x01(\fR\fexplicitIpv6\x12 \n" +
 	"\vpredictable\x18\x06 \x01(\bR\vpredictable\x12\x12\n" +
-	"\x04seed\x18\a \x01(\tR\x04seed\"q\n" +
+	"\x04seed\x18\a \x01(\tR\x04seed\"T\n" +
+	"\x11SecmSessionLeased\x12\x17\n" +
+	"\asafe_id\x18\x01 \x01(\tR\x06safeId\x12\x12\n" +
+	"\x04ipv4\x18\x02 \x01(\fR\x04ipv4\x12\x12\n" +
+	"\x04ipv6\x18\x03 \x01(\fR\x04ipv6\"q\n" +
 	"\x10SecmSessionClose\x12\x17\n" +
 	"\asafe_id\x18\x01 \x01(\tR\x06safeId\x12\x17\n" +
 	"\aconn_id\x18\x02 \x01(\x04R\x06connId\x12+\n" +
@@ -7533,9 +7865,10 @@ const file_ipc_proto_rawDesc = "" +
 	"\x04live\x18\x02 \x03(\tR\x04live\"i\n" +
 	"\fHelperConfig\x123\n" +
 	"\amethods\x18\x01 \x03(\v2\x19.rocserv.ipc.HelperMethodR\amethods\x12$\n" +
-	"\x0estep_timeout_s\x18\x02 \x01(\rR\fstepTimeoutS\"\x8c\x01\n" +
+	"\x0estep_timeout_s\x18\x02 \x01(\rR\fstepTimeoutS\"\xa6\x01\n" +
 	"\fHelperMethod\x12@\n" +
-	"\aoptions\x18\x01 \x03(\v2&.rocserv.ipc.HelperMethod.OptionsEntryR\aoptions\x1a:\n" +
+	"\aoptions\x18\x01 \x03(\v2&.rocserv.ipc.HelperMethod.OptionsEntryR\aoptions\x12\x18\n" +
+	"\aaccount\x18\x02 \x01(\bR\aaccount\x1a:\n" +
 	"\fOptionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"{\n" +
@@ -7557,7 +7890,29 @@ const file_ipc_proto_rawDesc = "" +
 	"\x05login\x18\x01 \x01(\x04R\x05login\x12\x16\n" +
 	"\x06answer\x18\x02 \x01(\fR\x06answer\"$\n" +
 	"\fHelperCancel\x12\x14\n" +
-	"\x05login\x18\x01 \x01(\x04R\x05login\"\xf5\x01\n" +
+	"\x05login\x18\x01 \x01(\x04R\x05login\"\xc2\x03\n" +
+	"\rHelperAccount\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\rR\x06method\x12/\n" +
+	"\x05event\x18\x02 \x01(\x0e2\x19.rocserv.ipc.AccountEventR\x05event\x12\x1c\n" +
+	"\n" +
+	"at_unix_ms\x18\x03 \x01(\x03R\batUnixMs\x12\x17\n" +
+	"\asafe_id\x18\x04 \x01(\tR\x06safeId\x12\x12\n" +
+	"\x04user\x18\x05 \x01(\tR\x04user\x12\x14\n" +
+	"\x05group\x18\x06 \x01(\tR\x05group\x12\x14\n" +
+	"\x05vhost\x18\a \x01(\tR\x05vhost\x12\x14\n" +
+	"\x05agent\x18\b \x01(\tR\x05agent\x12\x12\n" +
+	"\x04peer\x18\t \x01(\fR\x04peer\x12\x14\n" +
+	"\x05local\x18\n" +
+	" \x01(\fR\x05local\x12\x12\n" +
+	"\x04ipv4\x18\v \x01(\fR\x04ipv4\x12\x12\n" +
+	"\x04ipv6\x18\f \x01(\fR\x04ipv6\x12\"\n" +
+	"\rlogin_unix_ms\x18\r \x01(\x03R\vloginUnixMs\x12\x19\n" +
+	"\bbytes_up\x18\x0e \x01(\x04R\abytesUp\x12\x1d\n" +
+	"\n" +
+	"bytes_down\x18\x0f \x01(\x04R\tbytesDown\x12+\n" +
+	"\x06reason\x18\x10 \x01(\x0e2\x13.rocserv.ipc.ReasonR\x06reason\"'\n" +
+	"\x0fHelperAccounted\x12\x14\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error\"\xf5\x01\n" +
 	"\rHelperVerdict\x124\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1a.rocserv.ipc.HelperOutcomeR\aoutcome\x12\x16\n" +
 	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x12\x18\n" +
@@ -7770,7 +8125,11 @@ const file_ipc_proto_rawDesc = "" +
 	"\aAUTH_OK\x10\x01\x12\f\n" +
 	"\bAUTH_MSG\x10\x02\x12\r\n" +
 	"\tAUTH_BUSY\x10\x03\x12\x14\n" +
-	"\x10AUTH_UNAVAILABLE\x10\x04*]\n" +
+	"\x10AUTH_UNAVAILABLE\x10\x04*H\n" +
+	"\fAccountEvent\x12\x11\n" +
+	"\rACCOUNT_START\x10\x00\x12\x13\n" +
+	"\x0fACCOUNT_INTERIM\x10\x01\x12\x10\n" +
+	"\fACCOUNT_STOP\x10\x02*]\n" +
 	"\rHelperOutcome\x12\x12\n" +
 	"\x0eHELPER_REFUSED\x10\x00\x12\x0e\n" +
 	"\n" +
@@ -7790,158 +8149,164 @@ func file_ipc_proto_rawDescGZIP() []byte {
 	return file_ipc_proto_rawDescData
 }
 
-var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 86)
+var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
 var file_ipc_proto_goTypes = []any{
-	(KeyKind)(0),             // 0: rocserv.ipc.KeyKind
-	(CookieResult)(0),        // 1: rocserv.ipc.CookieResult
-	(PeerResult)(0),          // 2: rocserv.ipc.PeerResult
-	(Reason)(0),              // 3: rocserv.ipc.Reason
-	(AuthMethod)(0),          // 4: rocserv.ipc.AuthMethod
-	(AuthStatus)(0),          // 5: rocserv.ipc.AuthStatus
-	(HelperOutcome)(0),       // 6: rocserv.ipc.HelperOutcome
-	(*Identity)(nil),         // 7: rocserv.ipc.Identity
-	(*WorkerStartup)(nil),    // 8: rocserv.ipc.WorkerStartup
-	(*HostInfo)(nil),         // 9: rocserv.ipc.HostInfo
-	(*WorkerConfig)(nil),     // 10: rocserv.ipc.WorkerConfig
-	(*Limits)(nil),           // 11: rocserv.ipc.Limits
-	(*Chain)(nil),            // 12: rocserv.ipc.Chain
-	(*TLSSettings)(nil),      // 13: rocserv.ipc.TLSSettings
-	(*Vhost)(nil),            // 14: rocserv.ipc.Vhost
-	(*Group)(nil),            // 15: rocserv.ipc.Group
-	(*AuthOffer)(nil),        // 16: rocserv.ipc.AuthOffer
-	(*WorkerReady)(nil),      // 17: rocserv.ipc.WorkerReady
-	(*AuthCookieReq)(nil),    // 18: rocserv.ipc.AuthCookieReq
-	(*AuthCookieRep)(nil),    // 19: rocserv.ipc.AuthCookieRep
-	(*Lease)(nil),            // 20: rocserv.ipc.Lease
-	(*SessionInfo)(nil),      // 21: rocserv.ipc.SessionInfo
-	(*TunMtu)(nil),           // 22: rocserv.ipc.TunMtu
-	(*UdpFd)(nil),            // 23: rocserv.ipc.UdpFd
-	(*Terminate)(nil),        // 24: rocserv.ipc.Terminate
-	(*BanIP)(nil),            // 25: rocserv.ipc.BanIP
-	(*SessionStats)(nil),     // 26: rocserv.ipc.SessionStats
-	(*Nothing)(nil),          // 27: rocserv.ipc.Nothing
-	(*WorkerStats)(nil),      // 28: rocserv.ipc.WorkerStats
-	(*Detached)(nil),         // 29: rocserv.ipc.Detached
-	(*Retire)(nil),           // 30: rocserv.ipc.Retire
-	(*Retired)(nil),          // 31: rocserv.ipc.Retired
-	(*PeerNets)(nil),         // 32: rocserv.ipc.PeerNets
-	(*Peer)(nil),             // 33: rocserv.ipc.Peer
-	(*KeeperNote)(nil),       // 34: rocserv.ipc.KeeperNote
-	(*TcpFlow)(nil),          // 35: rocserv.ipc.TcpFlow
-	(*NatMapping)(nil),       // 36: rocserv.ipc.NatMapping
-	(*SignReq)(nil),          // 37: rocserv.ipc.SignReq
-	(*SignRep)(nil),          // 38: rocserv.ipc.SignRep
-	(*WaySignReq)(nil),       // 39: rocserv.ipc.WaySignReq
-	(*AuthInit)(nil),         // 40: rocserv.ipc.AuthInit
-	(*AuthCont)(nil),         // 41: rocserv.ipc.AuthCont
-	(*AuthReply)(nil),        // 42: rocserv.ipc.AuthReply
-	(*ProfileReq)(nil),       // 43: rocserv.ipc.ProfileReq
-	(*CliStats)(nil),         // 44: rocserv.ipc.CliStats
-	(*ResumeReq)(nil),        // 45: rocserv.ipc.ResumeReq
-	(*ResumeRep)(nil),        // 46: rocserv.ipc.ResumeRep
-	(*SecmConfig)(nil),       // 47: rocserv.ipc.SecmConfig
-	(*SecmConfigRep)(nil),    // 48: rocserv.ipc.SecmConfigRep
-	(*VhostKeys)(nil),        // 49: rocserv.ipc.VhostKeys
-	(*SecmWorker)(nil),       // 50: rocserv.ipc.SecmWorker
-	(*SecmRecord)(nil),       // 51: rocserv.ipc.SecmRecord
-	(*SecmRecords)(nil),      // 52: rocserv.ipc.SecmRecords
-	(*SecmRestoreRep)(nil),   // 53: rocserv.ipc.SecmRestoreRep
-	(*SecmSessionOpen)(nil),  // 54: rocserv.ipc.SecmSessionOpen
-	(*SecmSessionReply)(nil), // 55: rocserv.ipc.SecmSessionReply
-	(*LeaseRequest)(nil),     // 56: rocserv.ipc.LeaseRequest
-	(*SecmSessionClose)(nil), // 57: rocserv.ipc.SecmSessionClose
-	(*SecmCliStats)(nil),     // 58: rocserv.ipc.SecmCliStats
-	(*SecmBanIP)(nil),        // 59: rocserv.ipc.SecmBanIP
-	(*SecmViolation)(nil),    // 60: rocserv.ipc.SecmViolation
-	(*SecmHelperReq)(nil),    // 61: rocserv.ipc.SecmHelperReq
-	(*SecmHelper)(nil),       // 62: rocserv.ipc.SecmHelper
-	(*SecmEnded)(nil),        // 63: rocserv.ipc.SecmEnded
-	(*SecmStats)(nil),        // 64: rocserv.ipc.SecmStats
-	(*SecmCookies)(nil),      // 65: rocserv.ipc.SecmCookies
-	(*SecmCookie)(nil),       // 66: rocserv.ipc.SecmCookie
-	(*SecmTerminate)(nil),    // 67: rocserv.ipc.SecmTerminate
-	(*SecmTerminateRep)(nil), // 68: rocserv.ipc.SecmTerminateRep
-	(*HelperConfig)(nil),     // 69: rocserv.ipc.HelperConfig
-	(*HelperMethod)(nil),     // 70: rocserv.ipc.HelperMethod
-	(*HelperReady)(nil),      // 71: rocserv.ipc.HelperReady
-	(*HelperBegin)(nil),      // 72: rocserv.ipc.HelperBegin
-	(*HelperAnswer)(nil),     // 73: rocserv.ipc.HelperAnswer
-	(*HelperCancel)(nil),     // 74: rocserv.ipc.HelperCancel
-	(*HelperVerdict)(nil),    // 75: rocserv.ipc.HelperVerdict
-	(*Grant)(nil),            // 76: rocserv.ipc.Grant
-	(*SessionConfig)(nil),    // 77: rocserv.ipc.SessionConfig
-	(*PortRule)(nil),         // 78: rocserv.ipc.PortRule
-	(*EgressPolicy)(nil),     // 79: rocserv.ipc.EgressPolicy
-	(*GatewayResolver)(nil),  // 80: rocserv.ipc.GatewayResolver
-	(*DNSServer)(nil),        // 81: rocserv.ipc.DNSServer
-	(*GatewayForward)(nil),   // 82: rocserv.ipc.GatewayForward
-	(*EgressRule)(nil),       // 83: rocserv.ipc.EgressRule
-	(*WayOut)(nil),           // 84: rocserv.ipc.WayOut
-	(*EgressVia)(nil),        // 85: rocserv.ipc.EgressVia
-	(*Destination)(nil),      // 86: rocserv.ipc.Destination
-	(*PortRange)(nil),        // 87: rocserv.ipc.PortRange
-	(*Why)(nil),              // 88: rocserv.ipc.Why
-	(*WhyAnswer)(nil),        // 89: rocserv.ipc.WhyAnswer
-	(*WhyAddress)(nil),       // 90: rocserv.ipc.WhyAddress
-	(*WhyWay)(nil),           // 91: rocserv.ipc.WhyWay
-	nil,                      // 92: rocserv.ipc.HelperMethod.OptionsEntry
+	(KeyKind)(0),              // 0: rocserv.ipc.KeyKind
+	(CookieResult)(0),         // 1: rocserv.ipc.CookieResult
+	(PeerResult)(0),           // 2: rocserv.ipc.PeerResult
+	(Reason)(0),               // 3: rocserv.ipc.Reason
+	(AuthMethod)(0),           // 4: rocserv.ipc.AuthMethod
+	(AuthStatus)(0),           // 5: rocserv.ipc.AuthStatus
+	(AccountEvent)(0),         // 6: rocserv.ipc.AccountEvent
+	(HelperOutcome)(0),        // 7: rocserv.ipc.HelperOutcome
+	(*Identity)(nil),          // 8: rocserv.ipc.Identity
+	(*WorkerStartup)(nil),     // 9: rocserv.ipc.WorkerStartup
+	(*HostInfo)(nil),          // 10: rocserv.ipc.HostInfo
+	(*WorkerConfig)(nil),      // 11: rocserv.ipc.WorkerConfig
+	(*Limits)(nil),            // 12: rocserv.ipc.Limits
+	(*Chain)(nil),             // 13: rocserv.ipc.Chain
+	(*TLSSettings)(nil),       // 14: rocserv.ipc.TLSSettings
+	(*Vhost)(nil),             // 15: rocserv.ipc.Vhost
+	(*Group)(nil),             // 16: rocserv.ipc.Group
+	(*AuthOffer)(nil),         // 17: rocserv.ipc.AuthOffer
+	(*WorkerReady)(nil),       // 18: rocserv.ipc.WorkerReady
+	(*AuthCookieReq)(nil),     // 19: rocserv.ipc.AuthCookieReq
+	(*AuthCookieRep)(nil),     // 20: rocserv.ipc.AuthCookieRep
+	(*Lease)(nil),             // 21: rocserv.ipc.Lease
+	(*SessionInfo)(nil),       // 22: rocserv.ipc.SessionInfo
+	(*TunMtu)(nil),            // 23: rocserv.ipc.TunMtu
+	(*UdpFd)(nil),             // 24: rocserv.ipc.UdpFd
+	(*Terminate)(nil),         // 25: rocserv.ipc.Terminate
+	(*BanIP)(nil),             // 26: rocserv.ipc.BanIP
+	(*SessionStats)(nil),      // 27: rocserv.ipc.SessionStats
+	(*Nothing)(nil),           // 28: rocserv.ipc.Nothing
+	(*WorkerStats)(nil),       // 29: rocserv.ipc.WorkerStats
+	(*Detached)(nil),          // 30: rocserv.ipc.Detached
+	(*Retire)(nil),            // 31: rocserv.ipc.Retire
+	(*Retired)(nil),           // 32: rocserv.ipc.Retired
+	(*PeerNets)(nil),          // 33: rocserv.ipc.PeerNets
+	(*Peer)(nil),              // 34: rocserv.ipc.Peer
+	(*KeeperNote)(nil),        // 35: rocserv.ipc.KeeperNote
+	(*TcpFlow)(nil),           // 36: rocserv.ipc.TcpFlow
+	(*NatMapping)(nil),        // 37: rocserv.ipc.NatMapping
+	(*SignReq)(nil),           // 38: rocserv.ipc.SignReq
+	(*SignRep)(nil),           // 39: rocserv.ipc.SignRep
+	(*WaySignReq)(nil),        // 40: rocserv.ipc.WaySignReq
+	(*AuthInit)(nil),          // 41: rocserv.ipc.AuthInit
+	(*AuthCont)(nil),          // 42: rocserv.ipc.AuthCont
+	(*AuthReply)(nil),         // 43: rocserv.ipc.AuthReply
+	(*ProfileReq)(nil),        // 44: rocserv.ipc.ProfileReq
+	(*CliStats)(nil),          // 45: rocserv.ipc.CliStats
+	(*ResumeReq)(nil),         // 46: rocserv.ipc.ResumeReq
+	(*ResumeRep)(nil),         // 47: rocserv.ipc.ResumeRep
+	(*SecmConfig)(nil),        // 48: rocserv.ipc.SecmConfig
+	(*SecmConfigRep)(nil),     // 49: rocserv.ipc.SecmConfigRep
+	(*VhostKeys)(nil),         // 50: rocserv.ipc.VhostKeys
+	(*SecmWorker)(nil),        // 51: rocserv.ipc.SecmWorker
+	(*SecmRecord)(nil),        // 52: rocserv.ipc.SecmRecord
+	(*SecmRecords)(nil),       // 53: rocserv.ipc.SecmRecords
+	(*SecmRestoreRep)(nil),    // 54: rocserv.ipc.SecmRestoreRep
+	(*SecmSessionOpen)(nil),   // 55: rocserv.ipc.SecmSessionOpen
+	(*SecmSessionReply)(nil),  // 56: rocserv.ipc.SecmSessionReply
+	(*LeaseRequest)(nil),      // 57: rocserv.ipc.LeaseRequest
+	(*SecmSessionLeased)(nil), // 58: rocserv.ipc.SecmSessionLeased
+	(*SecmSessionClose)(nil),  // 59: rocserv.ipc.SecmSessionClose
+	(*SecmCliStats)(nil),      // 60: rocserv.ipc.SecmCliStats
+	(*SecmBanIP)(nil),         // 61: rocserv.ipc.SecmBanIP
+	(*SecmViolation)(nil),     // 62: rocserv.ipc.SecmViolation
+	(*SecmHelperReq)(nil),     // 63: rocserv.ipc.SecmHelperReq
+	(*SecmHelper)(nil),        // 64: rocserv.ipc.SecmHelper
+	(*SecmEnded)(nil),         // 65: rocserv.ipc.SecmEnded
+	(*SecmStats)(nil),         // 66: rocserv.ipc.SecmStats
+	(*SecmCookies)(nil),       // 67: rocserv.ipc.SecmCookies
+	(*SecmCookie)(nil),        // 68: rocserv.ipc.SecmCookie
+	(*SecmTerminate)(nil),     // 69: rocserv.ipc.SecmTerminate
+	(*SecmTerminateRep)(nil),  // 70: rocserv.ipc.SecmTerminateRep
+	(*HelperConfig)(nil),      // 71: rocserv.ipc.HelperConfig
+	(*HelperMethod)(nil),      // 72: rocserv.ipc.HelperMethod
+	(*HelperReady)(nil),       // 73: rocserv.ipc.HelperReady
+	(*HelperBegin)(nil),       // 74: rocserv.ipc.HelperBegin
+	(*HelperAnswer)(nil),      // 75: rocserv.ipc.HelperAnswer
+	(*HelperCancel)(nil),      // 76: rocserv.ipc.HelperCancel
+	(*HelperAccount)(nil),     // 77: rocserv.ipc.HelperAccount
+	(*HelperAccounted)(nil),   // 78: rocserv.ipc.HelperAccounted
+	(*HelperVerdict)(nil),     // 79: rocserv.ipc.HelperVerdict
+	(*Grant)(nil),             // 80: rocserv.ipc.Grant
+	(*SessionConfig)(nil),     // 81: rocserv.ipc.SessionConfig
+	(*PortRule)(nil),          // 82: rocserv.ipc.PortRule
+	(*EgressPolicy)(nil),      // 83: rocserv.ipc.EgressPolicy
+	(*GatewayResolver)(nil),   // 84: rocserv.ipc.GatewayResolver
+	(*DNSServer)(nil),         // 85: rocserv.ipc.DNSServer
+	(*GatewayForward)(nil),    // 86: rocserv.ipc.GatewayForward
+	(*EgressRule)(nil),        // 87: rocserv.ipc.EgressRule
+	(*WayOut)(nil),            // 88: rocserv.ipc.WayOut
+	(*EgressVia)(nil),         // 89: rocserv.ipc.EgressVia
+	(*Destination)(nil),       // 90: rocserv.ipc.Destination
+	(*PortRange)(nil),         // 91: rocserv.ipc.PortRange
+	(*Why)(nil),               // 92: rocserv.ipc.Why
+	(*WhyAnswer)(nil),         // 93: rocserv.ipc.WhyAnswer
+	(*WhyAddress)(nil),        // 94: rocserv.ipc.WhyAddress
+	(*WhyWay)(nil),            // 95: rocserv.ipc.WhyWay
+	nil,                       // 96: rocserv.ipc.HelperMethod.OptionsEntry
 }
 var file_ipc_proto_depIdxs = []int32{
-	7,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
-	9,  // 1: rocserv.ipc.WorkerStartup.host:type_name -> rocserv.ipc.HostInfo
-	14, // 2: rocserv.ipc.WorkerConfig.vhosts:type_name -> rocserv.ipc.Vhost
+	8,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
+	10, // 1: rocserv.ipc.WorkerStartup.host:type_name -> rocserv.ipc.HostInfo
+	15, // 2: rocserv.ipc.WorkerConfig.vhosts:type_name -> rocserv.ipc.Vhost
 	0,  // 3: rocserv.ipc.Chain.kind:type_name -> rocserv.ipc.KeyKind
-	12, // 4: rocserv.ipc.Vhost.chains:type_name -> rocserv.ipc.Chain
-	13, // 5: rocserv.ipc.Vhost.tls:type_name -> rocserv.ipc.TLSSettings
-	15, // 6: rocserv.ipc.Vhost.groups:type_name -> rocserv.ipc.Group
-	16, // 7: rocserv.ipc.Vhost.auth:type_name -> rocserv.ipc.AuthOffer
+	13, // 4: rocserv.ipc.Vhost.chains:type_name -> rocserv.ipc.Chain
+	14, // 5: rocserv.ipc.Vhost.tls:type_name -> rocserv.ipc.TLSSettings
+	16, // 6: rocserv.ipc.Vhost.groups:type_name -> rocserv.ipc.Group
+	17, // 7: rocserv.ipc.Vhost.auth:type_name -> rocserv.ipc.AuthOffer
 	1,  // 8: rocserv.ipc.AuthCookieRep.result:type_name -> rocserv.ipc.CookieResult
-	20, // 9: rocserv.ipc.AuthCookieRep.lease:type_name -> rocserv.ipc.Lease
+	21, // 9: rocserv.ipc.AuthCookieRep.lease:type_name -> rocserv.ipc.Lease
 	3,  // 10: rocserv.ipc.Terminate.reason:type_name -> rocserv.ipc.Reason
 	3,  // 11: rocserv.ipc.SessionStats.reason:type_name -> rocserv.ipc.Reason
-	26, // 12: rocserv.ipc.Detached.stats:type_name -> rocserv.ipc.SessionStats
-	26, // 13: rocserv.ipc.Retired.stats:type_name -> rocserv.ipc.SessionStats
+	27, // 12: rocserv.ipc.Detached.stats:type_name -> rocserv.ipc.SessionStats
+	27, // 13: rocserv.ipc.Retired.stats:type_name -> rocserv.ipc.SessionStats
 	2,  // 14: rocserv.ipc.Peer.result:type_name -> rocserv.ipc.PeerResult
-	35, // 15: rocserv.ipc.KeeperNote.flows:type_name -> rocserv.ipc.TcpFlow
-	36, // 16: rocserv.ipc.KeeperNote.mappings:type_name -> rocserv.ipc.NatMapping
-	35, // 17: rocserv.ipc.KeeperNote.ended:type_name -> rocserv.ipc.TcpFlow
+	36, // 15: rocserv.ipc.KeeperNote.flows:type_name -> rocserv.ipc.TcpFlow
+	37, // 16: rocserv.ipc.KeeperNote.mappings:type_name -> rocserv.ipc.NatMapping
+	36, // 17: rocserv.ipc.KeeperNote.ended:type_name -> rocserv.ipc.TcpFlow
 	4,  // 18: rocserv.ipc.AuthInit.method:type_name -> rocserv.ipc.AuthMethod
 	5,  // 19: rocserv.ipc.AuthReply.status:type_name -> rocserv.ipc.AuthStatus
-	15, // 20: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
+	16, // 20: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
 	3,  // 21: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
-	12, // 22: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
-	49, // 23: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
-	12, // 24: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
-	15, // 25: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
-	7,  // 26: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
-	51, // 27: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
-	56, // 28: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
+	13, // 22: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
+	50, // 23: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
+	13, // 24: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
+	16, // 25: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
+	8,  // 26: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
+	52, // 27: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
+	57, // 28: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
 	3,  // 29: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
-	66, // 30: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
-	70, // 31: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
-	92, // 32: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
-	6,  // 33: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
-	76, // 34: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
-	78, // 35: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
-	79, // 36: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
-	11, // 37: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
-	83, // 38: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
-	84, // 39: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
-	85, // 40: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
-	82, // 41: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
-	80, // 42: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
-	81, // 43: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
-	86, // 44: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
-	86, // 45: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
-	87, // 46: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
-	90, // 47: rocserv.ipc.WhyAnswer.addresses:type_name -> rocserv.ipc.WhyAddress
-	91, // 48: rocserv.ipc.WhyAddress.ways:type_name -> rocserv.ipc.WhyWay
-	49, // [49:49] is the sub-list for method output_type
-	49, // [49:49] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	68, // 30: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
+	72, // 31: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
+	96, // 32: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
+	6,  // 33: rocserv.ipc.HelperAccount.event:type_name -> rocserv.ipc.AccountEvent
+	3,  // 34: rocserv.ipc.HelperAccount.reason:type_name -> rocserv.ipc.Reason
+	7,  // 35: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
+	80, // 36: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
+	82, // 37: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
+	83, // 38: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
+	12, // 39: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
+	87, // 40: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
+	88, // 41: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
+	89, // 42: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
+	86, // 43: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
+	84, // 44: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
+	85, // 45: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
+	90, // 46: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
+	90, // 47: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
+	91, // 48: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
+	94, // 49: rocserv.ipc.WhyAnswer.addresses:type_name -> rocserv.ipc.WhyAddress
+	95, // 50: rocserv.ipc.WhyAddress.ways:type_name -> rocserv.ipc.WhyWay
+	51, // [51:51] is the sub-list for method output_type
+	51, // [51:51] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_ipc_proto_init() }
@@ -7954,8 +8319,8 @@ func file_ipc_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   86,
+			NumEnums:      8,
+			NumMessages:   89,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

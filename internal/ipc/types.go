@@ -50,36 +50,39 @@ const (
 	WaySignRepT Type = 132
 
 	// Between sec-mod and a login helper.
-	HelperConfigT  Type = 150
-	HelperReadyT   Type = 151
-	HelperBeginT   Type = 152
-	HelperAnswerT  Type = 153
-	HelperCancelT  Type = 154
-	HelperVerdictT Type = 155
+	HelperConfigT    Type = 150
+	HelperReadyT     Type = 151
+	HelperBeginT     Type = 152
+	HelperAnswerT    Type = 153
+	HelperCancelT    Type = 154
+	HelperVerdictT   Type = 155
+	HelperAccountT   Type = 156
+	HelperAccountedT Type = 157
 
 	// Between main and sec-mod.
-	SecmConfigT       Type = 200
-	SecmConfigRepT    Type = 201
-	SecmWorkerT       Type = 202
-	SecmEndedT        Type = 203
-	SecmViolationT    Type = 204
-	SecmStatsReqT     Type = 205
-	SecmStatsT        Type = 206
-	SecmListCookiesT  Type = 207
-	SecmCookiesT      Type = 208
-	SecmTerminateT    Type = 209
-	SecmTerminateRepT Type = 210
-	SecmBehindT       Type = 211
-	SecmHelperReqT    Type = 212
-	SecmHelperT       Type = 213
-	SecmRecordT       Type = 220
-	SecmRestoreT      Type = 221
-	SecmRestoreRepT   Type = 222
-	SecmSessionOpenT  Type = 240
-	SecmSessionCloseT Type = 241
-	SecmSessionReplyT Type = 242
-	SecmBanIPT        Type = 243
-	SecmCliStatsT     Type = 245
+	SecmConfigT        Type = 200
+	SecmConfigRepT     Type = 201
+	SecmWorkerT        Type = 202
+	SecmEndedT         Type = 203
+	SecmViolationT     Type = 204
+	SecmStatsReqT      Type = 205
+	SecmStatsT         Type = 206
+	SecmListCookiesT   Type = 207
+	SecmCookiesT       Type = 208
+	SecmTerminateT     Type = 209
+	SecmTerminateRepT  Type = 210
+	SecmBehindT        Type = 211
+	SecmHelperReqT     Type = 212
+	SecmHelperT        Type = 213
+	SecmRecordT        Type = 220
+	SecmRestoreT       Type = 221
+	SecmRestoreRepT    Type = 222
+	SecmSessionOpenT   Type = 240
+	SecmSessionCloseT  Type = 241
+	SecmSessionReplyT  Type = 242
+	SecmSessionLeasedT Type = 246
+	SecmBanIPT         Type = 243
+	SecmCliStatsT      Type = 245
 )
 
 var typeNames = map[Type]string{
@@ -103,6 +106,7 @@ var typeNames = map[Type]string{
 	SecmBanIPT: "SECM_BAN_IP", SecmCliStatsT: "SECM_CLI_STATS", SecmHelperReqT: "SECM_HELPER_REQ", SecmHelperT: "SECM_HELPER",
 	HelperConfigT: "HELPER_CONFIG", HelperReadyT: "HELPER_READY", HelperBeginT: "HELPER_BEGIN", HelperAnswerT: "HELPER_ANSWER",
 	HelperCancelT: "HELPER_CANCEL", HelperVerdictT: "HELPER_VERDICT",
+	HelperAccountT: "HELPER_ACCOUNT", HelperAccountedT: "HELPER_ACCOUNTED", SecmSessionLeasedT: "SECM_SESSION_LEASED",
 }
 
 // What a worker may ask for other clients (PEER_REQ): so many in a second, and

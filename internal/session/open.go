@@ -80,19 +80,20 @@ func (t *Table[C]) completed(sid SID) (*entry[C], error) {
 }
 
 // Count takes the counters of a worker of the session; smaller ones than
-// before are ignored. It reports whether the worker has the session.
-func (t *Table[C]) Count(safeID string, conn uint64, n Totals) bool {
+// before are ignored. It returns those of the session, and reports whether the
+// worker has it.
+func (t *Table[C]) Count(safeID string, conn uint64, n Totals) (total Totals, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	e := t.byID[safeID]
 	if e == nil {
-		return false
+		return Totals{}, false
 	}
 	was, ok := e.open.workers[conn]
 	if ok {
 		e.open.workers[conn] = Totals{max(was.Up, n.Up), max(was.Down, n.Down)}
 	}
-	return ok
+	return e.open.totals(), ok
 }
 
 // Closed is what Close leaves of a session.

@@ -16,6 +16,24 @@ func applicantOf(m *ipc.HelperBegin) Applicant {
 	}
 }
 
+// accountingOf reads what became of a session.
+func accountingOf(m *ipc.HelperAccount) Accounting {
+	a := Accounting{
+		Event: events[m.Event], At: time.UnixMilli(m.AtUnixMs), SafeID: m.SafeId, User: m.User, Group: m.Group, Vhost: m.Vhost, Agent: m.Agent,
+		Peer: ipc.Addr(m.Peer), Local: ipc.Addr(m.Local), Login: time.UnixMilli(m.LoginUnixMs), Up: m.BytesUp, Down: m.BytesDown, Reason: m.Reason,
+	}
+	for _, b := range [][]byte{m.Ipv4, m.Ipv6} {
+		if ip := ipc.Addr(b); ip.IsValid() {
+			a.Lease = append(a.Lease, ip)
+		}
+	}
+	return a
+}
+
+var events = map[ipc.AccountEvent]Event{
+	ipc.AccountEvent_ACCOUNT_START: Start, ipc.AccountEvent_ACCOUNT_INTERIM: Interim, ipc.AccountEvent_ACCOUNT_STOP: Stop,
+}
+
 // outcomes are what outcomes are called in messages.
 var outcomes = map[Outcome]ipc.HelperOutcome{
 	Refused: ipc.HelperOutcome_HELPER_REFUSED, Ask: ipc.HelperOutcome_HELPER_ASK,

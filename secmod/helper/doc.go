@@ -17,6 +17,8 @@
 //	sec-mod  HELPER_ANSWER  login n   the Dialogue goes on
 //	helper   HELPER_VERDICT
 //	sec-mod  HELPER_CANCEL  login n   nobody answers any more: Dialogue.End
+//	sec-mod  HELPER_ACCOUNT           an Account is told what became of a session
+//	helper   HELPER_ACCOUNTED         it is accounted, or why not
 //
 // Requests carry ids, which their answers repeat; any number is under way. A
 // helper never begins anything by itself. A reload is another helper: the one

@@ -36,18 +36,12 @@ func Main(args []string, methods Table) int {
 		log.Error("cannot be confined", "err", err)
 		return 1
 	}
-	make := methods[args[0]].Make
-	if make == nil {
-		make = func(map[string]string, Logger) (Made, error) {
-			return Made{}, errors.New("this program has no such login method")
-		}
-	}
 	confine := func(files sandbox.Files) (sandbox.Report, error) {
 		second, err := sandbox.Confine(sandbox.Helper, opts, files)
 		second.Reached = append(first.Reached, second.Reached...)
 		return second, err
 	}
-	if err := Run(Options{SecMod: channel, Make: make, Log: log, Confine: confine}); !errors.Is(err, ErrSecModGone) {
+	if err := Run(Options{SecMod: channel, Kind: methods[args[0]], Log: log, Confine: confine}); !errors.Is(err, ErrSecModGone) {
 		log.Error("ended", "err", err)
 		return 1
 	}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"rocserv/internal/ipc"
 	"rocserv/internal/sandbox"
 )
 
@@ -22,6 +23,41 @@ type Dialogue interface {
 	Answer(ctx context.Context, answer []byte) Verdict
 	// End is called once, when the login is over, for whatever reason.
 	End()
+}
+
+// Account is what is told of sessions, as a line acct of the configuration says it.
+type Account interface {
+	// Tell returns when it is accounted, or cannot be: then it may be told again.
+	// Of one session one thing is told at a time, in the order in which it happened.
+	Tell(ctx context.Context, a Accounting) error
+}
+
+// Event is what became of a session.
+type Event uint8
+
+// The events.
+const (
+	Start Event = iota
+	Interim
+	Stop
+)
+
+// Accounting is a session at some event.
+type Accounting struct {
+	Event  Event
+	At     time.Time // of the event
+	SafeID string
+	User   string
+	Group  string
+	Vhost  string
+	Agent  string     // what the client's program calls itself
+	Peer   netip.Addr // the client, at its login
+	Local  netip.Addr // that it reached; invalid: not known
+	Lease  []netip.Addr
+	Login  time.Time
+	Up     uint64 // bytes from the client
+	Down   uint64
+	Reason ipc.Reason // with Stop
 }
 
 // Applicant is who wants to log in.
@@ -75,6 +111,7 @@ type Grant struct {
 // Made is a method that is ready.
 type Made struct {
 	Method   Method
+	Account  Account       // of a line acct, in place of Method
 	Warnings []string      // for the operator
 	Files    sandbox.Files // folders in which it will open files again
 }
@@ -90,6 +127,10 @@ type Check func(options map[string]string) (warnings []string, err error)
 type Kind struct {
 	Make  Make
 	Check Check
+
+	// The same for lines of acct; nil: it has no accounting.
+	MakeAccount  Make
+	CheckAccount Check
 }
 
 // Table has the methods, by their names in the configuration.

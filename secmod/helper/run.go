@@ -1,6 +1,7 @@
 package helper
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,7 @@ var ErrSecModGone = errors.New("helper: sec-mod is gone")
 // Options are what Run needs.
 type Options struct {
 	SecMod *ipc.Conn // the channel to sec-mod; Run closes it
-	Make   Make
+	Kind   Kind
 	Log    Logger
 
 	// Confine leaves this process these files and nothing else. nil: it is not
@@ -41,6 +42,9 @@ type Options struct {
 // until sec-mod is gone (ErrSecModGone) or breaks the protocol.
 func Run(o Options) error {
 	s := &server{Options: o, logins: map[uint64]*login{}}
+	var end context.CancelFunc
+	s.life, end = context.WithCancel(context.Background())
+	defer end()
 	defer s.stop()
 	if err := s.configure(); err != nil {
 		return err
@@ -62,7 +66,8 @@ func Run(o Options) error {
 // server is a helper.
 type server struct {
 	Options
-	methods []Method
+	life context.Context // ends with Run
+	made []Made          // by sec-mod's numbers
 
 	mu     sync.Mutex
 	logins map[uint64]*login // by sec-mod's numbers
@@ -95,11 +100,11 @@ func (s *server) configure() error {
 func (s *server) make(m *ipc.HelperConfig, rep *ipc.HelperReady) error {
 	var files sandbox.Files
 	for _, line := range m.Methods {
-		made, err := s.Make(line.Options, s.Log)
+		made, err := s.Kind.make(line, s.Log)
 		if err != nil {
 			return err
 		}
-		s.methods = append(s.methods, made.Method)
+		s.made = append(s.made, made)
 		for _, w := range made.Warnings {
 			if !slices.Contains(rep.Warnings, w) {
 				rep.Warnings = append(rep.Warnings, w)
@@ -117,6 +122,18 @@ func (s *server) make(m *ipc.HelperConfig, rep *ipc.HelperReady) error {
 	return err
 }
 
+// make makes what a line of the configuration says.
+func (k Kind) make(line *ipc.HelperMethod, log Logger) (Made, error) {
+	make := k.Make
+	if line.Account {
+		make = k.MakeAccount
+	}
+	if make == nil {
+		return Made{}, errors.New("this program has no such method")
+	}
+	return make(line.Options, log)
+}
+
 // row is what is done with a message. Each runs on a goroutine of its own, but
 // for taking its login, which happens in the order of messages.
 type row func(*server, *ipc.Record) error
@@ -126,6 +143,8 @@ var table = map[ipc.Type]row{
 	ipc.HelperBeginT:  (*server).begin,
 	ipc.HelperAnswerT: (*server).answer,
 	ipc.HelperCancelT: (*server).cancel,
+
+	ipc.HelperAccountT: (*server).account,
 }
 
 func (s *server) dispatch(rec *ipc.Record) error {
@@ -152,8 +171,8 @@ func (s *server) begin(rec *ipc.Record) error {
 	if err := rec.Decode(m); err != nil {
 		return err
 	}
-	if int(m.Method) >= len(s.methods) {
-		return violation("method %d of %d", m.Method, len(s.methods))
+	if int(m.Method) >= len(s.made) || s.made[m.Method].Method == nil {
+		return violation("a login at method %d of %d", m.Method, len(s.made))
 	}
 	l := new(login)
 	l.ctx, l.cancel = context.WithCancel(context.Background())
@@ -172,7 +191,7 @@ func (s *server) begin(rec *ipc.Record) error {
 	}
 	l.mu.Lock()
 	go s.step(rec.ID, m.Login, l, func() Verdict {
-		d, v := s.methods[m.Method].Begin(l.ctx, applicantOf(m))
+		d, v := s.made[m.Method].Method.Begin(l.ctx, applicantOf(m))
 		l.dialogue = d
 		return v
 	})
@@ -251,8 +270,33 @@ func (l *login) end() {
 	}
 }
 
-// guarded makes a panic the end of one login. Only the runtime's own errors are
-// known to hold nothing of what the program was working on.
+// account tells of a session.
+func (s *server) account(rec *ipc.Record) error {
+	m := new(ipc.HelperAccount)
+	if err := rec.Decode(m); err != nil {
+		return err
+	}
+	if int(m.Method) >= len(s.made) || s.made[m.Method].Account == nil {
+		return violation("accounting at method %d of %d", m.Method, len(s.made))
+	}
+	id := rec.ID
+	go func() {
+		v := s.guarded(func() (v Verdict) {
+			if err := s.made[m.Method].Account.Tell(s.life, accountingOf(m)); err != nil {
+				v.Why = cmp.Or(err.Error(), "not accounted")
+			}
+			return v
+		})
+		if s.SecMod.Send(ipc.HelperAccountedT, id, &ipc.HelperAccounted{Error: valid(v.Why)}) != nil {
+			s.SecMod.Close()
+		}
+	}()
+	return nil
+}
+
+// guarded makes a panic the end of one login, or an error of what is told of a
+// session. Only the runtime's own errors are known to hold nothing of what the
+// program was working on.
 func (s *server) guarded(do func() Verdict) (v Verdict) {
 	defer func() {
 		p := recover()

@@ -112,12 +112,12 @@ func newRig(t *testing.T, prep ...func(*Options)) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{t: t, secmod: near, method: &scripted{ended: make(chan string, 100)}, log: new(safeBuffer), end: make(chan error, 1)}
-	o := Options{SecMod: its, Log: slog.New(slog.NewTextHandler(r.log, nil)), Make: func(options map[string]string, _ Logger) (Made, error) {
+	o := Options{SecMod: its, Log: slog.New(slog.NewTextHandler(r.log, nil)), Kind: Kind{Make: func(options map[string]string, _ Logger) (Made, error) {
 		if options["config"] == "missing" {
 			return Made{}, errors.New("missing: no such file")
 		}
 		return Made{Method: r.method, Warnings: []string{"a warning"}}, nil
-	}}
+	}}}
 	for _, p := range prep {
 		p(&o)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -26,6 +27,14 @@ bob Cleartext-Password := "%[1]s"
 carol Cleartext-Password := "%[1]s", Tmp-String-0 := "246810"
 
 slow Cleartext-Password := "%[1]s"
+
+brief Cleartext-Password := "%[1]s"
+	Session-Timeout = 8
+
+lost Cleartext-Password := "%[1]s"
+
+idle Cleartext-Password := "%[1]s"
+	Idle-Timeout = 4
 
 locked Auth-Type := Reject
 	Reply-Message = "account is locked"
@@ -60,12 +69,12 @@ func withRADIUS(t *testing.T, lines ...string) (*rig, *lab.RADIUS) {
 		r.must(os.Chown(filepath.Join(dir, name), lab.ServerID, lab.ServerID))
 	}
 	write("servers", "127.0.0.1\t"+rad.Secret+"\n")
-	write("radiusclient.conf", fmt.Sprintf("authserver 127.0.0.1:9,127.0.0.1:%d\nacctserver nobody.invalid\nservers %s/servers\n"+
-		"dictionary /etc/radcli/dictionary\nradius_timeout 5\nradius_retries 1\nradius_deadtime 60\n", lab.RADIUSPort, dir))
+	write("radiusclient.conf", fmt.Sprintf("authserver 127.0.0.1:9,127.0.0.1:%d\nacctserver 127.0.0.1:9,127.0.0.1:%d\nservers %s/servers\n"+
+		"dictionary /etc/radcli/dictionary\nradius_timeout 5\nradius_retries 1\nradius_deadtime 60\n", lab.RADIUSPort, lab.AccountPort, dir))
 	conf := filepath.Join(dir, "radiusclient.conf")
 	settings := []string{"auth = radius[config=" + conf + ",groupconfig=true,nas-identifier=lab]"}
 	for _, l := range lines {
-		settings = append(settings, fmt.Sprintf(l, conf))
+		settings = append(settings, strings.NewReplacer("%s", conf, "SOCKET", r.socket()).Replace(l))
 	}
 	r.must(r.state.Configure(settings...))
 	r.start()
@@ -140,4 +149,86 @@ func TestRADIUS(t *testing.T) {
 		r.try(login{dial: as(lab.Other, right), lines: []string{lineDTLS}})
 	})
 	r.killed = true
+}
+
+// accounted waits for a request that FreeRADIUS has written down.
+func (r *rig) accounted(rad *lab.RADIUS, user, status string, limit time.Duration) map[string]string {
+	r.Helper()
+	for deadline := time.Now().Add(limit); ; time.Sleep(200 * time.Millisecond) {
+		for _, a := range rad.Accounts() {
+			if a["User-Name"] == user && a["Acct-Status-Type"] == status {
+				return a
+			}
+		}
+		if time.Now().After(deadline) {
+			r.Fatalf("no %s of %s is accounted: %v", status, user, rad.Accounts())
+		}
+	}
+}
+
+// Sessions are accounted by a FreeRADIUS: their beginning, course and end, with the
+// cause of every way to end.
+func TestRADIUSAccounting(t *testing.T) {
+	r, rad := withRADIUS(t, "acct = radius[config=%s,nas-identifier=lab]", "use-occtl = true", "occtl-socket-file = SOCKET", "cookie-timeout = 1")
+	end := func(user, cause string, limit time.Duration) map[string]string {
+		t.Helper()
+		stop := r.accounted(rad, user, "Stop", limit)
+		if stop["Acct-Terminate-Cause"] != cause || stop["Acct-Session-Id"] != r.accounted(rad, user, "Start", 0)["Acct-Session-Id"] {
+			t.Errorf("the end of %s: %v", user, stop)
+		}
+		return stop
+	}
+	n := 0
+	up := func(user string) *lab.Client {
+		t.Helper()
+		n++
+		c := r.dial(lab.Dial{User: user, Input: right, Device: fmt.Sprintf("oc%d", n), Metric: 50 + n})
+		r.must(c.WaitUp())
+		return c
+	}
+	c := up(lab.User)
+	start := r.accounted(rad, lab.User, "Start", 10*time.Second)
+	for name, want := range map[string]string{
+		"Framed-IP-Address": "10.88.5.5", "NAS-Identifier": "lab", "Service-Type": "Framed-User", "Framed-Protocol": "PPP", "Acct-Authentic": "RADIUS",
+	} {
+		if start[name] != want {
+			t.Errorf("%s = %s, want %s", name, start[name], want)
+		}
+	}
+	if start["Calling-Station-Id"] == "" || start["Acct-Session-Id"] == "" || start["Event-Timestamp"] == "" || start["Connect-Info"] == "" {
+		t.Errorf("the beginning: %v", start)
+	}
+	r.must(hello4.run(r, c))
+	up("brief")
+	up("idle")
+	lost := up("lost")
+	r.must(lost.Signal(syscall.SIGKILL))
+	if interim := r.accounted(rad, lab.User, "Interim-Update", 30*time.Second); interim["Acct-Input-Octets"] == "0" || interim["Acct-Session-Time"] == "" {
+		t.Errorf("in between: %v", interim)
+	}
+	if _, err := c.Quit(); err != nil {
+		t.Error(err)
+	}
+	if stop := end(lab.User, "User-Request", 10*time.Second); stop["Acct-Output-Octets"] == "0" {
+		t.Errorf("what was counted: %v", stop)
+	}
+	up(lab.Other)
+	r.accounted(rad, lab.Other, "Start", 10*time.Second)
+	r.wants("disconnect user "+lab.Other, "disconnected")
+	end(lab.Other, "Admin-Reset", 10*time.Second)
+	end("brief", "Session-Timeout", 40*time.Second)
+	end("idle", "Idle-Timeout", 60*time.Second)
+	end("lost", "Lost-Carrier", 60*time.Second)
+
+	last := up("slow")
+	r.accounted(rad, "slow", "Start", 10*time.Second)
+	rad.Signal(syscall.SIGKILL) // nobody takes it now
+	if _, err := last.Quit(); err != nil {
+		t.Error(err)
+	}
+	r.expect(r.srv.Process, `session not accounted`, 20*time.Second)
+	r.must(rad.Start(r.Srv))
+	if stop := end("slow", "User-Request", 40*time.Second); stop["Acct-Delay-Time"] == "0" || stop["Acct-Delay-Time"] == "" {
+		t.Errorf("told late: %v", stop)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 
 	"layeh.com/radius"
@@ -29,7 +30,7 @@ const (
 	maxPassword = 128 // bytes that a request can carry (RFC 2865, section 5.2)
 )
 
-// method is a line `auth = "radius[...]"`.
+// method is a line `auth = "radius[...]"`, or one of acct.
 type method struct {
 	*pool
 	options options
@@ -149,7 +150,7 @@ func (d *login) request(s server, answer []byte) (*radius.Packet, error) {
 		rfc2865.UserPassword_Set(p, answer),
 		rfc2865.ServiceType_Set(p, rfc2865.ServiceType_Value_AuthenticateOnly),
 		rfc2865.NASPortType_Set(p, rfc2865.NASPortType_Value_Async),
-		d.m.describe(p, d.who),
+		d.m.describe(p, d.who.Peer, d.who.Local, d.who.Agent),
 	)
 	if d.state != nil {
 		err = errors.Join(err, rfc2865.State_Set(p, d.state))
@@ -161,17 +162,17 @@ func (d *login) request(s server, answer []byte) (*radius.Packet, error) {
 }
 
 // describe adds what requests of every kind say of the client and of this server.
-func (m *method) describe(p *radius.Packet, who helper.Applicant) (err error) {
-	errs := []error{rfc2865.CallingStationID_SetString(p, who.Peer.String())}
-	if who.Agent != "" {
-		errs = append(errs, rfc2869.ConnectInfo_SetString(p, short(who.Agent)))
+func (m *method) describe(p *radius.Packet, peer, local netip.Addr, agent string) (err error) {
+	errs := []error{rfc2865.CallingStationID_SetString(p, peer.String())}
+	if agent != "" {
+		errs = append(errs, rfc2869.ConnectInfo_SetString(p, short(agent)))
 	}
 	if name := m.options.nasIdentifier; name != "" {
 		errs = append(errs, rfc2865.NASIdentifier_SetString(p, name))
 	}
 	nas := m.conf.nasIP
 	if !nas.IsValid() {
-		nas = who.Local
+		nas = local
 	}
 	switch nas = nas.Unmap(); {
 	case nas.Is4():

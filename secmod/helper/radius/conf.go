@@ -22,6 +22,7 @@ import (
 // Defaults of radcli.
 const (
 	authPort       = 1812 // RFC 2865
+	acctPort       = 1813 // RFC 2866
 	defaultTimeout = 10 * time.Second
 	defaultRetries = 3
 	maxConf        = 1 << 20 // bytes of a file
@@ -30,7 +31,7 @@ const (
 
 // conf is a file as radcli reads it (radiusclient.conf), with its servers' file.
 type conf struct {
-	auth          []server
+	servers       []server
 	nasIdentifier string
 	nasIP         netip.Addr // invalid: what the client reached
 	bind          netip.Addr // invalid: any
@@ -49,7 +50,7 @@ type server struct {
 
 // ignored are options that mean nothing here, or only to other programs.
 var ignored = []string{
-	"acctserver", "dictionary", "default_realm", "login_tries", "login_timeout", "login_radius", "login_local", "nologin", "issue", "mapfile", "seqfile",
+	"authserver", "acctserver", "dictionary", "default_realm", "login_tries", "login_timeout", "login_radius", "login_local", "nologin", "issue", "mapfile", "seqfile",
 	"auth_order", "radius_log", "clientdebug", "use-public-addr",
 }
 
@@ -63,6 +64,17 @@ type draft struct {
 	secrets secrets
 }
 
+// purpose is what servers are for.
+type purpose struct {
+	option string // that names them
+	port   uint16 // where theirs is not said
+}
+
+var (
+	logins   = purpose{"authserver", authPort}
+	accounts = purpose{"acctserver", acctPort}
+)
+
 // named is a server as it is configured.
 type named struct {
 	host string
@@ -72,28 +84,28 @@ type named struct {
 
 // readConf reads the file and the one of secrets that it names, and looks up the
 // servers.
-func readConf(name string, find lookup) (c *conf, warnings []string, err error) {
-	d, warnings, err := readDraft(name)
+func readConf(name string, use purpose, find lookup) (c *conf, warnings []string, err error) {
+	d, warnings, err := readDraft(name, use)
 	if err != nil {
 		return nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), resolveTime)
 	defer cancel()
-	if d.auth, err = d.servers(ctx, find); err != nil {
+	if d.servers, err = d.find(ctx, find); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return &d.conf, warnings, nil
 }
 
 // readDraft reads both files.
-func readDraft(name string) (d *draft, warnings []string, err error) {
+func readDraft(name string, use purpose) (d *draft, warnings []string, err error) {
 	d = &draft{conf: conf{timeout: defaultTimeout, retries: defaultRetries}}
 	secrets, tls := "", false
 	err = eachLine(name, func(key, value string) error {
 		var err error
 		switch key {
-		case "authserver":
-			err = d.add(value)
+		case use.option:
+			err = d.add(value, use.port)
 		case "servers":
 			secrets = value
 		case "nas-identifier":
@@ -127,7 +139,7 @@ func readDraft(name string) (d *draft, warnings []string, err error) {
 	case tls:
 		return nil, nil, fmt.Errorf("%s: serv-type: only udp is spoken", name)
 	case len(d.names) == 0:
-		return nil, nil, fmt.Errorf("%s: no authserver", name)
+		return nil, nil, fmt.Errorf("%s: no %s", name, use.option)
 	}
 	if secrets != "" && !filepath.IsAbs(secrets) {
 		secrets = filepath.Join(filepath.Dir(name), secrets)
@@ -142,9 +154,9 @@ func readDraft(name string) (d *draft, warnings []string, err error) {
 }
 
 // add takes the servers of a line, which blanks or commas separate.
-func (d *draft) add(value string) error {
+func (d *draft) add(value string, defaultPort uint16) error {
 	for _, s := range strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' }) {
-		host, port, word, err := splitServer(s, authPort)
+		host, port, word, err := splitServer(s, defaultPort)
 		if err != nil {
 			return err
 		}
@@ -216,8 +228,8 @@ func readSecrets(name string) (list secrets, err error) {
 	return list, err
 }
 
-// servers finds the address and the secret of each.
-func (d *draft) servers(ctx context.Context, find lookup) (list []server, err error) {
+// find finds the address and the secret of each server.
+func (d *draft) find(ctx context.Context, find lookup) (list []server, err error) {
 	for _, n := range d.names {
 		addrs, err := addresses(ctx, find, n.host)
 		if err != nil {

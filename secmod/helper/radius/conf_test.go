@@ -32,7 +32,7 @@ func configured(t *testing.T, text, secrets string) (*conf, []string, error) {
 			t.Fatal(err)
 		}
 	}
-	return readConf(filepath.Join(dir, "radiusclient.conf"), names)
+	return readConf(filepath.Join(dir, "radiusclient.conf"), logins, names)
 }
 
 func TestConf(t *testing.T) {
@@ -69,7 +69,7 @@ func TestConf(t *testing.T) {
 			}
 			continue
 		}
-		for _, s := range c.auth {
+		for _, s := range c.servers {
 			got = append(got, s.addr+"="+s.secret.Reveal())
 		}
 		if s := strings.Join(got, " "); s != tt.want {
@@ -84,11 +84,11 @@ func TestConfValues(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := fmt.Sprintln(c.nasIdentifier, c.nasIP, c.bind.IsValid(), c.timeout, c.retries, c.deadTime, c.auth[0].addr, c.unsigned, len(warnings))
+	got := fmt.Sprintln(c.nasIdentifier, c.nasIP, c.bind.IsValid(), c.timeout, c.retries, c.deadTime, c.servers[0].addr, c.unsigned, len(warnings))
 	if want := "vpn 192.0.2.3 false 5s 1 30s 192.0.2.9:1812 true 2\n"; got != want {
 		t.Errorf("%s, want %s; %v", got, want, warnings)
 	}
-	if s := fmt.Sprintf("%+v %v", c, c.auth); strings.Contains(s, "x}") {
+	if s := fmt.Sprintf("%+v %v", c, c.servers); strings.Contains(s, "x}") {
 		t.Errorf("a secret is printed: %s", s)
 	}
 }

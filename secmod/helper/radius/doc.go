@@ -1,5 +1,6 @@
-// Package radius is the login method of `auth = "radius[config=FILE]"`: a login
-// helper that asks RADIUS servers.
+// Package radius is the login method of `auth = "radius[config=FILE]"` and the
+// accounting of `acct = "radius[config=FILE]"`: a login helper that asks RADIUS
+// servers.
 //
 // # Theory of operation
 //
@@ -20,6 +21,10 @@
 // what the session is like (attributes.go): addresses, routes, DNS, timeouts,
 // limits. What cannot be read there is left out.
 //
+// Accounting (account.go) is one Accounting-Request for each event of a session, to
+// the file's acctservers in the same order and with the same patience. A request that
+// is told again says how long ago its event was (Acct-Delay-Time).
+//
 // # Security
 //
 // RADIUS over UDP is protected by MD5 and a secret, on which an attacker on the
@@ -31,7 +36,7 @@
 //
 // # Standards
 //
-// RFC 2865 (RADIUS), RFC 2869 and RFC 3579 (extensions,
+// RFC 2865 (RADIUS), RFC 2866 (accounting), RFC 2869 and RFC 3579 (extensions,
 // Message-Authenticator), RFC 3162, RFC 4818 and RFC 6911 (IPv6), RFC 2548
 // (Microsoft's attributes). Packets are those of layeh.com/radius.
 package radius

@@ -29,23 +29,43 @@ func Check(line map[string]string) (warnings []string, err error) {
 	if _, err := readOptions(line); err != nil {
 		return nil, err
 	}
-	_, warnings, err = readDraft(line["config"])
+	_, warnings, err = readDraft(line["config"], logins)
+	return warnings, err
+}
+
+// MakeAccount makes the accounting of a line `acct = "radius[config=FILE,...]"`.
+func MakeAccount(line map[string]string, log helper.Logger) (helper.Made, error) {
+	m, warnings, err := makeFor(accounts, line, log, net.DefaultResolver.LookupNetIP)
+	return helper.Made{Account: m, Warnings: warnings}, err
+}
+
+// CheckAccount is Check for a line of acct.
+func CheckAccount(line map[string]string) (warnings []string, err error) {
+	if _, err := readOptions(line); err != nil {
+		return nil, err
+	}
+	_, warnings, err = readDraft(line["config"], accounts)
 	return warnings, err
 }
 
 func makeMethod(line map[string]string, log helper.Logger, find lookup) (helper.Made, error) {
+	m, warnings, err := makeFor(logins, line, log, find)
+	return helper.Made{Method: m, Warnings: warnings}, err
+}
+
+func makeFor(use purpose, line map[string]string, log helper.Logger, find lookup) (*method, []string, error) {
 	o, err := readOptions(line)
 	if err != nil {
-		return helper.Made{}, err
+		return nil, nil, err
 	}
-	c, warnings, err := readConf(line["config"], find)
+	c, warnings, err := readConf(line["config"], use, find)
 	if err != nil {
-		return helper.Made{}, err
+		return nil, nil, err
 	}
 	if o.nasIdentifier == "" {
 		o.nasIdentifier = c.nasIdentifier
 	}
-	return helper.Made{Method: &method{pool: newPool(c.auth, c, log), options: o}, Warnings: warnings}, nil
+	return &method{pool: newPool(c.servers, c, log), options: o}, warnings, nil
 }
 
 func readOptions(line map[string]string) (o options, err error) {

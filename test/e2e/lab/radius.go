@@ -15,8 +15,11 @@ type RADIUS struct {
 	Secret string
 }
 
-// RADIUSPort is the RADIUS server's.
-const RADIUSPort = 11812
+// RADIUSPort is the RADIUS server's, AccountPort the same for accounting.
+const (
+	RADIUSPort  = 11812
+	AccountPort = 11813
+)
 
 // radiusConf is FreeRADIUS's configuration. Users are those of the file "users"; who
 // has a Tmp-String-0 there is challenged for it after the password, and who is called
@@ -52,12 +55,24 @@ modules {
 	exec { wait = yes }
 	always handled { rcode = handled }
 	files { filename = DIR/users }
+	detail {
+		filename = DIR/detail
+		permissions = 0644
+	}
 }
 server lab {
 	listen {
 		type = auth
 		ipaddr = 127.0.0.1
 		port = AUTH
+	}
+	listen {
+		type = acct
+		ipaddr = 127.0.0.1
+		port = ACCT
+	}
+	accounting {
+		detail
 	}
 	authorize {
 		update reply { &Message-Authenticator := 0x00 }
@@ -112,7 +127,7 @@ func (l *Lab) StartRADIUS(ns Netns, users string) (*RADIUS, error) {
 		return nil, err
 	}
 	r := &RADIUS{Dir: dir, Secret: "between radius and vpn"}
-	said := strings.NewReplacer("DIR", dir, "SECRET", `"`+r.Secret+`"`, "AUTH", fmt.Sprint(RADIUSPort))
+	said := strings.NewReplacer("DIR", dir, "SECRET", `"`+r.Secret+`"`, "AUTH", fmt.Sprint(RADIUSPort), "ACCT", fmt.Sprint(AccountPort))
 	for name, text := range map[string]string{"radiusd.conf": said.Replace(radiusConf), "slow": said.Replace(radiusSlow), "users": users, "dictionary": "$INCLUDE /usr/share/freeradius/dictionary\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o640); err != nil {
 			return nil, err
@@ -128,6 +143,24 @@ func (r *RADIUS) Start(ns Netns) (err error) {
 	}
 	_, err = r.Expect(`Ready to process requests`, 20*time.Second)
 	return err
+}
+
+// Accounts are the requests that it has taken: what stands in its detail file.
+func (r *RADIUS) Accounts() []map[string]string {
+	b, _ := os.ReadFile(filepath.Join(r.Dir, "detail")) // there is none before the first
+	var list []map[string]string
+	for _, text := range strings.Split(string(b), "\n\n") {
+		one := map[string]string{}
+		for _, line := range strings.Split(text, "\n") {
+			if name, value, ok := strings.Cut(strings.TrimSpace(line), " = "); ok {
+				one[name] = strings.Trim(value, `"`)
+			}
+		}
+		if len(one) > 0 {
+			list = append(list, one)
+		}
+	}
+	return list
 }
 
 // Hold has requests of slow wait for Release.
