@@ -178,17 +178,15 @@ func TestAccountsOfSuccessor(t *testing.T) {
 	if !ok || kept == nil || !kept.Started || kept.IPv4.String() != "10.9.7.7" {
 		t.Fatalf("saved: %+v", kept)
 	}
-	var sealed *ipc.SecmRecord
-	eventually(t, "its record", func() bool {
+	var back savedSession
+	eventually(t, "a record that has all of it", func() bool {
 		r.mu.Lock()
-		defer r.mu.Unlock()
-		sealed = r.held[rep.SafeId]
-		return sealed != nil
+		sealed := r.held[rep.SafeId]
+		r.mu.Unlock()
+		var err error
+		back, err = r.s.unseal(sealed)
+		return err == nil && back.Accounting != nil && *back.Accounting == *kept && back.Session.SafeID == saved.Session.SafeID
 	})
-	back, err := r.s.unseal(sealed)
-	if err != nil || back.Accounting == nil || *back.Accounting != *kept || back.Session.SafeID != saved.Session.SafeID {
-		t.Fatalf("%+v, %v; want %+v", back.Accounting, err, kept)
-	}
 	again := newAccounts(r.s)
 	again.restore(back)
 	again.ended(ipc.Reason_REASON_UNSPECIFIED, rep.SafeId)
