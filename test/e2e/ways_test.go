@@ -178,8 +178,8 @@ func TestWaysByRule(t *testing.T) {
 	}
 }
 
-// With each fingerprint, nghttpx speaks HTTP/2, and the failover list goes on
-// when a proxy dies, comes back, and hangs.
+// With each fingerprint what leaves the host is the ClientHello asked for, and
+// nghttpx speaks HTTP/2; the failover list goes on when a proxy dies and comes back.
 func TestFingerprintsAndFailover(t *testing.T) {
 	rocservOnly(t, "it has no ways but the host's")
 	t.Parallel()
@@ -198,9 +198,14 @@ func TestFingerprintsAndFailover(t *testing.T) {
 	}
 	c := r.connect(lab.Dial{})
 	nghttpx := r.proxies[lab.PortNghttpx]
+	stop, err := r.Tap()
+	r.must(err)
 	for i, f := range fingerprints {
 		r.each(c, command(f, lab.Hello, web(behind(i))...))
 	}
+	seen, err := stop()
+	r.must(err)
+	r.hellos(seen, fingerprints)
 	for i, f := range fingerprints { // the log is written with some delay
 		line := "h2 TLSv1.3 CONNECT " + behind(i) + ":80"
 		for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {
@@ -225,7 +230,7 @@ func TestFingerprintsAndFailover(t *testing.T) {
 		began <- done
 	}()
 	time.Sleep(time.Second)
-	_, err := nghttpx.End(9, 5*time.Second) // it dies in the middle of a transfer
+	_, err = nghttpx.End(9, 5*time.Second) // it dies in the middle of a transfer
 	r.must(err)
 	if done := <-began; len(done) != 1 || done[0].Err == "" {
 		t.Errorf("a transfer through a dead proxy: %+v", done)

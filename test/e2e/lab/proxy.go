@@ -102,7 +102,8 @@ func (l *Lab) proxy(port int) (*proxy, error) {
 	case PortDante:
 		return &proxy{file: "danted.conf", argv: []string{"danted", "-f", "FILE", "-N", "1"}, text: fmt.Sprintf(`
 logoutput: stderr
-internal: eth0 port = %d
+internal: %s port = %d
+internal: %s port = %d
 external: eth0
 external: lo
 external.rotation: route
@@ -113,7 +114,7 @@ user.unprivileged: nobody
 client pass { from: 0/0 to: 0/0 }
 socks block { from: 0/0 to: 0/0 port = 7777 }
 socks pass { from: 0/0 to: 0/0 log: connect error }
-`, port)}, nil
+`, Tgt4, port, Tgt6, port)}, nil
 	case PortMicrosocks:
 		return &proxy{file: "none", argv: []string{"microsocks", "-i", "::", "-p", strconv.Itoa(port), "-u", ProxyUser, "-P", ProxyPassword}}, nil
 	case PortSquid:

@@ -25,6 +25,7 @@ const (
 	roleVolley  = "volley"
 	roleCapture = "capture"
 	roleFlows   = "flows"
+	roleTap     = "tap"
 )
 
 // Role runs this process as a role of the lab if it was started as one, and
@@ -66,6 +67,8 @@ func run(role string) error {
 		return answer(volley)
 	case roleFlows:
 		return flows(os.Stdin, os.Stdout)
+	case roleTap:
+		return tap(os.Stdin, os.Stdout)
 	case roleCapture:
 		return answer(capture)
 	}
