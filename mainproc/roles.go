@@ -28,12 +28,11 @@ var (
 		fds:  []string{"channel to sec-mod"},
 	}
 	// One client keeps one processor busy at most; a second P costs a worker
-	// 0.2 MB. A collection at half the usual growth keeps 2 MB less after a
-	// download, at the same throughput (both measured).
+	// 0.2 MB (measured). When to collect garbage a worker says itself.
 	roleWorker = &role{
 		name: "worker",
 		arg:  "__worker",
-		env:  []string{"GOMAXPROCS=1", "GOGC=50"},
+		env:  []string{"GOMAXPROCS=1", "GOGC=off"},
 		fds:  []string{"channel to main", "channel to sec-mod"},
 	}
 	// Programs of the operator: hooks.go. Program and environment are theirs.

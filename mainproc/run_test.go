@@ -27,7 +27,7 @@ func TestServe(t *testing.T) {
 			t.Errorf("%s = %s, want %s", key, got, want)
 		}
 	}
-	if !strings.Contains(hi, "env=[GOMAXPROCS=1 GOGC=50]") {
+	if !strings.Contains(hi, "env=[GOMAXPROCS=1 GOGC=off]") {
 		t.Errorf("environment: %s", hi)
 	}
 	// Nothing but the five descriptors it should have (and the runtime's own).

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"rocserv/internal/ipc"
 )
 
@@ -121,7 +119,7 @@ func (m *secmod) call(o outgoing, want ipc.Type, answer func(*ipc.Record, error)
 }
 
 // ask is call for those who can wait. The answer's descriptors are closed.
-func (m *secmod) ask(o outgoing, want ipc.Type, rep proto.Message, timeout time.Duration) error {
+func (m *secmod) ask(o outgoing, want ipc.Type, rep ipc.Message, timeout time.Duration) error {
 	result := make(chan error, 1)
 	m.call(o, want, func(rec *ipc.Record, err error) {
 		if err == nil {
@@ -207,7 +205,7 @@ func (m *secmod) dispatch(rec *ipc.Record) error {
 
 // asker is a sec-mod, or that of the moment.
 type asker interface {
-	ask(o outgoing, want ipc.Type, rep proto.Message, timeout time.Duration) error
+	ask(o outgoing, want ipc.Type, rep ipc.Message, timeout time.Duration) error
 }
 
 // loadConfig gives sec-mod a configuration. fd is a sealed memfd with the

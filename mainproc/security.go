@@ -56,7 +56,7 @@ func (s *security) call(o outgoing, want ipc.Type, answer func(*ipc.Record, erro
 }
 
 // ask is call for those who can wait.
-func (s *security) ask(o outgoing, want ipc.Type, rep proto.Message, timeout time.Duration) error {
+func (s *security) ask(o outgoing, want ipc.Type, rep ipc.Message, timeout time.Duration) error {
 	m := s.current()
 	if m == nil {
 		o.dispose()

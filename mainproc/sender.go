@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"rocserv/internal/ipc"
 	"rocserv/internal/secret"
 )
@@ -17,7 +15,7 @@ import (
 type outgoing struct {
 	typ    ipc.Type
 	id     uint32
-	msg    proto.Message
+	msg    ipc.Message
 	fds    []int
 	secret secret.Bytes // part of msg
 }

@@ -295,7 +295,7 @@ func (l *ledger) take(v ledgerState) {
 }
 
 // encode is a message's own encoding, nothing for none.
-func encode(m proto.Message) []byte {
+func encode(m ipc.Message) []byte {
 	b, _ := proto.Marshal(m) // a message that was received, or made here
 	return b
 }

@@ -63,7 +63,7 @@ func tryResume(opts Options, st *inherited, text int) error {
 	return err
 }
 
-func decodeState(b []byte, m proto.Message) error {
+func decodeState(b []byte, m ipc.Message) error {
 	if err := proto.Unmarshal(b, m); err != nil {
 		return fmt.Errorf("%w: %w", errState, err)
 	}

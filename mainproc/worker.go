@@ -16,7 +16,6 @@ import (
 
 	"golang.org/x/sys/unix"
 	"golang.org/x/time/rate"
-	"google.golang.org/protobuf/proto"
 
 	"rocserv/internal/ipc"
 )
@@ -354,7 +353,7 @@ func (w *worker) noteLate() {
 
 // tell queues a message for the worker. One that has not read the last
 // workerQueue messages is killed.
-func (w *worker) tell(t ipc.Type, m proto.Message, fds ...int) bool {
+func (w *worker) tell(t ipc.Type, m ipc.Message, fds ...int) bool {
 	if w.out.post(outgoing{typ: t, msg: m, fds: fds}) {
 		return true
 	}

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 
-	"google.golang.org/protobuf/proto"
-
 	"rocserv/internal/ipc"
 )
 
@@ -79,11 +77,11 @@ func table() map[ipc.Type]row {
 // message is a pointer to a generated type.
 type message[T any] interface {
 	*T
-	proto.Message
+	ipc.Message
 }
 
 // asks makes a line's function of one that answers a worker.
-func asks[Q any, PQ message[Q], A proto.Message](t ipc.Type, f func(*worker, PQ) (A, error)) func(*worker, *ipc.Record) error {
+func asks[Q any, PQ message[Q], A ipc.Message](t ipc.Type, f func(*worker, PQ) (A, error)) func(*worker, *ipc.Record) error {
 	return func(w *worker, rec *ipc.Record) error {
 		q := PQ(new(Q))
 		if err := rec.Decode(q); err != nil {
@@ -111,7 +109,7 @@ func tells[Q any, PQ message[Q]](f func(*worker, PQ) error) func(*worker, *ipc.R
 // answers makes a line's function of one that answers main, on a goroutine of
 // its own: no request of main's waits for another. Descriptors that
 // are returned go with the answer and are closed.
-func answers[Q any, PQ message[Q], A proto.Message](t ipc.Type, f func(*server, PQ) (A, []int, error)) func(*server, *ipc.Record) error {
+func answers[Q any, PQ message[Q], A ipc.Message](t ipc.Type, f func(*server, PQ) (A, []int, error)) func(*server, *ipc.Record) error {
 	return func(s *server, rec *ipc.Record) error {
 		q, id := PQ(new(Q)), rec.ID
 		if err := rec.Decode(q); err != nil {

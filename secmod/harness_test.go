@@ -287,7 +287,7 @@ func (r *rig) keep(rec *ipc.Record) {
 var errNoAnswer = errors.New("sec-mod ended")
 
 // ask is one request of main's.
-func (r *rig) ask(t ipc.Type, q proto.Message, rep proto.Message, fds ...int) (ipc.Record, error) {
+func (r *rig) ask(t ipc.Type, q ipc.Message, rep ipc.Message, fds ...int) (ipc.Record, error) {
 	r.mu.Lock()
 	if r.waiting == nil {
 		r.mu.Unlock()
@@ -375,7 +375,7 @@ func signReq() *ipc.SignReq {
 	return &ipc.SignReq{Scheme: 0x0403, Message: []byte(text)}
 }
 
-func call[A any, PA message[A]](t testing.TB, c *ipc.Conn, ask ipc.Type, q proto.Message, want ipc.Type) PA {
+func call[A any, PA message[A]](t testing.TB, c *ipc.Conn, ask ipc.Type, q ipc.Message, want ipc.Type) PA {
 	t.Helper()
 	rep := PA(new(A))
 	if err := c.Call(ask, q, want, rep); err != nil {

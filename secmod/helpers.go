@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"rocserv/internal/config"
 	"rocserv/internal/ipc"
 )
@@ -207,7 +205,7 @@ func (h *helperLink) lost() {
 }
 
 // step is ask for a step of a login; of those not too many wait.
-func (h *helperLink) step(t ipc.Type, q, rep proto.Message) error {
+func (h *helperLink) step(t ipc.Type, q, rep ipc.Message) error {
 	defer h.steps.Add(-1)
 	if h.steps.Add(1) > helperQueue { // logins between two steps do not count
 		return errHelperBusy
@@ -216,7 +214,7 @@ func (h *helperLink) step(t ipc.Type, q, rep proto.Message) error {
 }
 
 // ask asks the helper and waits for its answer, not longer than a step may take.
-func (h *helperLink) ask(t ipc.Type, q proto.Message, want ipc.Type, rep proto.Message) error {
+func (h *helperLink) ask(t ipc.Type, q ipc.Message, want ipc.Type, rep ipc.Message) error {
 	h.busy.Add(1)
 	defer h.busy.Add(-1)
 	answer := make(chan *ipc.Record, 1)
@@ -274,7 +272,7 @@ func (h *helperLink) forget(id uint32) {
 }
 
 // tell says what has no answer.
-func (h *helperLink) tell(t ipc.Type, m proto.Message) {
+func (h *helperLink) tell(t ipc.Type, m ipc.Message) {
 	h.mu.Lock()
 	conn := h.conn
 	h.mu.Unlock()

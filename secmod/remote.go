@@ -4,8 +4,6 @@ import (
 	"errors"
 	"sync"
 
-	"google.golang.org/protobuf/proto"
-
 	"rocserv/internal/ipc"
 )
 
@@ -50,7 +48,7 @@ func (d *remoteLogin) answer(password []byte) verdict {
 
 // step asks the helper. Where that has nothing to say there is no verdict on the
 // user either.
-func (d *remoteLogin) step(t ipc.Type, q proto.Message) verdict {
+func (d *remoteLogin) step(t ipc.Type, q ipc.Message) verdict {
 	m := new(ipc.HelperVerdict)
 	err := d.h.step(t, q, m)
 	switch {

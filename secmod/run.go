@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"google.golang.org/protobuf/proto"
 
 	"rocserv/internal/ipc"
 	"rocserv/internal/ocpasswd"
@@ -162,7 +161,7 @@ func (s *server) step(rec *ipc.Record) error {
 }
 
 // reply answers main and closes the descriptors that go with the answer.
-func (s *server) reply(t ipc.Type, id uint32, m proto.Message, fds ...int) {
+func (s *server) reply(t ipc.Type, id uint32, m ipc.Message, fds ...int) {
 	defer closeAll(fds)
 	// Where main hung up, serve finds the end of the channel.
 	if err := s.Main.Send(t, id, m, fds...); err != nil && !hungUp(err) {

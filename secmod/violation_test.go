@@ -61,7 +61,7 @@ func (w *raw) gone() (before []ipc.Type) {
 	}
 }
 
-func record(t ipc.Type, id byte, m proto.Message) []byte {
+func record(t ipc.Type, id byte, m ipc.Message) []byte {
 	b, err := proto.Marshal(m)
 	if err != nil {
 		panic(err)
@@ -72,7 +72,7 @@ func record(t ipc.Type, id byte, m proto.Message) []byte {
 // act is something a worker does to its channel.
 type act func(t *testing.T, r *rig, c *ipc.Conn, id uint64)
 
-func tell(typ ipc.Type, m proto.Message) act {
+func tell(typ ipc.Type, m ipc.Message) act {
 	return func(t *testing.T, _ *rig, c *ipc.Conn, _ uint64) {
 		if err := c.Send(typ, 0, m); err != nil {
 			t.Fatal(err)
@@ -88,7 +88,7 @@ func hear(want ipc.Type) act {
 	}
 }
 
-func asked(typ ipc.Type, m proto.Message, want ipc.Type) act {
+func asked(typ ipc.Type, m ipc.Message, want ipc.Type) act {
 	return both(tell(typ, m), hear(want))
 }
 

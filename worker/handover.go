@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"google.golang.org/protobuf/proto"
 
 	"rocserv/internal/ipc"
 	"rocserv/internal/pipe"
@@ -33,7 +32,7 @@ var errNote = errors.New("worker: malformed note of another worker")
 
 // sendNote sends a KeeperNote by a pair whose sending side is the caller's.
 func sendNote(p *pipe.Pipe, n *ipc.KeeperNote, timeout time.Duration, fds ...int) error {
-	b, err := proto.Marshal(n)
+	b, err := n.MarshalVT()
 	if err != nil {
 		return err
 	}
@@ -42,7 +41,7 @@ func sendNote(p *pipe.Pipe, n *ipc.KeeperNote, timeout time.Duration, fds ...int
 
 func readNote(b []byte) (*ipc.KeeperNote, error) {
 	n := new(ipc.KeeperNote)
-	if err := proto.Unmarshal(b, n); err != nil {
+	if err := n.UnmarshalVT(b); err != nil {
 		return nil, errNote
 	}
 	return n, nil

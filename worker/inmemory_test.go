@@ -25,7 +25,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"google.golang.org/protobuf/proto"
 	"gvisor.dev/gvisor/pkg/tcpip"
 
 	"rocserv/internal/ipc"
@@ -58,8 +57,8 @@ type world struct {
 
 	mu     sync.Mutex
 	stats  *ipc.SessionStats
-	kept   []proto.Message // DETACHED and RETIRED
-	pairs  []int           // to keepers, for AUTH_COOKIE_REP
+	kept   []ipc.Message // DETACHED and RETIRED
+	pairs  []int         // to keepers, for AUTH_COOKIE_REP
 	infos  []*ipc.SessionInfo
 	final  *ipc.CliStats
 	signed int
@@ -222,7 +221,7 @@ func (w *world) answerCookie(req *ipc.AuthCookieReq, sc *ipc.SessionConfig) {
 	closeFDs(w.pairs)
 }
 
-func (w *world) keep(rec *ipc.Record, m proto.Message) {
+func (w *world) keep(rec *ipc.Record, m ipc.Message) {
 	rec.Decode(m)
 	w.mu.Lock()
 	defer w.mu.Unlock()

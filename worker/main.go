@@ -33,7 +33,16 @@ func Main(args []string) int {
 		log.Error("not started by main", "err", err)
 		return 1
 	}
-	ready, err := confine(args)
+	main.Trust()
+	sec.Trust()
+	opts, err := sandbox.ParseArgs(args)
+	if err != nil {
+		log.Error("not started by main", "err", err)
+		return 1
+	}
+	memory := &collector{limit: opts.HeapLimit()}
+	memory.quiet()
+	ready, err := confine(opts)
 	if err != nil {
 		log.Error("cannot be confined", "err", err)
 		return 1
@@ -41,7 +50,7 @@ func Main(args []string) int {
 	if err := main.Send(ipc.WorkerReadyT, 0, ready); err != nil {
 		return 1
 	}
-	err = Serve(Options{Main: main, SecMod: sec, Log: log, Level: level})
+	err = Serve(Options{Main: main, SecMod: sec, Log: log, Level: level, memory: memory})
 	switch {
 	case err == nil:
 		return 0
@@ -57,11 +66,7 @@ func Main(args []string) int {
 }
 
 // confine takes everything from this process but its channels and the network.
-func confine(args []string) (*ipc.WorkerReady, error) {
-	opts, err := sandbox.ParseArgs(args)
-	if err != nil {
-		return nil, err
-	}
+func confine(opts sandbox.Options) (*ipc.WorkerReady, error) {
 	first, err := sandbox.Prepare(sandbox.Worker, opts)
 	if err != nil {
 		return nil, err

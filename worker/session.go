@@ -5,8 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"runtime"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -403,10 +401,8 @@ func (s *session) trim() {
 	if s.outside.Trim != nil {
 		s.outside.Trim()
 	}
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	if m.HeapSys-m.HeapReleased > 3<<20 { // a worker that did nothing is not worth the collection
-		debug.FreeOSMemory()
+	if s.memory != nil {
+		s.memory.trim()
 	}
 }
 

@@ -25,6 +25,8 @@ type Options struct {
 	Level        *slog.LevelVar // of Log; set as the configuration says. May be nil
 	Clock        tcpip.Clock    // nil: the real one
 	Outside      OpenOutside    // nil: the host's sockets
+
+	memory *collector // nil: the process is not the worker's alone
 }
 
 // Serve waits for a connection from main, serves its client until it is gone,

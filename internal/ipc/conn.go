@@ -32,11 +32,22 @@ func violation(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrViolation, fmt.Sprintf(format, args...))
 }
 
+// Message is a message of ipc.proto: protobuf with code of its own for the wire
+// (vtprotobuf). The tables of protobuf's reflection, which the first message
+// makes for all, would be a fifth of an idle worker's heap.
+type Message interface {
+	proto.Message
+	SizeVT() int
+	MarshalToSizedBufferVT([]byte) (int, error)
+	UnmarshalVT([]byte) error
+}
+
 // Conn is one end of a channel. Send may be called from several goroutines,
 // Recv and Call from one at a time.
 type Conn struct {
-	uc *net.UnixConn
-	rc syscall.RawConn
+	uc      *net.UnixConn
+	rc      syscall.RawConn
+	trusted bool
 }
 
 // room is what one Recv reads into. It is taken when there is something to
@@ -87,6 +98,10 @@ func Pair() (near *Conn, far int, err error) {
 	return near, p[1], nil
 }
 
+// Trust is for a worker's channels to main and sec-mod: strings in what comes are
+// not checked to be UTF-8, which needs protobuf's reflection.
+func (c *Conn) Trust() { c.trusted = true }
+
 // Close closes the channel; a parked Recv or Send returns net.ErrClosed.
 func (c *Conn) Close() error { return c.uc.Close() }
 
@@ -99,15 +114,14 @@ func (c *Conn) SyscallConn() (syscall.RawConn, error) { return c.rc, nil }
 
 // Send sends one record with the descriptors its type declares, which stay the
 // caller's. It fails with os.ErrDeadlineExceeded if the peer does not read.
-func (c *Conn) Send(t Type, id uint32, m proto.Message, fds ...int) error {
-	rec := make([]byte, header, header+proto.Size(m))
+func (c *Conn) Send(t Type, id uint32, m Message, fds ...int) error {
+	rec := make([]byte, header+m.SizeVT())
 	rec[0] = byte(t)
 	binary.BigEndian.PutUint32(rec[1:], id)
-	rec, err := proto.MarshalOptions{}.MarshalAppend(rec, m)
-	if err != nil {
+	defer clear(rec) // may hold a password or a SID
+	if _, err := m.MarshalToSizedBufferVT(rec[header:]); err != nil {
 		return fmt.Errorf("ipc: %v: %w", t, err)
 	}
-	defer clear(rec) // may hold a password or a SID
 	if len(rec) > MaxRecord {
 		return fmt.Errorf("ipc: %v of %d bytes is longer than a record", t, len(rec))
 	}
@@ -131,6 +145,8 @@ type Record struct {
 	ID   uint32
 	Body []byte
 	FDs  []int
+
+	trusted bool
 }
 
 // Recv waits for the next record: io.EOF when the peer is gone, ErrViolation
@@ -150,6 +166,7 @@ func (c *Conn) Recv() (rec Record, err error) {
 			err = io.EOF
 		default:
 			rec, err = newRecord(r.rec[:n], r.oob[:oobn], flags)
+			rec.trusted = c.trusted
 			clear(r.rec[:n])
 		}
 		return true
@@ -203,8 +220,14 @@ func (r *Record) check(b []byte, flags int) error {
 }
 
 // Decode fills m from the record's body.
-func (r *Record) Decode(m proto.Message) error {
-	if err := proto.Unmarshal(r.Body, m); err != nil {
+func (r *Record) Decode(m Message) error {
+	var err error
+	if r.trusted {
+		err = m.UnmarshalVT(r.Body)
+	} else {
+		err = proto.Unmarshal(r.Body, m)
+	}
+	if err != nil {
 		return violation("%v: %v", r.Type, err)
 	}
 	return nil
@@ -232,7 +255,7 @@ func (r *Record) TakeFD(i int) int {
 
 // Call is a lock-step request: it sends and waits for the answer, which must be
 // of type want and carry no descriptor. Only for channels without notifications.
-func (c *Conn) Call(t Type, req proto.Message, want Type, rep proto.Message) error {
+func (c *Conn) Call(t Type, req Message, want Type, rep Message) error {
 	rec, err := c.call(t, req, want)
 	if err != nil {
 		return err
@@ -247,7 +270,7 @@ func (c *Conn) Call(t Type, req proto.Message, want Type, rep proto.Message) err
 
 // CallSealed is Call for an answer that is what a sealed memfd holds; nil: there
 // was none.
-func (c *Conn) CallSealed(t Type, req proto.Message, want Type) ([]byte, error) {
+func (c *Conn) CallSealed(t Type, req Message, want Type) ([]byte, error) {
 	rec, err := c.call(t, req, want)
 	if err != nil {
 		return nil, err
@@ -259,7 +282,7 @@ func (c *Conn) CallSealed(t Type, req proto.Message, want Type) ([]byte, error) 
 	return ReadSealed(rec.FDs[0])
 }
 
-func (c *Conn) call(t Type, req proto.Message, want Type) (Record, error) {
+func (c *Conn) call(t Type, req Message, want Type) (Record, error) {
 	if err := c.Send(t, 0, req); err != nil {
 		return Record{}, err
 	}

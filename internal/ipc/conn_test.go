@@ -352,9 +352,11 @@ func FuzzRecv(f *testing.F) {
 		if len(b) > MaxRecord || fds[rec.Type][0] > 0 {
 			t.Fatalf("%v of %d bytes was taken", rec.Type, len(b))
 		}
-		for _, m := range []proto.Message{&AuthInit{}, &SessionConfig{}, &WorkerStartup{}, &SignReq{}} {
-			if err := rec.Decode(m); err != nil && !errors.Is(err, ErrViolation) {
-				t.Fatalf("Decode: %v", err)
+		for _, m := range []Message{&AuthInit{}, &SessionConfig{}, &WorkerStartup{}, &SignReq{}} {
+			for _, rec.trusted = range []bool{true, false} {
+				if err := rec.Decode(m); err != nil && !errors.Is(err, ErrViolation) {
+					t.Fatalf("Decode: %v", err)
+				}
 			}
 		}
 	})

@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"golang.org/x/sys/unix"
-	"google.golang.org/protobuf/proto"
 )
 
 // MaxSealed is the most that ReadSealed takes: a configuration with tens of
@@ -61,21 +60,22 @@ func ReadSealed(fd int) ([]byte, error) {
 }
 
 // SealMessage and ReadSealedMessage are Seal and ReadSealed for a message.
-func SealMessage(name string, m proto.Message) (fd int, err error) {
-	b, err := proto.Marshal(m)
-	if err != nil {
+func SealMessage(name string, m Message) (fd int, err error) {
+	b := make([]byte, m.SizeVT())
+	if _, err := m.MarshalToSizedBufferVT(b); err != nil {
 		return -1, fmt.Errorf("ipc: %w", err)
 	}
 	return Seal(name, b)
 }
 
-// ReadSealedMessage fills m from a sealed memfd.
-func ReadSealedMessage(fd int, m proto.Message) error {
+// ReadSealedMessage fills m from a sealed memfd. Only main and sec-mod make those:
+// strings are not checked to be UTF-8.
+func ReadSealedMessage(fd int, m Message) error {
 	b, err := ReadSealed(fd)
 	if err != nil {
 		return err
 	}
-	if err := proto.Unmarshal(b, m); err != nil {
+	if err := m.UnmarshalVT(b); err != nil {
 		return violation("memfd: %v", err)
 	}
 	return nil

@@ -3,8 +3,6 @@ package sandbox
 import (
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 )
 
 var errOff = errors.New("isolate-workers = false")
@@ -26,7 +24,7 @@ func Confine(r Role, o Options, files Files) (Report, error) {
 	}
 	f := p.calls()
 	var err error
-	if name := f.name(); name == "" || !slices.Contains(strings.Fields(o.InForce), name) || !filtered() {
+	if !f.inForce(o.InForce) {
 		err = f.install() // one more of the same would change nothing and stay for good
 	}
 	rep.add("system call filter", err)

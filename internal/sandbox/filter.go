@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/net/bpf"
@@ -125,6 +126,16 @@ func (f *filter) name() string {
 		binary.Write(h, binary.LittleEndian, i)
 	}
 	return hex.EncodeToString(h.Sum(nil))
+}
+
+// inForce says whether the filter is on this process already: its name is among
+// those that who started it gives, and the kernel knows of one.
+func (f *filter) inForce(names string) bool {
+	if names == "" {
+		return false // as for every worker: the name costs as much as the filter
+	}
+	name := f.name()
+	return name != "" && slices.Contains(strings.Fields(names), name) && filtered()
 }
 
 // filtered says whether the kernel has a filter on this process, proc(5).

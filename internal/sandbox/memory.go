@@ -3,8 +3,8 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"strings"
 
@@ -22,6 +22,14 @@ const (
 	unknownBefore = 192 << 20 // where /proc cannot be read
 )
 
+// HeapLimit is what the collector is to keep the heap below, in bytes.
+func (o Options) HeapLimit() int64 {
+	if o.LimitMemory {
+		return workerHeap
+	}
+	return math.MaxInt64
+}
+
 // limitData bounds what the process can allocate. The runtime's own tables
 // count too, so what is there already is the basis.
 func limitData() error {
@@ -29,7 +37,6 @@ func limitData() error {
 	if err != nil {
 		before = unknownBefore
 	}
-	debug.SetMemoryLimit(workerHeap)
 	return lower(unix.RLIMIT_DATA, before+workerData)
 }
 

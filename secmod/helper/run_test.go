@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"rocserv/internal/ipc"
 	"rocserv/internal/sandbox"
 )
@@ -147,7 +145,7 @@ func ready(t *testing.T) *rig {
 	return r
 }
 
-func (r *rig) send(t ipc.Type, m proto.Message) uint32 {
+func (r *rig) send(t ipc.Type, m ipc.Message) uint32 {
 	r.t.Helper()
 	r.id++
 	if err := r.secmod.Send(t, r.id, m); err != nil {

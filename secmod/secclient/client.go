@@ -6,8 +6,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"google.golang.org/protobuf/proto"
-
 	"rocserv/internal/ipc"
 )
 
@@ -45,7 +43,7 @@ func (c *Client) Replace(conn *ipc.Conn) {
 }
 
 // call is one request and its answer.
-func (c *Client) call(t ipc.Type, req proto.Message, want ipc.Type, rep proto.Message) error {
+func (c *Client) call(t ipc.Type, req ipc.Message, want ipc.Type, rep ipc.Message) error {
 	return c.ask(func(conn *ipc.Conn) error { return conn.Call(t, req, want, rep) })
 }
 

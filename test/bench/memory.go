@@ -11,8 +11,12 @@ import (
 // back: 30 s, and the 10 s between two looks at the clock.
 const trimWait = 44 * time.Second
 
-// idleMemory is the private memory of the worker of a client that does nothing.
+// idleMemory is the private memory of the worker of a client that does nothing,
+// beside that of another one with DTLS: what all workers have mapped is nobody's own.
 func idleMemory(c *contender, _ plan) (sample, error) {
+	if _, err := c.client(viaPath); err != nil {
+		return nil, err
+	}
 	w, err := c.worker(viaDTLS)
 	if err != nil {
 		return nil, err
@@ -28,6 +32,9 @@ func idleMemory(c *contender, _ plan) (sample, error) {
 // moveForMemory is what comes before usedMemory, on every contender before the
 // first waits.
 func moveForMemory(c *contender, _ plan) error {
+	if _, err := c.client(viaPath); err != nil {
+		return err
+	}
 	o, err := c.client(viaDTLS)
 	if err != nil {
 		return err

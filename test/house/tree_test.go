@@ -91,23 +91,29 @@ func TestGeneratedFilesAreCurrent(t *testing.T) {
 		checkDescriptor(t)
 		return
 	}
-	plugin := filepath.Join(t.TempDir(), "protoc-gen-go")
-	build := exec.Command("go", "build", "-o", plugin, "google.golang.org/protobuf/cmd/protoc-gen-go")
-	build.Dir = "../.."
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("building protoc-gen-go: %v\n%s", err, out)
-	}
 	dir := t.TempDir()
-	cmd := exec.Command("protoc", "--plugin=protoc-gen-go="+plugin, "--go_out="+dir, "--go_opt=paths=source_relative", "ipc.proto")
+	args := []string{"ipc.proto"}
+	for name, path := range map[string]string{
+		"go": "google.golang.org/protobuf/cmd/protoc-gen-go", "go-vtproto": "github.com/planetscale/vtprotobuf/cmd/protoc-gen-go-vtproto",
+	} {
+		plugin := filepath.Join(t.TempDir(), name)
+		build := exec.Command("go", "build", "-o", plugin, path)
+		build.Dir = "../.."
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("building %s: %v\n%s", path, err, out)
+		}
+		args = append(args, "--plugin=protoc-gen-"+name+"="+plugin, "--"+name+"_out="+dir, "--"+name+"_opt=paths=source_relative")
+	}
+	cmd := exec.Command("protoc", append(args, "--go-vtproto_opt=features=marshal+unmarshal+size")...)
 	cmd.Dir = "../../internal/ipc"
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("protoc: %v\n%s", err, out)
 	}
 	strip := regexp.MustCompile(`(?m)^//\s+protoc.*$`) // versions of the tools
-	got := strip.ReplaceAllString(read(t, dir+"/ipc.pb.go"), "")
-	want := strip.ReplaceAllString(read(t, "../../internal/ipc/ipc.pb.go"), "")
-	if got != want {
-		t.Error("internal/ipc/ipc.pb.go is not what ipc.proto makes: run make gen")
+	for _, name := range []string{"ipc.pb.go", "ipc_vtproto.pb.go"} {
+		if strip.ReplaceAllString(read(t, dir+"/"+name), "") != strip.ReplaceAllString(read(t, "../../internal/ipc/"+name), "") {
+			t.Errorf("internal/ipc/%s is not what ipc.proto makes: run make gen", name)
+		}
 	}
 }
 

@@ -231,7 +231,7 @@ func (t *taken) goTo(o *Order) error {
 }
 
 // ask is a question to sec-mod.
-func (t *taken) ask(q ipc.Type, m proto.Message, want ipc.Type, rep proto.Message) error {
+func (t *taken) ask(q ipc.Type, m ipc.Message, want ipc.Type, rep ipc.Message) error {
 	return t.sec.Call(q, m, want, rep)
 }
 
@@ -267,7 +267,7 @@ func record(typ ipc.Type, id uint32, body []byte) []byte {
 	return append(b, body...)
 }
 
-func marshal(m proto.Message) []byte {
+func marshal(m ipc.Message) []byte {
 	b, err := proto.Marshal(m)
 	if err != nil {
 		panic(err)
