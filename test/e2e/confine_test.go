@@ -86,7 +86,7 @@ func TestConfinement(t *testing.T) {
 		}
 		want, err := os.ReadFile(golden)
 		r.must(err)
-		if server.Sandbox { // its group is 0, and it begins with a filter
+		if server.Sandbox != lab.NoSandbox { // its group is 0, and it begins with a filter
 			want = []byte(inSandbox(string(want)))
 		}
 		if diff := cmp.Diff(string(want), got); diff != "" {
@@ -102,6 +102,10 @@ func TestConfinement(t *testing.T) {
 // inSandbox is what differs in a sandbox of what Inspect says of a process.
 func inSandbox(text string) string {
 	text = strings.Replace(text, "Gid: "+strings.TrimSpace(strings.Repeat(fmt.Sprint(lab.ServerID)+" ", 4)), "Gid: 0 0 0 0", 1)
+	if server.Sandbox == lab.Podman { // which also lists the group, and gives none of the caller's descriptors
+		text = strings.Replace(text, "Groups: \n", "Groups: 0\n", 1)
+		text = strings.Replace(text, ", /etc/shadow", "", 1)
+	}
 	return regexp.MustCompile(`(?m)^Seccomp_filters: (\d+)$`).ReplaceAllStringFunc(text, func(line string) string {
 		var n int
 		fmt.Sscanf(line, "Seccomp_filters: %d", &n)

@@ -5,12 +5,14 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"rocserv/internal/sandbox"
 	"rocserv/test/e2e/lab"
 )
 
@@ -69,6 +71,50 @@ func TestContainer(t *testing.T) {
 	r.must(lab.Gone(tree, time.Second))
 }
 
+// The image of deploy/container is built from its Containerfile and runs as its
+// first lines say, with a folder of configuration and nothing else.
+func TestContainerfile(t *testing.T) {
+	rocservOnly(t, "it has none")
+	needsPodman(t)
+	r := newLab(t, 1)
+	source, err := filepath.Abs("../..")
+	r.must(err)
+	r.must(r.BuildImage(source))
+	conf, err := os.ReadFile(r.state.Config)
+	r.must(err)
+	r.must(os.WriteFile(r.state.Config, []byte(strings.ReplaceAll(string(conf), r.state.Dir, "/etc/rocserv")), 0o644))
+	p, err := r.StartImage(r.state.Dir)
+	r.must(err)
+	r.storyOf(p)
+	r.expect(p, "initialized rocserv", 20*time.Second)
+	c := r.connect(lab.Dial{})
+	r.each(c, hello4, hello6, lookup, echoes)
+
+	tree, err := lab.Tree(p.PID())
+	r.must(err)
+	roles, err := lab.ByRole(p.PID())
+	r.must(err)
+	if len(roles[lab.RoleMain]) != 1 || len(roles[lab.RoleSecMod]) != 1 || len(roles[lab.RoleWorker]) < 1 {
+		t.Fatalf("processes: %v", tree)
+	}
+	for role, procs := range roles {
+		for _, q := range procs {
+			r.ordinary(role, q.PID, lab.ServerID)
+		}
+	}
+	if n := r.ownPID(p.PID()); n != 1 {
+		t.Errorf("main is process %d of its namespace", n)
+	}
+	r.bareRoot(p.PID())
+	if sandbox.LandlockABI() != 0 && p.Has(`not confined by`) { // podman's profile lets a server confine itself
+		t.Error("a layer of confinement is missing")
+	}
+	if status, err := p.End(syscall.SIGTERM, 20*time.Second); err != nil || status != 0 {
+		t.Errorf("the container ended with status %d, %v", status, err)
+	}
+	r.must(lab.Gone(tree, time.Second))
+}
+
 // main is process 1 of the container: it inherits what others leave behind and
 // reaps it, and its end is the end of all.
 func TestFirstProcess(t *testing.T) {
@@ -90,7 +136,7 @@ func TestFirstProcess(t *testing.T) {
 		r.must(err)
 	}
 	const orphans = 40
-	enter(fmt.Sprintf("for i in $(seq %d); do sleep 1 >/dev/null 2>&1 & done", orphans))
+	enter(fmt.Sprintf("for i in $(seq %d); do sleep 1000 >/dev/null 2>&1 & done", orphans))
 	count := func(state string) int {
 		n, err := lab.Children(main, "sleep", state)
 		r.must(err)
@@ -98,6 +144,13 @@ func TestFirstProcess(t *testing.T) {
 	}
 	if n := count(""); n != orphans {
 		t.Fatalf("main inherited %d of %d", n, orphans)
+	}
+	tree, err = lab.Tree(main)
+	r.must(err)
+	for _, q := range tree {
+		if q.Args[0] == "sleep" {
+			r.must(syscall.Kill(q.PID, syscall.SIGKILL))
+		}
 	}
 	r.within(10*time.Second, func() error {
 		if n := count(""); n > 0 {

@@ -6,6 +6,7 @@
 //	test/e2e/run -run TestLogin -v            arguments are those of go test
 //	SERVER=ocserv test/e2e/run                Debian's ocserv, as root, to compare
 //	SANDBOX=bwrap test/e2e/run                the server as in a container
+//	SANDBOX=podman test/e2e/run               the server in a container
 //	ROCSERV_BIN=./rocserv test/e2e/run        a binary that is there
 //
 // # Theory of operation
@@ -41,20 +42,27 @@
 // TestSoak is load for a duration: two minutes here, thirty with make soak
 // (SOAK, SOAK_REPORT).
 //
-// # As in a container
+// # In a container
 //
-// With SANDBOX=bwrap every server runs in bubblewrap (lab/sandbox.go) as podman
-// would run it with --user 12345:0 --cap-drop=ALL
-// --security-opt=no-new-privileges --read-only: one process namespace in which
-// main is process 1, a root that is read-only, writable only its own folders of
-// the lab, and the system calls of podman's default profile (lab/profile.go).
-// TestSandboxed does some of each kind so in every run.
+// With SANDBOX=podman every server runs in podman (lab/podman.go) with
+//
+//	--user 12345:0 --cap-drop=ALL --security-opt=no-new-privileges --read-only
+//
+// and podman's default profile; with SANDBOX=bwrap in bubblewrap (lab/sandbox.go)
+// under the same conditions, where podman cannot run: one process namespace in
+// which main is process 1, a root that is read-only, writable only its own
+// folders of the lab, and the system calls of podman's default profile
+// (lab/profile.go). Either has the lab's network namespace, and the host's
+// programs for scripts. TestSandboxed and TestInPodman do some of each kind so in
+// every run; TestContainerfile builds the image of deploy/container and runs it.
 //
 // What differs there, and where the tests say so: the server's own process ids
 // are not those of the host (ownPID: pid file, ID of scripts, orders to hostile
 // workers); the group is 0 and there is one filter more (inSandbox). Not in it
 // are ocserv of TestBesideOcserv, which needs root, and TestContainer and
-// TestFirstProcess, which have a container of their own.
+// TestFirstProcess, which have a container of their own. A host that lacks
+// system calls (Program.Lacks) is bubblewrap's in any case. podman makes no
+// cgroup: the lab's hosts may not allow it, so its --pids-limit is not there.
 //
 // # Other servers
 //

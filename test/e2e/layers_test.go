@@ -28,7 +28,7 @@ func TestMissingLayer(t *testing.T) {
 	} {
 		t.Run(k.layer, func(t *testing.T) {
 			host := server
-			host.Sandbox, host.Lacks = true, k.lacks
+			host.Sandbox, host.Lacks = lab.Bwrap, k.lacks
 			r := newLab(t, 1)
 			doctor := func(status int, state string) {
 				t.Helper()

@@ -33,11 +33,11 @@ func prepared(run func() int) (int, error) {
 	if k := os.Getenv("SERVER"); k != "" {
 		server.Kind = lab.Kind(k)
 	}
-	switch s := os.Getenv("SANDBOX"); {
-	case s == "bwrap" && server.Kind == lab.Rocserv:
-		server.Sandbox = true
-	case s != "":
-		return 0, fmt.Errorf("SANDBOX is bwrap, for rocserv, not %q for %s", s, server.Kind)
+	switch s := lab.Sandbox(os.Getenv("SANDBOX")); {
+	case (s == lab.Bwrap || s == lab.Podman) && server.Kind == lab.Rocserv:
+		server.Sandbox = s
+	case s != lab.NoSandbox:
+		return 0, fmt.Errorf("SANDBOX is bwrap or podman, for rocserv, not %q for %s", s, server.Kind)
 	}
 	switch server.Kind {
 	case lab.Ocserv:

@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
+	"slices"
 	"testing"
 
 	"rocserv/test/e2e/lab"
@@ -29,17 +30,45 @@ var sandboxed = []struct {
 	{"what keeps it from starting", TestCannotStart},
 }
 
+// inPodman are those that TestInPodman has once more.
+var inPodman = []string{"conditions", "logins", "processes", "a killed worker", "upgrade", "stop"}
+
 // A server as in a container with podman's default profile does all that it
-// does outside. SANDBOX=bwrap runs every test so.
+// does outside.
 func TestSandboxed(t *testing.T) {
+	runSandboxed(t, lab.Bwrap, func(string) bool { return true })
+}
+
+// And so does one in podman itself.
+func TestInPodman(t *testing.T) {
+	needsPodman(t)
+	runSandboxed(t, lab.Podman, func(name string) bool { return slices.Contains(inPodman, name) })
+}
+
+// runSandboxed runs tests once more with the server in a sandbox. With
+// SANDBOX=bwrap or SANDBOX=podman every test is: then it makes sure of that.
+func runSandboxed(t *testing.T, in lab.Sandbox, wanted func(name string) bool) {
 	rocservOnly(t, "it needs root and devices")
-	if server.Sandbox {
-		t.Skip("every test is in the sandbox: SANDBOX=bwrap")
+	if server.Sandbox != lab.NoSandbox {
+		t.Run("conditions", testSandboxConditions)
+		return
 	}
-	server.Sandbox = true
-	t.Cleanup(func() { server.Sandbox = false })
+	server.Sandbox = in
+	t.Cleanup(func() { server.Sandbox = lab.NoSandbox })
 	for _, s := range sandboxed {
-		t.Run(s.name, s.test)
+		if wanted(s.name) {
+			t.Run(s.name, s.test)
+		}
+	}
+}
+
+// needsPodman skips a test where there is no podman, which in CI is a failure,
+// or where it makes no containers.
+func needsPodman(t *testing.T) {
+	t.Helper()
+	needs(t, "podman", "crun")
+	if err := newLab(t, 0).PodmanRuns(); err != nil {
+		t.Skipf("podman makes no container here: %v", err)
 	}
 }
 
@@ -54,7 +83,7 @@ func testSandboxConditions(t *testing.T) {
 			r.ordinary(role, p.PID, lab.ServerID)
 			said, err := lab.Inspect(p.PID)
 			r.must(err)
-			if !strings.Contains(said, "\nGid: 0 0 0 0\nGroups: \n") {
+			if !regexp.MustCompile(`\nGid: 0 0 0 0\nGroups: 0?\n`).MatchString(said) {
 				t.Errorf("%s: not in group 0 alone:\n%s", role, said)
 			}
 		}

@@ -57,7 +57,7 @@ var stages = []stage{
 		r.told("connect", lab.Other)
 		return func(lost loss) {
 			r.must(os.Remove(hold))
-			if lost.worker { // there is nobody to answer: openconnect gives up
+			if lost.worker && c.WaitUp() != nil { // it has tried once more at once, and given up
 				_, err := c.Wait(30 * time.Second)
 				r.must(err)
 				c = r.dial(d)

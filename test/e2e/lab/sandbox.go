@@ -17,6 +17,16 @@ import (
 // SandboxGID is the group of a server in a sandbox; the user is ServerID.
 const SandboxGID = 0
 
+// Sandbox is who makes a container for a server.
+type Sandbox string
+
+// The sandboxes.
+const (
+	NoSandbox Sandbox = ""
+	Bwrap     Sandbox = "bwrap"
+	Podman    Sandbox = "podman" // podman.go
+)
+
 // systemFolders are what a server in a sandbox sees of the host: programs for
 // its scripts, the resolver's configuration, the sizes of the host.
 var systemFolders = []string{"/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/sys"}
@@ -30,17 +40,26 @@ var (
 // filterRoom is what a pipe takes that nobody reads yet.
 const filterRoom = 16 << 10
 
-// startSandboxed starts a server in bubblewrap as podman runs a container with
+// startSandboxed starts a server in its sandbox. A host that lacks system calls
+// is bubblewrap's in any case.
+func (l *Lab) startSandboxed(by []string, p Program, args ...string) (*Process, error) {
+	switch {
+	case p.Kind != Rocserv:
+		return nil, fmt.Errorf("%s needs root and devices: no sandbox for it", p.Kind)
+	case p.Sandbox == Podman && len(p.Lacks) == 0:
+		return l.startInPodman(by, p, args...)
+	}
+	return l.startInBwrap(by, p, args...)
+}
+
+// startInBwrap starts a server in bubblewrap as podman runs a container with
 //
 //	--user 12345:0 --cap-drop=ALL --security-opt=no-new-privileges --read-only
 //
 // and its default profile (profile.go): a pid namespace of its own, in which it
 // is process 1, a root that is read-only, no devices but the usual, and writable
 // only the folders of the lab that are the server's.
-func (l *Lab) startSandboxed(by []string, p Program, args ...string) (*Process, error) {
-	if p.Kind != Rocserv {
-		return nil, fmt.Errorf("%s needs root and devices: no sandbox for it", p.Kind)
-	}
+func (l *Lab) startInBwrap(by []string, p Program, args ...string) (*Process, error) {
 	own, err := l.ownFolders()
 	if err != nil {
 		return nil, err

@@ -36,13 +36,13 @@ const (
 type Program struct {
 	Kind    Kind
 	Path    string
-	Sandbox bool      // as in a container: startSandboxed
+	Sandbox Sandbox   // as in a container: startSandboxed
 	Lacks   []uintptr // system calls that there are none of in the sandbox: NoLandlock, NoFilters
 }
 
 // GID is the group it runs as.
 func (p Program) GID() int {
-	if p.Sandbox {
+	if p.Sandbox != NoSandbox {
 		return SandboxGID
 	}
 	return ServerID
@@ -71,7 +71,7 @@ func (l *Lab) Launch(p Program, args ...string) (*Process, error) { return l.lau
 // launch starts the program as who it is to run, with a command that executes
 // it, or nothing, in front.
 func (l *Lab) launch(by []string, p Program, args ...string) (*Process, error) {
-	if p.Sandbox {
+	if p.Sandbox != NoSandbox {
 		return l.startSandboxed(by, p, args...)
 	}
 	argv := append([]string{p.Path}, args...)
