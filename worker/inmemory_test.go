@@ -7,6 +7,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha1"
 	"crypto/x509"
 	"encoding/binary"
@@ -52,7 +53,8 @@ type world struct {
 	played  sync.WaitGroup // main and sec-mod have read everything
 	sid     []byte
 	key     *ecdsa.PrivateKey
-	profile atomic.Value // string, of every user; a socket between the goroutines orders nothing for the race detector
+	rsa     atomic.Pointer[rsa.PrivateKey] // of key index rsaKey
+	profile atomic.Value                   // string, of every user; a socket between the goroutines orders nothing for the race detector
 	tickets *tickets
 
 	mu     sync.Mutex
@@ -238,7 +240,7 @@ func (w *world) playSecMod(c *ipc.Conn) {
 		case ipc.SignT:
 			var req ipc.SignReq
 			rec.Decode(&req)
-			sig, err := crypto.SignMessage(w.key, rand.Reader, req.Message, crypto.SHA256)
+			sig, err := w.sign(&req)
 			w.mu.Lock()
 			w.signed++
 			w.mu.Unlock()
@@ -285,6 +287,21 @@ func (w *world) playSecMod(c *ipc.Conn) {
 			w.mu.Unlock()
 		}
 	}
+}
+
+// rsaKey is the key index of a world's RSA key.
+const rsaKey = 7
+
+func (w *world) sign(req *ipc.SignReq) ([]byte, error) {
+	hash := map[uint32]crypto.Hash{4: crypto.SHA256, 5: crypto.SHA384, 6: crypto.SHA512}
+	var opts crypto.SignerOpts = hash[req.Scheme>>8]
+	if req.Scheme>>8 == 8 { // rsa_pss_rsae
+		opts = &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash, Hash: hash[req.Scheme&0xff]}
+	}
+	if req.KeyIndex != rsaKey {
+		return crypto.SignMessage(w.key, rand.Reader, req.Message, opts)
+	}
+	return crypto.SignMessage(w.rsa.Load(), rand.Reader, req.Message, opts)
 }
 
 func (w *world) answerProfile(c *ipc.Conn, rec *ipc.Record) {
