@@ -17,29 +17,46 @@ var ErrProtocol = errors.New("the proxy does not speak HTTP")
 // Connect asks for a connection to authority ("host:port") by HTTP/1.1. rest is
 // what came behind the answer: the destination's first bytes.
 func Connect(rw io.ReadWriter, authority string, l Login) (rest []byte, err error) {
-	req := "CONNECT " + authority + " HTTP/1.1\r\nHost: " + authority + "\r\n"
+	s, rest, err := ask(rw, "CONNECT "+authority+" HTTP/1.1\r\nHost: "+authority+"\r\n", l)
+	switch {
+	case err != nil:
+		return nil, err
+	case s.Code >= 200 && s.Code < 300:
+		return rest, nil
+	}
+	return nil, s
+}
+
+// Probe asks the proxy for nothing (RFC 9110 sections 9.3.7 and 7.6.2), by
+// HTTP/1.1. Whatever it answers, it is there; but it may not know the login.
+func Probe(rw io.ReadWriter, l Login) error {
+	s, _, err := ask(rw, "OPTIONS * HTTP/1.1\r\nHost: proxy\r\nMax-Forwards: 0\r\n", l)
+	if err == nil && (s.Code == 401 || s.Code == 407) {
+		return s
+	}
+	return err
+}
+
+// ask makes a request, which ends with a header, and returns the final answer
+// and what came behind it.
+func ask(rw io.ReadWriter, req string, l Login) (s *Status, rest []byte, err error) {
 	if h := l.header(); h != "" {
 		req += "Proxy-Authorization: " + h + "\r\n"
 	}
 	if _, err := io.WriteString(rw, req+"\r\n"); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	var b []byte
 	for {
-		head, rest, err := readHeader(rw, b)
+		head, behind, err := readHeader(rw, rest)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		s, err := parseHeader(head)
-		switch {
-		case err != nil:
-			return nil, err
-		case s.Code >= 100 && s.Code < 200 && s.Code != 101: // RFC 9110 section 15.2
-			b = rest
-		case s.Code >= 200 && s.Code < 300:
-			return rest, nil
-		default:
-			return nil, s
+		if err != nil {
+			return nil, nil, err
+		}
+		if rest = behind; s.Code < 100 || s.Code >= 200 || s.Code == 101 { // RFC 9110 section 15.2
+			return s, rest, nil
 		}
 	}
 }

@@ -25,7 +25,9 @@
 // (way.go, Failure). What it then says of the destination is an answer, which
 // the client gets as if it had come from the host's own socket. A proxy that
 // does not answer at all may be waiting for a silent destination, so that only
-// makes it suspect: after three such dials in a row it is probed.
+// makes it suspect: after three such dials in a row it is probed. A probe goes as
+// far as the proxy answers: SOCKS its greeting and login, HTTP/1.1 a request for
+// nothing, HTTP/2 its handshake, or to what Check names.
 //
 // # Health
 //

@@ -152,13 +152,18 @@ func (w *web) made(c egress.Stream, err error, wait chan struct{}) (*httpproxy.S
 // fresh makes a connection to the proxy, with TLS if it is to have it.
 func (w *web) fresh(ctx context.Context) (c egress.Stream, err error) {
 	err = w.reach(ctx, func(ctx context.Context) error {
-		if c, err = w.connect(ctx); err != nil || w.Kind == HTTP {
-			return err
-		}
-		c, err = tlsclient.Client(ctx, c, &w.TLS)
+		c, err = w.secured(ctx)
 		return err
 	})
 	return c, err
+}
+
+func (w *web) secured(ctx context.Context) (egress.Stream, error) {
+	c, err := w.connect(ctx)
+	if err != nil || w.Kind == HTTP {
+		return c, err
+	}
+	return tlsclient.Client(ctx, c, &w.TLS)
 }
 
 // connectOn asks by HTTP/1.1.
@@ -209,11 +214,17 @@ func (w *web) probe(ctx context.Context) error {
 		}
 		return err
 	}
-	c, err := w.fresh(ctx)
-	if err == nil {
-		c.Close()
-	}
-	return err
+	return w.reach(ctx, func(ctx context.Context) error {
+		c, err := w.secured(ctx)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if t, ok := c.(tlsclient.Conn); ok && t.Protocol() == "h2" {
+			return nil
+		}
+		return guarded(ctx, c, func() error { return httpproxy.Probe(c, w.Login) })
+	})
 }
 
 func (w *web) close() {

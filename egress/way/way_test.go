@@ -269,6 +269,45 @@ func TestSilentProxy(t *testing.T) {
 	silent.Close()
 }
 
+// A probe of an HTTP proxy wants an answer, whichever, but not that the login is
+// no good: that the proxy takes connections is not enough.
+func TestProbeOfHTTP(t *testing.T) {
+	answers := func(text string) func(net.Conn) {
+		return func(c net.Conn) {
+			b := make([]byte, 512)
+			n, _ := c.Read(b)
+			if strings.HasPrefix(string(b[:n]), "OPTIONS * HTTP/1.1\r\n") {
+				io.WriteString(c, text)
+			}
+			io.Copy(io.Discard, c)
+		}
+	}
+	for name, tt := range map[string]struct {
+		serve func(net.Conn)
+		want  string // the failure; empty: none
+	}{
+		"200":     {answers("HTTP/1.1 200 OK\r\n\r\n"), ""},
+		"400":     {answers("HTTP/1.0 400 Bad Request\r\nA: b\r\n\r\nx"), ""},
+		"405":     {answers("HTTP/1.1 405 No\r\n\r\n"), ""},
+		"login":   {answers("HTTP/1.1 407 Login\r\n\r\n"), "407"},
+		"login 2": {answers("HTTP/1.1 401 Login\r\n\r\n"), "401"},
+		"silent":  {hang, "no answer for 200ms"},
+		"garbage": {garbage, "does not speak HTTP"},
+		"slams":   {slam, "way p: "},
+	} {
+		d := proxyAt("p", HTTP, listen(t, tt.serve))
+		d.Timeout = 200 * time.Millisecond
+		if tt.want == "" {
+			d.Timeout = 10 * time.Second
+		}
+		r := newRig(t, through("p"), d)
+		err := r.ways.members["p"].probe(t.Context())
+		if tt.want == "" && err != nil || tt.want != "" && (!isFailure(err) || !strings.Contains(err.Error(), tt.want)) {
+			t.Errorf("%s: %v, want %q", name, err, tt.want)
+		}
+	}
+}
+
 // inbox is a Receiver that keeps copies.
 type inbox struct {
 	mu   sync.Mutex

@@ -8,6 +8,7 @@
 //	SANDBOX=bwrap test/e2e/run                the server as in a container
 //	SANDBOX=podman test/e2e/run               the server in a container
 //	ROCSERV_BIN=./rocserv test/e2e/run        a binary that is there
+//	GOLDEN=write test/e2e/run -run TestWhy    writes testdata/why anew
 //
 // # Theory of operation
 //

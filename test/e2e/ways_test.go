@@ -77,7 +77,7 @@ func newProxyRig(t *testing.T, p proxied, settings ...string) *proxyRig {
 	}
 	lines := append([]string{"egress = p " + p.url + p.with}, settings...)
 	cert, key := r.ClientCertificate()
-	files := strings.NewReplacer("ca=CA", "ca="+r.ProxyCA(), "client-cert=CERT", "client-cert="+cert, "client-key=KEY", "client-key="+key)
+	files := strings.NewReplacer("SOCKET", r.socket(), "ca=CA", "ca="+r.ProxyCA(), "client-cert=CERT", "client-cert="+cert, "client-key=KEY", "client-key="+key)
 	for i := range lines {
 		lines[i] = files.Replace(lines[i])
 	}
