@@ -32,6 +32,10 @@ const (
 	NameBig  = "big.test."  // TXT, longer than a datagram
 	NameNone = "none.test." // does not exist
 
+	// NameTurning is Tgt4 in the first answer about each name below it, and the
+	// cloud's metadata service in all others, with no time to live.
+	NameTurning = "turning.test."
+
 	// NameNAT64 is where a network tells of its NAT64, RFC 7050: AAAA, made with
 	// the well-known prefix.
 	NameNAT64 = "ipv4only.arpa."
@@ -199,9 +203,25 @@ func answerDNS(w dns.ResponseWriter, q *dns.Msg) {
 	}
 	if len(q.Question) == 1 {
 		m.Answer, m.Rcode = records(q.Question[0])
+		if name := strings.ToLower(q.Question[0].Name); strings.HasSuffix(name, "."+NameTurning) {
+			m.Answer, m.Rcode = turning(name, q.Question[0].Qtype), dns.RcodeSuccess
+		}
 	}
 	m.Truncate(size)
 	w.WriteMsg(m)
+}
+
+var turned sync.Map // names that were asked for
+
+func turning(name string, qtype uint16) []dns.RR {
+	if qtype != dns.TypeA {
+		return nil
+	}
+	to := Tgt4
+	if _, again := turned.LoadOrStore(name, true); again {
+		to = Metadata4
+	}
+	return []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: name, Rrtype: qtype, Class: dns.ClassINET}, A: net.ParseIP(to)}}
 }
 
 func records(q dns.Question) ([]dns.RR, int) {
