@@ -28,14 +28,16 @@ type Splitter struct {
 }
 
 // Reset begins with a packet that Parse accepted, which is referenced until the
-// last Put. Nothing comes out (Len is 0) for an MTU that can carry nothing.
+// last Put. Nothing comes out (Len is 0) for an MTU that can carry nothing, or of
+// a fragment that reaches beyond the longest datagram: what is there would have
+// an offset near its begin again.
 func (s *Splitter) Reset(h *Header, pkt []byte, mtu int) {
 	frag := int(binary.BigEndian.Uint16(pkt[6:]))
 	*s = Splitter{
 		head: pkt[:h.L4], data: pkt[h.L4:h.Length],
 		offset: frag & 0x1fff, last: frag&0x2000 == 0, max: max(mtu-h.L4, 0) &^ 7,
 	}
-	if s.max == 0 {
+	if s.max == 0 || ipv4Len+8*s.offset+len(s.data) > 0xffff {
 		s.data = nil
 	}
 }

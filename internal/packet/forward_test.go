@@ -79,6 +79,49 @@ func TestSplitter(t *testing.T) {
 	if s.Reset(&h, pkt, 27); s.Len() != 0 {
 		t.Error("fragments of nothing")
 	}
+	pkt = make4(UDP, nil, 0x2000|0x1ff0, make([]byte, 400))
+	h = mustParse(t, pkt)
+	if s.Reset(&h, pkt, 68); s.Len() != 0 {
+		t.Error("fragments beyond the longest datagram")
+	}
+}
+
+// Whatever packet Parse accepts: its fragments fit, are packets themselves, and
+// are its data, each where it belongs in the datagram.
+func FuzzSplitter(f *testing.F) {
+	f.Add(make4(UDP, []byte{7, 7, 4, 0, 0, 0, 0, 1, 0x94, 4, 0, 0}, 0, make([]byte, 1000)), 576)
+	f.Add(make4(UDP, nil, 0x2000|100, make([]byte, 1001)), 68)
+	f.Add(make4(UDP, []byte{0x94, 3, 0, 7, 99, 0, 0, 0}, 0x2000|0x1ff0, make([]byte, 400)), 60)
+	f.Add(make4(TCP, nil, 0, nil), 1500)
+	f.Fuzz(func(t *testing.T, pkt []byte, mtu int) {
+		h, ok := Parse(pkt)
+		if !ok || h.V6() || mtu > 0xffff {
+			return
+		}
+		orig := binary.BigEndian.Uint16(pkt[6:])
+		var s Splitter
+		s.Reset(&h, pkt, mtu)
+		var got []byte
+		for s.Len() > 0 {
+			b := make([]byte, s.Len())
+			n := s.Put(b)
+			r, ok := Parse(b)
+			if !ok || n != len(b) || n > mtu || !HeaderSumOK(b) {
+				t.Fatalf("fragment of %d bytes for an MTU of %d: %+v, %v", n, mtu, r, ok)
+			}
+			at := binary.BigEndian.Uint16(b[6:])
+			if int(at&0x1fff) != int(orig&0x1fff)+len(got)/8 {
+				t.Fatalf("%d bytes in, a fragment of a packet at %d is at %d", len(got), orig&0x1fff, at&0x1fff)
+			}
+			got = append(got, r.Payload(b)...)
+			if end := at&0x2000 == 0; end != (orig&0x2000 == 0 && len(got) == len(h.Payload(pkt))) {
+				t.Fatalf("the fragment with byte %d of %d: last %v", len(got), len(h.Payload(pkt)), end)
+			}
+		}
+		if whole := h.Payload(pkt); len(got) > 0 && !bytes.Equal(got, whole) {
+			t.Fatalf("%d of %d bytes", len(got), len(whole))
+		}
+	})
 }
 
 func TestIsICMPError(t *testing.T) {

@@ -35,9 +35,13 @@ func (c *pair) forward(h *packet.Header, pkt []byte) {
 
 // split passes an IPv4 packet on that is too long for the other tunnel.
 func (c *pair) split(h *packet.Header, pkt []byte) {
-	c.gather()
 	var s packet.Splitter
 	s.Reset(h, pkt, c.mtu)
+	if s.Len() == 0 {
+		c.p.counters.Dropped++
+		return
+	}
+	c.gather()
 	for n := s.Len(); n > 0; n = s.Len() {
 		b := c.pipe.Next(n)
 		s.Put(b)
