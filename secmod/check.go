@@ -26,12 +26,39 @@ func Check(name string, text []byte) (warnings []string, err error) {
 	}
 	for _, c := range l.gen.config.Vhosts {
 		l.checkGroups(l.gen.vhosts[c.Name])
-		l.checkFolder(c, "config-per-group", c.ConfigPerGroup)
-		l.checkFolder(c, "config-per-user", c.ConfigPerUser)
-		l.checkFallback(c, "default-group-config", c.DefaultGroupConfig)
-		l.checkFallback(c, "default-user-config", c.DefaultUserConfig)
+		var groups, users carriers
+		l.checkFolder(c, "config-per-group", c.ConfigPerGroup, &groups)
+		l.checkFolder(c, "config-per-user", c.ConfigPerUser, &users)
+		l.checkFallback(c, "default-group-config", c.DefaultGroupConfig, &groups)
+		l.checkFallback(c, "default-user-config", c.DefaultUserConfig, &users)
+		l.checkCarriers(&groups, &users)
+		l.checkCarriers(&users, &groups)
 	}
 	return l.warnings, err
+}
+
+// carriers are files of users, or of groups, as to networks behind clients.
+type carriers struct {
+	open   bool     // one of them has client-to-client
+	closed []string // those with iroute and without it
+}
+
+func (c *carriers) add(file string, u *config.User) {
+	c.open = c.open || u.ClientToClient
+	if len(u.IRoutes) > 0 && !u.ClientToClient {
+		c.closed = append(c.closed, file)
+	}
+}
+
+// checkCarriers says which networks nobody reaches. The other kind of files may
+// give a client what these do not.
+func (l *loader) checkCarriers(c, others *carriers) {
+	if others.open {
+		return
+	}
+	for _, file := range c.closed {
+		l.warnings = append(l.warnings, file+": iroute has no effect without client-to-client = true")
+	}
 }
 
 // checkGroups says which groups are offered that nobody is in, where that can
@@ -53,7 +80,7 @@ func (l *loader) checkGroups(v *vhost) {
 }
 
 // checkFolder reads all files of a folder of users or groups.
-func (l *loader) checkFolder(c *config.Vhost, option, dir string) {
+func (l *loader) checkFolder(c *config.Vhost, option, dir string, all *carriers) {
 	if dir == "" {
 		return
 	}
@@ -77,6 +104,7 @@ func (l *loader) checkFolder(c *config.Vhost, option, dir string) {
 		if !ok {
 			continue
 		}
+		all.add(file, &u)
 		for _, a := range []netip.Addr{u.ExplicitIPv4, u.ExplicitIPv6} {
 			if other := holders[a]; a.IsValid() && other != "" {
 				l.warnings = append(l.warnings, fmt.Sprintf("%s: %v is the address of %s too: only one of them can have a session", file, a, other))
@@ -86,7 +114,7 @@ func (l *loader) checkFolder(c *config.Vhost, option, dir string) {
 	}
 }
 
-func (l *loader) checkFallback(c *config.Vhost, option, name string) {
+func (l *loader) checkFallback(c *config.Vhost, option, name string, all *carriers) {
 	if name == "" {
 		return
 	}
@@ -95,7 +123,9 @@ func (l *loader) checkFallback(c *config.Vhost, option, name string) {
 		l.warn(c, option, 0, fmt.Sprintf("%s: %v: sessions that need it are refused", option, err))
 		return
 	}
-	l.checkFile(c, name, b)
+	if u, ok := l.checkFile(c, name, b); ok {
+		all.add(name, &u)
+	}
 }
 
 // checkFile reads the file of one user or group.

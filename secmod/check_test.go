@@ -60,3 +60,43 @@ func TestCheck(t *testing.T) {
 		}
 	}
 }
+
+// TestCheckIRoute: -t says where a network behind a client is reached by nobody.
+func TestCheckIRoute(t *testing.T) {
+	const network, open = "iroute = 192.168.7.0/24\n", "client-to-client = true\n"
+	for name, k := range map[string]struct {
+		server, group, user string
+		want                []string // files
+	}{
+		"nowhere":       {"", "no-udp = true\n", network, []string{"users.d/anna"}},
+		"for all":       {open, "", network, nil},
+		"for the user":  {"", "", network + open, nil},
+		"for the group": {"", open, network, nil},
+		"not for him":   {open, "", network + "client-to-client = false\n", nil}, // the group's file might, and is there
+		"of a group":    {"", network, "", []string{"groups.d/staff"}},
+		"of both":       {"", network, network, []string{"groups.d/staff", "users.d/anna"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			st := newSite(t, hashOf(t, "anna", "staff", "secret"))
+			for _, dir := range []string{"users.d", "groups.d"} {
+				if err := os.Mkdir(st.path(dir), 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			st.write("groups.d/staff", k.group)
+			st.write("users.d/anna", k.user)
+			st.add("config-per-user = "+st.path("users.d"), "config-per-group = "+st.path("groups.d"), strings.TrimSpace(k.server))
+			warnings, err := Check("ocserv.conf", st.text())
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want []string
+			for _, file := range k.want {
+				want = append(want, st.path(file)+": iroute has no effect without client-to-client = true")
+			}
+			if !slices.Equal(warnings, want) {
+				t.Errorf("%q, want %q", warnings, want)
+			}
+		})
+	}
+}
