@@ -303,3 +303,16 @@ func FuzzParseAuth(f *testing.F) {
 		}
 	})
 }
+
+// TestParseAuthWhere: an error says where in the document as it was sent.
+func TestParseAuthWhere(t *testing.T) {
+	for in, want := range map[string]string{
+		`<config-auth><auth></oops></auth></config-auth>`:      "line 1, column 27",
+		"<config-auth>\n<auth></oops></auth>\n</config-auth>":  "line 2, column 14",
+		"\n \n<config-auth><auth></oops></auth></config-auth>": "line 1, column 27",
+	} {
+		if _, err := ParseAuth([]byte(in)); !errors.Is(err, ErrAuthSyntax) || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", in, err, want)
+		}
+	}
+}

@@ -11,7 +11,7 @@ import (
 // parseXML parses a config-auth document. Elements are known by their local
 // name, in any order; what is not known is skipped.
 func (m *AuthRequest) parseXML(body []byte) error {
-	p := authParser{d: xml.NewDecoder(bytes.NewReader(body)), body: body, m: m}
+	p := authParser{d: xml.NewDecoder(&spaced{spaces: len(body), body: bytes.NewReader(body)}), body: body, m: m}
 	root, err := p.root()
 	if err != nil {
 		return err
@@ -51,6 +51,36 @@ func (m *AuthRequest) kindOf(kind string) AuthKind {
 	return AuthOther
 }
 
+// spaced is a document behind as many spaces as it is long. The decoder has one
+// buffer for the text it reads, and leaves a copy of what was in it behind each
+// time it grows: so it grows to its full length with nothing in it. What is in it
+// later, text clears.
+type spaced struct {
+	spaces int
+	body   *bytes.Reader
+}
+
+// ReadByte is how the decoder reads: it needs no buffer of its own then.
+func (s *spaced) ReadByte() (byte, error) {
+	if s.spaces > 0 {
+		s.spaces--
+		return ' ', nil
+	}
+	return s.body.ReadByte()
+}
+
+func (s *spaced) Read(b []byte) (int, error) {
+	if len(b) == 0 {
+		return 0, nil
+	}
+	c, err := s.ReadByte()
+	if err != nil {
+		return 0, err
+	}
+	b[0] = c
+	return 1, nil
+}
+
 // authParser walks through one document and counts what it meets.
 type authParser struct {
 	d        *xml.Decoder
@@ -69,6 +99,9 @@ func (p *authParser) token() (xml.Token, error) {
 	}
 	if err != nil {
 		line, column := p.d.InputPos()
+		if line == 1 {
+			column -= len(p.body) // see spaced
+		}
 		return nil, fmt.Errorf("%w: line %d, column %d", ErrAuthSyntax, line, column)
 	}
 	switch t := t.(type) {
@@ -275,10 +308,10 @@ func (p *authParser) children(f func(xml.StartElement) error) error {
 
 // opaque keeps the bytes between the tags.
 func (p *authParser) opaque() error {
-	from := p.d.InputOffset()
+	from := p.offset()
 	to := from
 	for outer := p.depth - 1; p.depth > outer; {
-		to = p.d.InputOffset()
+		to = p.offset()
 		if _, err := p.token(); err != nil {
 			return err
 		}
@@ -292,3 +325,6 @@ func (p *authParser) opaque() error {
 	p.m.Opaque = slices.Clone(p.body[from:to])
 	return nil
 }
+
+// offset is where in the body the decoder is.
+func (p *authParser) offset() int64 { return p.d.InputOffset() - int64(len(p.body)) }

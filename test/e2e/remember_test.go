@@ -4,9 +4,11 @@ package e2e
 
 import (
 	"crypto/ecdsa"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -24,10 +26,13 @@ import (
 // in the own worker (the cookie) shows that the search can find.
 func TestWorkerMemory(t *testing.T) {
 	rocservOnly(t, "it is about our processes")
-	r := newLab(t, 2)
+	r := newLab(t, 4)
 	who := []*remembered{
 		{user: lab.User, password: "Battery-Staple-0123456789"},
 		{user: lab.Other, password: "Horse-Correct-9876543210", args: []string{"--no-xmlpost"}}, // a form, where the other is XML
+		// Buffers that grow are left behind with what was in them.
+		{user: "carol", password: long()},
+		{user: "dave", password: long(), args: []string{"--no-xmlpost"}},
 	}
 	users := ""
 	for _, w := range who {
@@ -91,14 +96,26 @@ type remembered struct {
 // words are the forms of its secrets.
 func (w *remembered) words() map[string][]byte {
 	raw, _ := base64.RawURLEncoding.DecodeString(w.cookie)
-	half := len(w.password) / 2
-	return map[string][]byte{
-		w.user + "'s password":             []byte(w.password),
-		w.user + "'s password, first half": []byte(w.password[:half]),
-		w.user + "'s password, last half":  []byte(w.password[half:]),
-		w.user + "'s cookie":               []byte(w.cookie),
-		w.user + "'s cookie, raw":          raw,
+	words := map[string][]byte{
+		w.user + "'s password":    []byte(w.password),
+		w.user + "'s cookie":      []byte(w.cookie),
+		w.user + "'s cookie, raw": raw,
 	}
+	for at := 0; at+pieceLength <= len(w.password); at += pieceLength {
+		words[fmt.Sprintf("%s's password, from byte %d", w.user, at)] = []byte(w.password[at : at+pieceLength])
+	}
+	return words
+}
+
+// pieceLength is that of the pieces of a password that are searched for.
+const pieceLength = 12
+
+// long is a password longer than what small buffers begin with.
+func long() (s string) {
+	for len(s) < 200 {
+		s += rand.Text()
+	}
+	return s[:200]
 }
 
 // keyForms are the forms the server's private key has in memory.
