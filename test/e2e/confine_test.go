@@ -55,8 +55,8 @@ func (r *rig) ordinary(role string, pid, uid int) {
 }
 
 // leaky is a shell that gives the server a descriptor and an environment that
-// no child may get.
-var leaky = []string{"sh", "-c", `exec 7</etc/shadow; exec env --default-signal SECRET=of-the-shell "$@"`, "sh"}
+// no child may get, and none of who runs the tests (8 and 9 are locks, often).
+var leaky = []string{"sh", "-c", `exec 7</etc/shadow 8<&- 9<&-; exec env --default-signal SECRET=of-the-shell "$@"`, "sh"}
 
 // What each process is, seen from outside, is in a file (UPDATE=1 writes it):
 // a difference is a decision. And nobody of the same uid gets into any of them.

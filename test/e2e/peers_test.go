@@ -168,6 +168,10 @@ func TestIroute(t *testing.T) {
 	f := folks(t, map[string]string{lab.Other: "iroute = " + network + "\n"}, "expose-iroutes = true", "route = "+lab.Pool4, "route = 10.77.9.0/24", "route = fd77:9::/64")
 	// A host behind bob, that answers datagrams from the address they were sent to.
 	f.must(f.Cli[1].IP("addr add "+host+"/24 dev lo", "route replace "+f.alice4+" dev "+f.bob.Device+" src "+host))
+	f.within(10*time.Second, func() error { // alice's worker hears of it within a second
+		_, err := f.Cli[0].Run("ping", "-n", "-c", "1", "-W", "1", host)
+		return err
+	})
 	f.wantEnv(f.alice, map[string]string{"CISCO_SPLIT_INC": "3"})
 	f.wantEnv(f.bob, map[string]string{"CISCO_SPLIT_INC": "2"})
 	f.each(f.alice,
@@ -201,7 +205,7 @@ func TestClientToClientRoams(t *testing.T) {
 		time.Sleep(time.Second)
 		f.must(c.Forget("reconnect"))
 		f.must(c.Signal(syscall.SIGUSR2))
-		f.must(c.WaitScript("reconnect", 30*time.Second))
+		f.must(c.WaitScript("reconnect", 60*time.Second))
 	}
 	f.must(<-done)
 	f.each(f.alice, command("ping afterwards", "3 received", pinging(f.bob4)...))

@@ -43,7 +43,7 @@ func (r *rig) again(c *lab.Client, lose func() error) {
 	mark := c.Mark()
 	r.must(c.Forget("reconnect"))
 	r.must(lose())
-	r.must(c.WaitScript("reconnect", 30*time.Second))
+	r.must(c.WaitScript("reconnect", 60*time.Second))
 	if _, err := c.ExpectAfter(mark, lineDTLS, 30*time.Second); err != nil {
 		r.Fatal(err)
 	}

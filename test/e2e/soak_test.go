@@ -85,7 +85,7 @@ func (s *soak) round(all []*lab.Client) {
 	time.Sleep(500 * time.Millisecond)
 	s.must(roamer.Signal(syscall.SIGUSR2))
 	wg.Wait()
-	s.must(roamer.WaitScript("reconnect", 30*time.Second))
+	s.must(roamer.WaitScript("reconnect", 60*time.Second))
 	s.rounds++
 	s.memory = append(s.memory, s.sample())
 }

@@ -147,7 +147,7 @@ func (c *Client) WaitUp() error {
 	if _, err := c.Expect(lineUp, connectLimit); err != nil {
 		return err
 	}
-	return c.WaitScript("connect", 5*time.Second)
+	return c.WaitScript("connect", connectLimit)
 }
 
 // Forget makes WaitScript wait for the next call.
