@@ -93,7 +93,6 @@ func vhostMessage(v *config.Vhost, k *ipc.VhostKeys) *ipc.Vhost {
 		Auth:               authOffer(v),
 		DtlsPsk:            v.DTLSPSK,
 		DtlsLegacy:         v.DTLSLegacy,
-		OcspResponse:       k.GetOcspResponse(),
 		ClientCas:          k.GetClientCas(),
 		Camouflage:         k.GetCamouflage(),
 		CamouflageRealm:    v.CamouflageRealm,

@@ -269,8 +269,7 @@ func (l *loader) vhost(c *config.Vhost) *vhost {
 	if c.Camouflage {
 		v.public.Camouflage = camouflage(c.CamouflageSecret)
 	}
-	v.public.OcspResponse, err = readOCSP(c.OCSPResponse)
-	l.fail(c, "ocsp-response", 0, err)
+	l.staple(c, v.public.Chains)
 	return v
 }
 
@@ -411,22 +410,6 @@ func pin(c *config.Vhost) ([]byte, error) {
 	line, _, _ := strings.Cut(string(b), "\n")
 	clear(b)
 	return []byte(strings.TrimRight(line, "\r")), nil
-}
-
-// readOCSP reads the response to staple, if one is configured.
-func readOCSP(name string) ([]byte, error) {
-	if name == "" {
-		return nil, nil
-	}
-	const sequence = 0x30 // OCSPResponse is one (RFC 6960, section 4.2.1)
-	b, err := readBounded(name, 16<<10)
-	if err == nil && (len(b) == 0 || b[0] != sequence) {
-		err = fmt.Errorf("%s: no OCSP response in DER", name)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("ocsp-response: %w", err)
-	}
-	return b, nil
 }
 
 // readBounded reads a file that must not be longer than most bytes.

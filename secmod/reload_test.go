@@ -232,16 +232,6 @@ func TestEncryptedKey(t *testing.T) {
 	}
 }
 
-func TestOCSPResponse(t *testing.T) {
-	st := newSite(t)
-	st.write("ocsp", "\x30\x03abc")
-	st.add("ocsp-response = " + st.path("ocsp"))
-	r := newRig(t)
-	if rep := r.configure(1, st.text()); rep.Error != "" || string(rep.Vhosts[0].OcspResponse) != "\x30\x03abc" {
-		t.Errorf("%v", rep)
-	}
-}
-
 // What a worker is told of the camouflage secret tells neither it nor main what
 // it is.
 func TestCamouflage(t *testing.T) {

@@ -185,8 +185,13 @@ func (c *client) chain(vhost string, chain *ipc.Chain) (*tls.Certificate, error)
 	if err != nil {
 		return nil, err
 	}
+	staple := chain.OcspResponse
+	if until := chain.OcspUntilUnixS; until != 0 && time.Now().Unix() >= until {
+		staple = nil // clients refuse one that is too old, and do without one
+	}
 	return &tls.Certificate{
 		Certificate: chain.Der,
+		OCSPStaple:  staple,
 		Leaf:        leaf,
 		PrivateKey:  c.sec.Signer(vhost, chain.KeyIndex, leaf.PublicKey),
 	}, nil

@@ -849,12 +849,14 @@ func (x *Limits) GetNewFlowsPerS() uint32 {
 }
 
 type Chain struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Der           [][]byte               `protobuf:"bytes,1,rep,name=der,proto3" json:"der,omitempty"`                            // leaf first
-	KeyIndex      uint32                 `protobuf:"varint,2,opt,name=key_index,json=keyIndex,proto3" json:"key_index,omitempty"` // names the key in SEC_SIGN
-	Kind          KeyKind                `protobuf:"varint,3,opt,name=kind,proto3,enum=rocserv.ipc.KeyKind" json:"kind,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Der            [][]byte               `protobuf:"bytes,1,rep,name=der,proto3" json:"der,omitempty"`                            // leaf first
+	KeyIndex       uint32                 `protobuf:"varint,2,opt,name=key_index,json=keyIndex,proto3" json:"key_index,omitempty"` // names the key in SEC_SIGN
+	Kind           KeyKind                `protobuf:"varint,3,opt,name=kind,proto3,enum=rocserv.ipc.KeyKind" json:"kind,omitempty"`
+	OcspResponse   []byte                 `protobuf:"bytes,4,opt,name=ocsp_response,json=ocspResponse,proto3" json:"ocsp_response,omitempty"`            // DER, about the leaf; empty: none
+	OcspUntilUnixS int64                  `protobuf:"varint,5,opt,name=ocsp_until_unix_s,json=ocspUntilUnixS,proto3" json:"ocsp_until_unix_s,omitempty"` // what it is good for; 0: it does not say
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Chain) Reset() {
@@ -906,6 +908,20 @@ func (x *Chain) GetKind() KeyKind {
 		return x.Kind
 	}
 	return KeyKind_KEY_UNKNOWN
+}
+
+func (x *Chain) GetOcspResponse() []byte {
+	if x != nil {
+		return x.OcspResponse
+	}
+	return nil
+}
+
+func (x *Chain) GetOcspUntilUnixS() int64 {
+	if x != nil {
+		return x.OcspUntilUnixS
+	}
+	return 0
 }
 
 type TLSSettings struct {
@@ -992,7 +1008,6 @@ type Vhost struct {
 	Auth               *AuthOffer             `protobuf:"bytes,11,opt,name=auth,proto3" json:"auth,omitempty"`
 	DtlsPsk            bool                   `protobuf:"varint,12,opt,name=dtls_psk,json=dtlsPsk,proto3" json:"dtls_psk,omitempty"`
 	DtlsLegacy         bool                   `protobuf:"varint,13,opt,name=dtls_legacy,json=dtlsLegacy,proto3" json:"dtls_legacy,omitempty"`
-	OcspResponse       []byte                 `protobuf:"bytes,15,opt,name=ocsp_response,json=ocspResponse,proto3" json:"ocsp_response,omitempty"`
 	ClientCas          [][]byte               `protobuf:"bytes,16,rep,name=client_cas,json=clientCas,proto3" json:"client_cas,omitempty"` // as in VhostKeys
 	Banner             string                 `protobuf:"bytes,17,opt,name=banner,proto3" json:"banner,omitempty"`                        // after the login
 	Camouflage         []byte                 `protobuf:"bytes,18,opt,name=camouflage,proto3" json:"camouflage,omitempty"`                // as in VhostKeys
@@ -1121,13 +1136,6 @@ func (x *Vhost) GetDtlsLegacy() bool {
 		return x.DtlsLegacy
 	}
 	return false
-}
-
-func (x *Vhost) GetOcspResponse() []byte {
-	if x != nil {
-		return x.OcspResponse
-	}
-	return nil
 }
 
 func (x *Vhost) GetClientCas() [][]byte {
@@ -3575,8 +3583,7 @@ type VhostKeys struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Chains        []*Chain               `protobuf:"bytes,2,rep,name=chains,proto3" json:"chains,omitempty"`
-	Groups        []*Group               `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"` // auto-select-group
-	OcspResponse  []byte                 `protobuf:"bytes,4,opt,name=ocsp_response,json=ocspResponse,proto3" json:"ocsp_response,omitempty"`
+	Groups        []*Group               `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`                        // auto-select-group
 	ClientCas     [][]byte               `protobuf:"bytes,5,rep,name=client_cas,json=clientCas,proto3" json:"client_cas,omitempty"` // DER: authorities to name when a client is asked for a certificate
 	Camouflage    []byte                 `protobuf:"bytes,6,opt,name=camouflage,proto3" json:"camouflage,omitempty"`                // salt (16) and SHA-256 of salt and secret; empty: no camouflage
 	unknownFields protoimpl.UnknownFields
@@ -3630,13 +3637,6 @@ func (x *VhostKeys) GetChains() []*Chain {
 func (x *VhostKeys) GetGroups() []*Group {
 	if x != nil {
 		return x.Groups
-	}
-	return nil
-}
-
-func (x *VhostKeys) GetOcspResponse() []byte {
-	if x != nil {
-		return x.OcspResponse
 	}
 	return nil
 }
@@ -7486,18 +7486,20 @@ const file_ipc_proto_rawDesc = "" +
 	"icmp_flows\x18\x03 \x01(\rR\ticmpFlows\x12\x14\n" +
 	"\x05dials\x18\x04 \x01(\rR\x05dials\x12!\n" +
 	"\fbuffer_bytes\x18\x05 \x01(\x04R\vbufferBytes\x12%\n" +
-	"\x0fnew_flows_per_s\x18\x06 \x01(\rR\fnewFlowsPerS\"`\n" +
+	"\x0fnew_flows_per_s\x18\x06 \x01(\rR\fnewFlowsPerS\"\xb0\x01\n" +
 	"\x05Chain\x12\x10\n" +
 	"\x03der\x18\x01 \x03(\fR\x03der\x12\x1b\n" +
 	"\tkey_index\x18\x02 \x01(\rR\bkeyIndex\x12(\n" +
-	"\x04kind\x18\x03 \x01(\x0e2\x14.rocserv.ipc.KeyKindR\x04kind\"\x7f\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x14.rocserv.ipc.KeyKindR\x04kind\x12#\n" +
+	"\rocsp_response\x18\x04 \x01(\fR\focspResponse\x12)\n" +
+	"\x11ocsp_until_unix_s\x18\x05 \x01(\x03R\x0eocspUntilUnixS\"\x7f\n" +
 	"\vTLSSettings\x12\x1f\n" +
 	"\vmin_version\x18\x01 \x01(\rR\n" +
 	"minVersion\x12\x1f\n" +
 	"\vmax_version\x18\x02 \x01(\rR\n" +
 	"maxVersion\x12\x16\n" +
 	"\x06suites\x18\x03 \x03(\rR\x06suites\x12\x16\n" +
-	"\x06curves\x18\x04 \x03(\rR\x06curves\"\xd4\x05\n" +
+	"\x06curves\x18\x04 \x03(\rR\x06curves\"\xb5\x05\n" +
 	"\x05Vhost\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x06chains\x18\x02 \x03(\v2\x12.rocserv.ipc.ChainR\x06chains\x12*\n" +
@@ -7513,8 +7515,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\x04auth\x18\v \x01(\v2\x16.rocserv.ipc.AuthOfferR\x04auth\x12\x19\n" +
 	"\bdtls_psk\x18\f \x01(\bR\adtlsPsk\x12\x1f\n" +
 	"\vdtls_legacy\x18\r \x01(\bR\n" +
-	"dtlsLegacy\x12#\n" +
-	"\rocsp_response\x18\x0f \x01(\fR\focspResponse\x12\x1d\n" +
+	"dtlsLegacy\x12\x1d\n" +
 	"\n" +
 	"client_cas\x18\x10 \x03(\fR\tclientCas\x12\x16\n" +
 	"\x06banner\x18\x11 \x01(\tR\x06banner\x12\x1e\n" +
@@ -7522,7 +7523,7 @@ const file_ipc_proto_rawDesc = "" +
 	"camouflage\x18\x12 \x01(\fR\n" +
 	"camouflage\x12)\n" +
 	"\x10camouflage_realm\x18\x13 \x01(\tR\x0fcamouflageRealm\x12\x16\n" +
-	"\x06phones\x18\x14 \x01(\bR\x06phonesJ\x04\b\x0e\x10\x0f\"1\n" +
+	"\x06phones\x18\x14 \x01(\bR\x06phonesJ\x04\b\x0e\x10\x0fJ\x04\b\x0f\x10\x10\"1\n" +
 	"\x05Group\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\"\xeb\x01\n" +
@@ -7722,17 +7723,16 @@ const file_ipc_proto_rawDesc = "" +
 	"\x06vhosts\x18\x02 \x03(\v2\x16.rocserv.ipc.VhostKeysR\x06vhosts\x12\x1a\n" +
 	"\bwarnings\x18\x03 \x03(\tR\bwarnings\x12\x18\n" +
 	"\akeyring\x18\x04 \x01(\fR\akeyring\x12\x1c\n" +
-	"\telsewhere\x18\x05 \x01(\bR\telsewhere\"\xdb\x01\n" +
+	"\telsewhere\x18\x05 \x01(\bR\telsewhere\"\xbc\x01\n" +
 	"\tVhostKeys\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x06chains\x18\x02 \x03(\v2\x12.rocserv.ipc.ChainR\x06chains\x12*\n" +
-	"\x06groups\x18\x03 \x03(\v2\x12.rocserv.ipc.GroupR\x06groups\x12#\n" +
-	"\rocsp_response\x18\x04 \x01(\fR\focspResponse\x12\x1d\n" +
+	"\x06groups\x18\x03 \x03(\v2\x12.rocserv.ipc.GroupR\x06groups\x12\x1d\n" +
 	"\n" +
 	"client_cas\x18\x05 \x03(\fR\tclientCas\x12\x1e\n" +
 	"\n" +
 	"camouflage\x18\x06 \x01(\fR\n" +
-	"camouflage\"t\n" +
+	"camouflageJ\x04\b\x04\x10\x05\"t\n" +
 	"\n" +
 	"SecmWorker\x121\n" +
 	"\bidentity\x18\x01 \x01(\v2\x15.rocserv.ipc.IdentityR\bidentity\x12\x1a\n" +
