@@ -93,6 +93,7 @@ func vhostMessage(v *config.Vhost, k *ipc.VhostKeys) *ipc.Vhost {
 		Auth:               authOffer(v),
 		DtlsPsk:            v.DTLSPSK,
 		DtlsLegacy:         v.DTLSLegacy,
+		MatchCiphers:       v.MatchCiphers,
 		ClientCas:          k.GetClientCas(),
 		Camouflage:         k.GetCamouflage(),
 		CamouflageRealm:    v.CamouflageRealm,

@@ -3,9 +3,11 @@ package worker
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"crypto/tls"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -86,6 +88,7 @@ type offer struct {
 	tunnel *wire.Tunnel
 	mobile bool
 	dtls   dtls.Keys // of the DTLS channel; none: CSTP only
+	suites []uint16  // of the DTLS channel
 }
 
 // offerTunnel settles what client and server can both do.
@@ -138,7 +141,11 @@ func (c *client) chooseDTLS(o *offer, connect *wire.Connect) wire.DTLSChoice {
 	if c.cfg.UdpPort == 0 || o.cfg.NoUdp || len(o.rep.AppId) != 32 {
 		return wire.DTLSChoice{}
 	}
-	if v.DtlsPsk && connect.DTLS.PSK() {
+	o.suites = dtlsSuites
+	if v.MatchCiphers {
+		o.suites = matching(c.secure.conn.ConnectionState().CipherSuite)
+	}
+	if v.DtlsPsk && connect.DTLS.PSK() && len(o.suites) > 0 {
 		o.dtls.PSK = c.pskFor(connect, o.rep)
 	}
 	var legacy []wire.Suite
@@ -147,9 +154,23 @@ func (c *client) chooseDTLS(o *offer, connect *wire.Connect) wire.DTLSChoice {
 	}
 	choice := connect.DTLS.Choose(!o.dtls.PSK.IsZero(), legacy)
 	if choice.Mode == wire.DTLSLegacy {
+		o.suites = []uint16{uint16(choice.Suite)} // the one that the client was told
 		o.dtls.Master = secret.NewBytes(slices.Clone(connect.DTLS.MasterSecret))
 	}
 	return choice
+}
+
+// matching are the suites of a DTLS channel with the cipher of a suite of TLS.
+func matching(suite uint16) []uint16 {
+	name := tls.CipherSuiteName(suite)
+	for cipher, s := range map[string]wire.Suite{
+		"_AES_128_GCM_": wire.SuitePSKAES128GCM, "_AES_256_GCM_": wire.SuitePSKAES256GCM, "_CHACHA20_POLY1305_": wire.SuitePSKChaCha20,
+	} {
+		if strings.Contains(name, cipher) {
+			return []uint16{uint16(s)}
+		}
+	}
+	return nil
 }
 
 // pskFor returns the key of a DTLS channel by PSK, none if there can be none.

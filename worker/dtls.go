@@ -34,6 +34,7 @@ type associations struct {
 	tunnel   *tunnel
 	keys     dtls.Keys
 	suites   []uint16
+	outer    outer
 	mtu      int
 	discover bool // try-mtu-discovery
 	clock    tcpip.Clock
@@ -62,6 +63,7 @@ func (a *associations) start(fd int, peer netip.AddrPort, first [][]byte) {
 		a.pending[0].ch.Close() // Closed removes it
 	}
 	d := a.newLane(peer)
+	a.outer.set(fd)
 	ch, err := dtls.Start(dtls.Config{
 		FD: fd, Peer: peer, First: first, Keys: a.keys, Suites: a.suites,
 		Receiver: &fromDTLS{a: a, d: d}, MaxPacket: a.mtu + 128,

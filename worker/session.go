@@ -77,14 +77,12 @@ func newSession(c *client, o *offer) (*session, error) {
 	s.tunnel.putOff = make(chan struct{}, 1)
 	s.tunnel.thawed = sync.NewCond(&s.tunnel.sinkMu)
 	s.dtls = associations{
-		tunnel: &s.tunnel, keys: o.dtls, suites: dtlsSuites, mtu: o.tunnel.MTU.Tunnel, discover: o.cfg.TryMtuDiscovery, clock: c.Clock, log: c.Log,
+		tunnel: &s.tunnel, keys: o.dtls, suites: o.suites, outer: outerOf(o), mtu: o.tunnel.MTU.Tunnel, discover: o.cfg.TryMtuDiscovery, clock: c.Clock, log: c.Log,
 		changed: s.dtlsChanged, resized: s.resize, soon: func() { s.timers.soon() },
 	}
 	s.mtu.now.Store(int64(o.tunnel.MTU.Tunnel))
+	s.dtls.outer.setTCP(c)
 	host := c.link.hostInfo()
-	if d := o.tunnel.DTLS; d != nil && d.Choice.Mode == wire.DTLSLegacy {
-		s.dtls.suites = []uint16{uint16(d.Choice.Suite)} // the one that the client was told
-	}
 	var err error
 	if s.policy, err = policyOf(o.cfg, host, s.names); err != nil {
 		return nil, err

@@ -185,7 +185,7 @@ func (p *parser) checkVhost(v *Vhost) {
 	where := vhostPrefix(v.Name)
 	p.checkCertificate(where, v)
 	p.checkCamouflage(where, v)
-	if on(v, "match-tls-dtls-ciphers") && (v.DTLSLegacy || v.CiscoClientCompat) {
+	if v.MatchCiphers && (v.DTLSLegacy || v.CiscoClientCompat) {
 		p.errorf(p.lineOf(v.Name, "match-tls-dtls-ciphers"), "%s'match-tls-dtls-ciphers' cannot be applied when 'dtls-legacy' or 'cisco-client-compat' is on", where)
 	}
 	if udp := p.config.Global.UDPPort; v.CiscoSVCCompat && udp != 0 && udp != 443 {

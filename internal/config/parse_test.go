@@ -82,7 +82,7 @@ func TestDefaults(t *testing.T) {
 		Unused: map[string][]string{
 			"sec-mod-scale": {"0"}, "debug-no-secmod-stats": {"false"},
 			"ping-leases": {"false"}, "use-utmp": {"true"}, "ban-points-kkdcp": {"1"}, "sec-mod-db-cleanup-time": {"0"},
-			"match-tls-dtls-ciphers": {"false"}, "compression": {"false"}, "no-compress-limit": {"256"},
+			"compression": {"false"}, "no-compress-limit": {"256"},
 		},
 		User: User{
 			ClientDNS: "allow", Keepalive: 32400 * time.Second, DPD: 90 * time.Second, MobileDPD: 1800 * time.Second,

@@ -148,6 +148,7 @@ type Vhost struct {
 	CiscoClientCompat  bool
 	CiscoSVCCompat     bool
 	PredictableIPs     bool
+	MatchCiphers       bool
 	OutputBuffer       int // packets; 0: the kernel's default
 	RekeyTime          time.Duration
 	RekeyNewTunnel     bool // rekey-method = new-tunnel (ssl is sent as new-tunnel too)

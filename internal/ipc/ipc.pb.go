@@ -1012,7 +1012,8 @@ type Vhost struct {
 	Banner             string                 `protobuf:"bytes,17,opt,name=banner,proto3" json:"banner,omitempty"`                        // after the login
 	Camouflage         []byte                 `protobuf:"bytes,18,opt,name=camouflage,proto3" json:"camouflage,omitempty"`                // as in VhostKeys
 	CamouflageRealm    string                 `protobuf:"bytes,19,opt,name=camouflage_realm,json=camouflageRealm,proto3" json:"camouflage_realm,omitempty"`
-	Phones             bool                   `protobuf:"varint,20,opt,name=phones,proto3" json:"phones,omitempty"` // cisco-svc-client-compat
+	Phones             bool                   `protobuf:"varint,20,opt,name=phones,proto3" json:"phones,omitempty"`                                 // cisco-svc-client-compat
+	MatchCiphers       bool                   `protobuf:"varint,21,opt,name=match_ciphers,json=matchCiphers,proto3" json:"match_ciphers,omitempty"` // match-tls-dtls-ciphers
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -1169,6 +1170,13 @@ func (x *Vhost) GetCamouflageRealm() string {
 func (x *Vhost) GetPhones() bool {
 	if x != nil {
 		return x.Phones
+	}
+	return false
+}
+
+func (x *Vhost) GetMatchCiphers() bool {
+	if x != nil {
+		return x.MatchCiphers
 	}
 	return false
 }
@@ -7499,7 +7507,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\vmax_version\x18\x02 \x01(\rR\n" +
 	"maxVersion\x12\x16\n" +
 	"\x06suites\x18\x03 \x03(\rR\x06suites\x12\x16\n" +
-	"\x06curves\x18\x04 \x03(\rR\x06curves\"\xb5\x05\n" +
+	"\x06curves\x18\x04 \x03(\rR\x06curves\"\xda\x05\n" +
 	"\x05Vhost\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x06chains\x18\x02 \x03(\v2\x12.rocserv.ipc.ChainR\x06chains\x12*\n" +
@@ -7523,7 +7531,8 @@ const file_ipc_proto_rawDesc = "" +
 	"camouflage\x18\x12 \x01(\fR\n" +
 	"camouflage\x12)\n" +
 	"\x10camouflage_realm\x18\x13 \x01(\tR\x0fcamouflageRealm\x12\x16\n" +
-	"\x06phones\x18\x14 \x01(\bR\x06phonesJ\x04\b\x0e\x10\x0fJ\x04\b\x0f\x10\x10\"1\n" +
+	"\x06phones\x18\x14 \x01(\bR\x06phones\x12#\n" +
+	"\rmatch_ciphers\x18\x15 \x01(\bR\fmatchCiphersJ\x04\b\x0e\x10\x0fJ\x04\b\x0f\x10\x10\"1\n" +
 	"\x05Group\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\"\xeb\x01\n" +
