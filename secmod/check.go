@@ -149,5 +149,8 @@ func (l *loader) checkFile(c *config.Vhost, file string, b []byte) (u config.Use
 			l.warnings = append(l.warnings, fmt.Sprintf("%s: %s = %v is outside of the network %v: its sessions are refused", file, e.option, e.addr, e.in))
 		}
 	}
+	if len(u.Routes) > len(c.User.Routes) || len(u.NoRoutes) > len(c.User.NoRoutes) { // the virtual host's own have been said
+		l.warnRoutes(c, file, c.WithVhostRoutes(u))
+	}
 	return u, true
 }

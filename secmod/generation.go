@@ -264,6 +264,7 @@ func (l *loader) vhost(c *config.Vhost) *vhost {
 	if _, err := l.server.egressFiles(&c.User); err != nil { // rather now than when a client comes
 		l.fail(c, "egress", 0, fmt.Errorf("egress: %w", err))
 	}
+	l.warnRoutes(c, "", c.User)
 	_, err := readProfile(&c.User)
 	l.fail(c, "user-profile", 0, err)
 	if c.Camouflage {

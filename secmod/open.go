@@ -74,6 +74,12 @@ func (s *server) open(sid session.SID, q *ipc.SecmSessionOpen) (*ipc.SecmSession
 		return nil, nil, fmt.Errorf("%w: user %q: %w", errConfiguration, known.User, err)
 	}
 	v.expose(user)
+	aggregate(user)
+	if _, why := tooMany(user); why != "" {
+		if skipped, ok := s.quiet.routes.allow(s.Now()); ok {
+			s.Log.Warn("more routes than clients take", "user", known.User, "why", why, "skipped", skipped)
+		}
+	}
 	files, err := s.egressFiles(user)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: user %q: egress: %w", errConfiguration, known.User, err)

@@ -233,11 +233,12 @@ func (s *server) sweep() {
 	}
 }
 
-// noise keeps lines that strangers cause from filling the log.
+// noise keeps lines that strangers cause, or every session does, from filling the log.
 type noise struct {
 	violations, logins, sessions quietly
 	behind                       quietly // of messages to main
 	accounts                     quietly
+	routes                       quietly // too many
 }
 
 // quietly lets one line through per second and counts the others.
