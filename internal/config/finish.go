@@ -248,13 +248,3 @@ func isOID(s string) bool {
 	}
 	return len(parts) > 1
 }
-
-// on reads a switch that has no field yet.
-func on(v *Vhost, option string) bool {
-	list := v.Unused[option]
-	if len(list) == 0 {
-		return false
-	}
-	value, _ := parseBool(list[len(list)-1])
-	return value
-}
