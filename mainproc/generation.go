@@ -72,7 +72,11 @@ func workerConfig(cfg *config.Config, keys *ipc.SecmConfigRep, logLevel int) *ip
 		ServerName:   serverName,
 	}
 	for _, v := range cfg.Vhosts {
-		m.Vhosts = append(m.Vhosts, vhostMessage(v, byName[v.Name]))
+		one := vhostMessage(v, byName[v.Name])
+		if v.Compression {
+			one.Compression = cfg.Global.CompressionOrder
+		}
+		m.Vhosts = append(m.Vhosts, one)
 	}
 	return m
 }
@@ -94,6 +98,7 @@ func vhostMessage(v *config.Vhost, k *ipc.VhostKeys) *ipc.Vhost {
 		DtlsPsk:            v.DTLSPSK,
 		DtlsLegacy:         v.DTLSLegacy,
 		MatchCiphers:       v.MatchCiphers,
+		NoCompressLimit:    uint32(v.NoCompressLimit),
 		ClientCas:          k.GetClientCas(),
 		Camouflage:         k.GetCamouflage(),
 		CamouflageRealm:    v.CamouflageRealm,

@@ -89,11 +89,12 @@ type offer struct {
 	mobile bool
 	dtls   dtls.Keys // of the DTLS channel; none: CSTP only
 	suites []uint16  // of the DTLS channel
+	packing
 }
 
 // offerTunnel settles what client and server can both do.
 func (c *client) offerTunnel(connect *wire.Connect, rep *ipc.AuthCookieRep, cfg *ipc.SessionConfig) *offer {
-	o := &offer{rep: rep, cfg: cfg, mobile: connect.Mobile, lease: leaseOf(rep.Lease)}
+	o := &offer{rep: rep, cfg: cfg, mobile: connect.Mobile, lease: leaseOf(rep.Lease), packing: packingOf(c.secure.vhost, connect)}
 	choice, overhead := c.chooseDTLS(o, connect), wire.CSTPOverhead
 	switch choice.Mode {
 	case wire.DTLSPSK:
@@ -122,9 +123,11 @@ func (c *client) offerTunnel(connect *wire.Connect, rep *ipc.AuthCookieRep, cfg 
 		Banner:     cfg.Banner,
 		Custom:     cfg.CustomHeaders,
 		HTTP:       c.secure.vhost.HttpHeaders,
+		Encoding:   string(o.packing.cstp),
 	}
+	o.packing.most = mtu.Tunnel
 	if choice.Mode != wire.DTLSNone {
-		o.tunnel.DTLS = &wire.TunnelDTLS{Port: int(c.cfg.UdpPort), ID: rep.AppId, Choice: choice}
+		o.tunnel.DTLS = &wire.TunnelDTLS{Port: int(c.cfg.UdpPort), ID: rep.AppId, Choice: choice, Encoding: string(o.packing.dtls)}
 	}
 	return o
 }

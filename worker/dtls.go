@@ -74,7 +74,7 @@ func (a *associations) start(fd int, peer netip.AddrPort, first [][]byte) {
 		a.log.Debug("DTLS hello refused", "peer", peer, "err", err)
 		return
 	}
-	d.ch, d.to = ch, ch
+	d.ch, d.to = ch, packed(ch, a.tunnel.packing.dtls, a.tunnel.packing.limit)
 	a.pending = append(a.pending, d)
 }
 

@@ -73,7 +73,8 @@ func newSession(c *client, o *offer) (*session, error) {
 	}
 	s.cstp = cstp.New(c.secure.conn, c.raw)
 	s.tunnel.lease = o.lease
-	s.tunnel.cstp.to = s.cstp
+	s.tunnel.packing = o.packing
+	s.tunnel.cstp.to = packed(s.cstp, o.packing.cstp, o.packing.limit)
 	s.tunnel.putOff = make(chan struct{}, 1)
 	s.tunnel.thawed = sync.NewCond(&s.tunnel.sinkMu)
 	s.dtls = associations{
@@ -270,8 +271,9 @@ func (s *session) lastWords(m *ipc.SessionStats) { s.link.conn.Send(ipc.SessionS
 func (s *session) report() {
 	cs := s.secure.conn.ConnectionState()
 	info := &ipc.SessionInfo{
-		TlsSuite: tlsName(&cs),
-		Mtu:      uint32(s.mtu.now.Load()),
+		TlsSuite:        tlsName(&cs),
+		Mtu:             uint32(s.mtu.now.Load()),
+		CstpCompression: string(s.offer.packing.cstp),
 	}
 	if psk := s.offer.dtls.PSK; !psk.IsZero() {
 		sum := sha256.Sum256(psk.Reveal())
@@ -279,6 +281,7 @@ func (s *session) report() {
 	}
 	if d := s.tunnel.dtls.Load(); d != nil {
 		info.DtlsSuite, info.DtlsPeer = d.ch.Suite(), ipc.PutAddrPort(d.peer())
+		info.DtlsCompression = string(s.offer.packing.dtls)
 	}
 	s.link.conn.Send(ipc.SessionInfoT, 0, info)
 }
@@ -393,7 +396,7 @@ func (s *session) trim() {
 	}
 	s.tunnel.upMu.Lock()
 	s.gateway.Trim()
-	s.tunnel.tcp = nil
+	s.tunnel.tcp, s.tunnel.unpacker = nil, unpacker{}
 	s.tunnel.upMu.Unlock()
 	s.stack.Trim()
 	if s.outside.Trim != nil {

@@ -9,6 +9,7 @@ import (
 	"rocserv/internal/packet"
 	"rocserv/internal/pipe"
 	"rocserv/internal/wire"
+	"rocserv/worker/compress"
 	"rocserv/worker/dtls"
 	"rocserv/worker/peers"
 )
@@ -21,16 +22,18 @@ import (
 // tunnel carries packets between the client's channels and the netstack. It is
 // the packet.Sink of everything that sends to the client.
 type tunnel struct {
-	lease leased
-	inner inner
+	lease   leased
+	inner   inner
+	packing packing
 
 	cstp lane
 	dtls atomic.Pointer[dtlsLane] // what is sent on; nil: CSTP
 
-	upMu sync.Mutex // one batch up at a time; protects the next three
+	upMu sync.Mutex // one batch up at a time; protects the next four
 	tcp  [][]byte   // of the batch, for the stack
 	kept *kept      // flows that keepers of this session have; nil: none
 	deaf bool       // what is still read of the client's channels is dropped
+	unpacker
 
 	sinkMu sync.Mutex // held from Begin to End; protects the next four
 	out    *lane
@@ -133,16 +136,8 @@ type fromCSTP struct {
 func (r fromCSTP) Packets(pkts []wire.Packet) {
 	t := r.t
 	t.seen.cstp.touch()
-	control := 0
 	t.upMu.Lock()
-	for _, p := range pkts {
-		if p.Type == wire.Data {
-			t.up(p.Payload)
-		} else {
-			control++
-		}
-	}
-	t.endUp()
+	control := t.batch(pkts, t.packing.cstp)
 	t.upMu.Unlock()
 	if d := t.dtls.Load(); d != nil && control < len(pkts) {
 		// The client fell back to CSTP: so do we, at once, until DTLS speaks
@@ -160,26 +155,40 @@ func (r fromCSTP) Packets(pkts []wire.Packet) {
 		case wire.Disconnect:
 			r.disconnect(p.Payload)
 		case wire.Data, wire.DPDResp, wire.Keepalive:
+		case wire.Compressed:
+			if t.packing.cstp == "" {
+				t.counters.unknown.Add(1)
+			}
 		default:
 			t.counters.unknown.Add(1)
 		}
 	}
 }
 
+// batch takes the data packets of a batch, which may be compressed in this way, and
+// returns how many others there are. t.upMu is held.
+func (t *tunnel) batch(pkts []wire.Packet, packed compress.Algorithm) (others int) {
+	t.used = 0
+	for _, p := range pkts {
+		switch {
+		case p.Type == wire.Data:
+			t.up(p.Payload)
+		case p.Type == wire.Compressed && packed != "":
+			t.unpack(packed, p.Payload)
+		default:
+			others++
+		}
+	}
+	t.endUp()
+	return others
+}
+
 // dtlsPackets takes a batch of the DTLS channel d, which is in use.
 func (t *tunnel) dtlsPackets(d *dtlsLane, pkts []wire.Packet) {
 	t.seen.dtls.touch()
 	d.quiet.Store(false)
-	control := 0
 	t.upMu.Lock()
-	for _, p := range pkts {
-		if p.Type == wire.Data {
-			t.up(p.Payload)
-		} else {
-			control++
-		}
-	}
-	t.endUp()
+	control := t.batch(pkts, t.packing.dtls)
 	t.upMu.Unlock()
 	if control == 0 {
 		return
@@ -193,6 +202,10 @@ func (t *tunnel) dtlsPackets(d *dtlsLane, pkts []wire.Packet) {
 		case wire.DPDResp:
 			d.probe.answered()
 		case wire.Data, wire.Keepalive:
+		case wire.Compressed:
+			if t.packing.dtls == "" {
+				t.counters.unknown.Add(1)
+			}
 		default:
 			t.counters.unknown.Add(1)
 		}

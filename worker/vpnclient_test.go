@@ -11,11 +11,13 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"rocserv/internal/wire"
 	"rocserv/netstack/stacktest"
+	"rocserv/worker/compress"
 )
 
 // vpnClient speaks the protocol over the connection and has a network stack on top.
@@ -29,6 +31,11 @@ type vpnClient struct {
 	// frames that are not data
 	control chan wire.Packet
 	sum     [20]byte
+
+	offers   string             // compressions
+	encoding compress.Algorithm // that the server has chosen
+	by       *compress.Compressor
+	packed   [2]atomic.Int64 // packets that went and came compressed
 }
 
 func (w *world) dial() *vpnClient {
@@ -115,7 +122,7 @@ func (c *vpnClient) connect(cookie string) {
 func (c *vpnClient) connectStack(cookie string, stack *stacktest.Client) {
 	c.t.Helper()
 	status, head, _ := c.request("CONNECT", "/CSCOSSLC/tunnel", "", "Cookie: webvpn="+cookie,
-		"X-CSTP-Address-Type: IPv6,IPv4", "X-CSTP-Full-IPv6-Capability: true", "X-CSTP-Base-MTU: 1500")
+		"X-CSTP-Address-Type: IPv6,IPv4", "X-CSTP-Full-IPv6-Capability: true", "X-CSTP-Base-MTU: 1500", "X-CSTP-Accept-Encoding: "+c.offers)
 	if status != "HTTP/1.1 200 CONNECTED" {
 		c.t.Fatalf("CONNECT gave %q", head)
 	}
@@ -124,6 +131,9 @@ func (c *vpnClient) connectStack(cookie string, stack *stacktest.Client) {
 		if k, v, ok := strings.Cut(line, ": "); ok {
 			c.head[k] = append(c.head[k], v)
 		}
+	}
+	if list := c.head["X-CSTP-Content-Encoding"]; len(list) > 0 {
+		c.encoding, c.by = compress.Algorithm(list[0]), compress.NewCompressor(compress.Algorithm(list[0]))
 	}
 	c.Client = stack
 	stack.SetUp(c.up)
@@ -140,6 +150,17 @@ func (c *vpnClient) frame(typ wire.PacketType, payload []byte) {
 
 func (c *vpnClient) up(pkts [][]byte) {
 	for _, p := range pkts {
+		if c.by != nil {
+			c.mu.Lock()
+			b := make([]byte, len(p))
+			n := c.by.Compress(b, p)
+			c.mu.Unlock()
+			if n > 0 {
+				c.packed[0].Add(1)
+				c.frame(wire.Compressed, b[:n])
+				continue
+			}
+		}
 		c.frame(wire.Data, p)
 	}
 }
@@ -155,9 +176,18 @@ func (c *vpnClient) down() {
 		if _, err := io.ReadFull(c.r, b); err != nil {
 			return
 		}
-		if wire.PacketType(h[6]) == wire.Data {
+		switch typ := wire.PacketType(h[6]); {
+		case typ == wire.Data:
 			c.Deliver(b)
-		} else {
+		case typ == wire.Compressed && c.encoding != "":
+			p := make([]byte, 1500)
+			n, err := c.encoding.Decompress(p, b)
+			if err != nil {
+				c.t.Errorf("%d bytes compressed: %v", len(b), err)
+			}
+			c.packed[1].Add(1)
+			c.Deliver(p[:n])
+		default:
 			c.control <- wire.Packet{Type: wire.PacketType(h[6]), Payload: b}
 		}
 	}

@@ -6,9 +6,6 @@ import (
 	"strings"
 )
 
-// manyRoutes is how many routes AnyConnect clients apply; more are ignored by them.
-const manyRoutes = 200
-
 // finish puts together what several lines say and applies ocserv's checks that
 // need no file. Those that open certificates and keys are sec-mod's.
 func (p *parser) finish() {
@@ -152,7 +149,7 @@ func (p *parser) networks(vhost string, u *User, d *draft) {
 		} else {
 			u.IPv4Network = netip.PrefixFrom(d.v4, d.v4bits).Masked()
 		}
-		if d.v4bits > 30 {
+		if d.v4bits > 31 { // of two the gateway has one (RFC 3021)
 			p.warnf(line4, "%sipv4-network %s has no address for a client", where, u.IPv4Network)
 		}
 	}
@@ -176,15 +173,16 @@ func (p *parser) finishUser(vhost string, u *User) {
 	}
 	u.Routes = withoutDefault(u.Routes)
 	p.checkWays(vhost, u)
-	if n := max(len(u.Routes), len(u.NoRoutes)); n > manyRoutes {
-		p.warnf(0, "%s%d routes: AnyConnect clients take about %d and ignore the others", vhostPrefix(vhost), n, manyRoutes)
-	}
 }
 
 func (p *parser) checkVhost(v *Vhost) {
 	where := vhostPrefix(v.Name)
 	p.checkCertificate(where, v)
 	p.checkCamouflage(where, v)
+	v.NoCompressLimit = max(v.NoCompressLimit, 64) // as ocserv
+	if v.Compression {
+		p.warnf(p.lineOf(v.Name, "compression"), "%s'compression' lets who sees the tunnel's packets guess what is in them by their lengths, if he can send to a client too", where)
+	}
 	if v.MatchCiphers && (v.DTLSLegacy || v.CiscoClientCompat) {
 		p.errorf(p.lineOf(v.Name, "match-tls-dtls-ciphers"), "%s'match-tls-dtls-ciphers' cannot be applied when 'dtls-legacy' or 'cisco-client-compat' is on", where)
 	}

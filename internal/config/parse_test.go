@@ -66,7 +66,7 @@ func TestDefaults(t *testing.T) {
 	}
 	wantGlobal := Global{
 		TCPPort: 8443, SocketFile: "/tmp/run/sock", Device: "vpns", LogLevel: 2, SyslogFacility: "daemon", StatsReset: 604800 * time.Second,
-		Isolate: true, LimitWorkerMemory: true, WorkerFiles: 4096, WatchFiles: true, AuthTimeout: 240 * time.Second, MaxBanScore: 80, BanTime: 300 * time.Second,
+		Isolate: true, LimitWorkerMemory: true, CompressionOrder: []string{"oc-lz4", "lzs"}, WorkerFiles: 4096, WatchFiles: true, AuthTimeout: 240 * time.Second, MaxBanScore: 80, BanTime: 300 * time.Second,
 		BanResetTime: 1200 * time.Second, BanPointsPassword: 10, BanPointsConnect: 1,
 		Attempts: Attempts{User: 30, Source: 30, Pair: 10, Time: time.Hour},
 	}
@@ -78,11 +78,10 @@ func TestDefaults(t *testing.T) {
 		TLS:           TLS{Priorities: "NORMAL:%SERVER_PRECEDENCE:%COMPAT", MinVersion: 0x0303, MaxVersion: 0x0304},
 		Auth:          []Method{{Name: "plain", Options: map[string]string{"passwd": "/tmp/users"}, Line: 1}},
 		CookieTimeout: 300 * time.Second, SwitchToTCP: 25 * time.Second, DTLSPSK: true, DTLSLegacy: true,
-		PredictableIPs: true, RekeyTime: 172800 * time.Second,
+		PredictableIPs: true, NoCompressLimit: 256, RekeyTime: 172800 * time.Second,
 		Unused: map[string][]string{
 			"sec-mod-scale": {"0"}, "debug-no-secmod-stats": {"false"},
 			"ping-leases": {"false"}, "use-utmp": {"true"}, "ban-points-kkdcp": {"1"}, "sec-mod-db-cleanup-time": {"0"},
-			"compression": {"false"}, "no-compress-limit": {"256"},
 		},
 		User: User{
 			ClientDNS: "allow", Keepalive: 32400 * time.Second, DPD: 90 * time.Second, MobileDPD: 1800 * time.Second,
@@ -258,9 +257,11 @@ func TestWarningsAndNotes(t *testing.T) {
 		{"dpd = 99999999999999999999", "8: 'dpd' is a number from 0 to 2147483647: '99999999999999999999' is taken as 2147483647", ""},
 		{"log-level = 9999", "8: 'log-level' is a number from 0 to 9: '9999' is taken as 9", ""},
 		{"no-udp = on", "8: 'no-udp' is true or false: 'on' is taken as false", ""},
-		{"compression = true", "8: 'compression' is accepted but not yet in effect", ""},
+		{"kkdcp = x", "8: 'kkdcp' is accepted but not yet in effect", ""},
+		{"kkdcp = x\nkkdcp = y", "8: 'kkdcp' is accepted but not yet in effect", ""},
+		{"compression = true", "8: 'compression' lets who sees the tunnel's packets guess what is in them by their lengths, if he can send to a client too", ""},
 		{"compression = false", "", ""},
-		{"compression = true\ncompression = true", "8: 'compression' is accepted but not yet in effect", ""},
+		{"compression-algo-priority = lz4:deflate", "8: 'compression-algo-priority' knows lz4 and lzs, 'deflate' is left out", ""},
 		{"ping-leases = true", "8: 'ping-leases' has no effect: leased addresses exist only inside the server, so nobody else can have one", ""},
 		{"ping-leases = false", "", ""},
 		{"net-priority = 99", "8: 'net-priority' is 0 to 6 or 0xNN, '99' is left out", ""},
@@ -283,8 +284,8 @@ func TestWarningsAndNotes(t *testing.T) {
 		{"select-group = " + strings.Repeat("x", 64), "8: the group name '" + strings.Repeat("x", 64) + "' is longer than 63 bytes, no login can choose it", ""},
 		{"select-group = a[b", "8: select-group 'a': no closing bracket", ""},
 		{"tls-priorities = NORMAL:+VERS-TLS1.0", "8: tls-priorities: 'VERS-TLS1.0' is not supported", ""},
-		{"ipv4-network = 10.0.0.0/31", "8: ipv4-network 10.0.0.0/31 has no address for a client", ""},
-		{strings.Repeat("no-route = 10.0.0.0/8\n", 201), "201 routes: AnyConnect clients take about 200 and ignore the others", ""},
+		{"ipv4-network = 10.0.0.0/31", "", ""},
+		{"ipv4-network = 10.0.0.0/32", "8: ipv4-network 10.0.0.0/32 has no address for a client", ""},
 		{"[vhost:Ex.org]\nfoo = 1", "9: vhost:ex.org: skipping unknown option 'foo'",
 			"8: virtual host name 'Ex.org' was canonicalized to 'ex.org' 8: adding virtual host: ex.org"},
 		{"[vhost:b\u00fccher.example]", "", "8: virtual host name 'b\u00fccher.example' was canonicalized to 'xn--bcher-kva.example' 8: adding virtual host: xn--bcher-kva.example"},

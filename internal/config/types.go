@@ -89,7 +89,8 @@ type Global struct {
 
 	Isolate            bool // isolate-workers: on unless switched off, unlike ocserv
 	LimitWorkerMemory  bool
-	WorkerFiles        int // limit-worker-files
+	CompressionOrder   []string // names of the wire, best first
+	WorkerFiles        int      // limit-worker-files
 	RequireConfinement bool
 	MaxClients         int // 0: what pids, files and memory allow
 	ListenProxyProto   bool
@@ -149,6 +150,8 @@ type Vhost struct {
 	CiscoSVCCompat     bool
 	PredictableIPs     bool
 	MatchCiphers       bool
+	Compression        bool
+	NoCompressLimit    int // bytes of a packet
 	OutputBuffer       int // packets; 0: the kernel's default
 	RekeyTime          time.Duration
 	RekeyNewTunnel     bool // rekey-method = new-tunnel (ssl is sent as new-tunnel too)

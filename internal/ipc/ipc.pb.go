@@ -1012,8 +1012,10 @@ type Vhost struct {
 	Banner             string                 `protobuf:"bytes,17,opt,name=banner,proto3" json:"banner,omitempty"`                        // after the login
 	Camouflage         []byte                 `protobuf:"bytes,18,opt,name=camouflage,proto3" json:"camouflage,omitempty"`                // as in VhostKeys
 	CamouflageRealm    string                 `protobuf:"bytes,19,opt,name=camouflage_realm,json=camouflageRealm,proto3" json:"camouflage_realm,omitempty"`
-	Phones             bool                   `protobuf:"varint,20,opt,name=phones,proto3" json:"phones,omitempty"`                                 // cisco-svc-client-compat
-	MatchCiphers       bool                   `protobuf:"varint,21,opt,name=match_ciphers,json=matchCiphers,proto3" json:"match_ciphers,omitempty"` // match-tls-dtls-ciphers
+	Phones             bool                   `protobuf:"varint,20,opt,name=phones,proto3" json:"phones,omitempty"`                                            // cisco-svc-client-compat
+	MatchCiphers       bool                   `protobuf:"varint,21,opt,name=match_ciphers,json=matchCiphers,proto3" json:"match_ciphers,omitempty"`            // match-tls-dtls-ciphers
+	Compression        []string               `protobuf:"bytes,22,rep,name=compression,proto3" json:"compression,omitempty"`                                   // names of the wire, best first; none: off
+	NoCompressLimit    uint32                 `protobuf:"varint,23,opt,name=no_compress_limit,json=noCompressLimit,proto3" json:"no_compress_limit,omitempty"` // bytes of a packet
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -1179,6 +1181,20 @@ func (x *Vhost) GetMatchCiphers() bool {
 		return x.MatchCiphers
 	}
 	return false
+}
+
+func (x *Vhost) GetCompression() []string {
+	if x != nil {
+		return x.Compression
+	}
+	return nil
+}
+
+func (x *Vhost) GetNoCompressLimit() uint32 {
+	if x != nil {
+		return x.NoCompressLimit
+	}
+	return 0
 }
 
 type Group struct {
@@ -7507,7 +7523,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\vmax_version\x18\x02 \x01(\rR\n" +
 	"maxVersion\x12\x16\n" +
 	"\x06suites\x18\x03 \x03(\rR\x06suites\x12\x16\n" +
-	"\x06curves\x18\x04 \x03(\rR\x06curves\"\xda\x05\n" +
+	"\x06curves\x18\x04 \x03(\rR\x06curves\"\xa8\x06\n" +
 	"\x05Vhost\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x06chains\x18\x02 \x03(\v2\x12.rocserv.ipc.ChainR\x06chains\x12*\n" +
@@ -7532,7 +7548,9 @@ const file_ipc_proto_rawDesc = "" +
 	"camouflage\x12)\n" +
 	"\x10camouflage_realm\x18\x13 \x01(\tR\x0fcamouflageRealm\x12\x16\n" +
 	"\x06phones\x18\x14 \x01(\bR\x06phones\x12#\n" +
-	"\rmatch_ciphers\x18\x15 \x01(\bR\fmatchCiphersJ\x04\b\x0e\x10\x0fJ\x04\b\x0f\x10\x10\"1\n" +
+	"\rmatch_ciphers\x18\x15 \x01(\bR\fmatchCiphers\x12 \n" +
+	"\vcompression\x18\x16 \x03(\tR\vcompression\x12*\n" +
+	"\x11no_compress_limit\x18\x17 \x01(\rR\x0fnoCompressLimitJ\x04\b\x0e\x10\x0fJ\x04\b\x0f\x10\x10\"1\n" +
 	"\x05Group\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\"\xeb\x01\n" +

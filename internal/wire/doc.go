@@ -66,5 +66,5 @@
 // where the draft is silent or older than the clients, openconnect 9.x (auth.c,
 // cstp.c) and ocserv 1.x (worker-auth.c, worker-vpn.c) as measured: testdata
 // holds what they say to each other. Left out on purpose: chunked bodies,
-// Expect: 100-continue, HTTP/2, compression of the tunnel.
+// Expect: 100-continue, HTTP/2, stateful compression of the tunnel (deflate).
 package wire

@@ -22,6 +22,7 @@ type Transfer struct {
 	Host   string // of tgt, Tgt4 or Tgt6
 	Upload bool   // else a download
 	QUIC   bool   // HTTP/3
+	Text   bool   // it can be compressed
 	Bytes  int64
 	Rate   int64  // bytes per second; 0 is no limit
 	Device string // if not empty, only this device is used, as of one tunnel among many
@@ -78,7 +79,7 @@ func (t Transfer) run() error {
 	if t.Upload {
 		return t.upload(base + "/upload")
 	}
-	return t.download(fmt.Sprintf("%s/bytes?n=%d&rate=%d", base, t.Bytes, t.Rate))
+	return t.download(fmt.Sprintf("%s/bytes?n=%d&rate=%d&text=%v", base, t.Bytes, t.Rate, t.Text))
 }
 
 func (t Transfer) download(url string) error {
@@ -97,7 +98,11 @@ func (t Transfer) download(url string) error {
 
 func (t Transfer) upload(url string) error {
 	sum := sha256.New()
-	body := io.TeeReader(newStream(t.Bytes), sum)
+	stream := newStream
+	if t.Text {
+		stream = newText
+	}
+	body := io.TeeReader(stream(t.Bytes), sum)
 	if t.Rate > 0 {
 		body = &paced{r: body, rate: t.Rate, began: time.Now()}
 	}

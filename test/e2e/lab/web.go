@@ -23,7 +23,7 @@ const sumTrailer = "X-Sha256"
 //	/                     Hello
 //	/whoami               the address the request came from
 //	/bytes?n=N[&rate=R]   a stream of N bytes, its SHA-256 in a trailer; R is in
-//	                      bytes per second
+//	                      bytes per second; with text=true it can be compressed
 //	/upload               (POST) {"Bytes": N, "SHA256": "..."} of what was sent
 //
 // and says in the log when a stream begins.
@@ -46,7 +46,11 @@ func (l *witness) sendBytes(w http.ResponseWriter, r *http.Request) {
 	l.print("sending %d bytes to %s", n, r.RemoteAddr)
 	w.Header().Set("Trailer", sumTrailer)
 	sum := sha256.New()
-	src := io.TeeReader(newStream(n), sum)
+	stream := newStream
+	if r.FormValue("text") == "true" {
+		stream = newText
+	}
+	src := io.TeeReader(stream(n), sum)
 	began, sent, b := time.Now(), int64(0), make([]byte, blockSize)
 	for {
 		n, err := src.Read(b)
