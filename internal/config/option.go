@@ -97,13 +97,13 @@ type Status uint8
 const (
 	InEffect Status = iota // does what Meaning says
 	Later                  // accepted, not yet in effect: a warning if it is set to something
-	Refused                // not yet in effect, and to go on without it would be less safe than the file says: an error if it is switched on
+	Refused                // not in effect, and to go on without it would be less safe than the file says: an error if it is switched on
 	NoEffect               // has nothing to do without a kernel tun, root or GnuTLS; Note says what replaces it
 	Gone                   // ocserv itself has dropped it
 )
 
 func (s Status) String() string {
-	return [...]string{"in effect", "not yet in effect", "refused until it is in effect", "no effect", "gone"}[s]
+	return [...]string{"in effect", "not yet in effect", "refused", "no effect", "gone"}[s]
 }
 
 // Part is a part of the table: the options about one matter.

@@ -357,7 +357,7 @@ func (p *parser) say(o *Option, it item) {
 	}
 	switch {
 	case o.Status == Refused:
-		p.errorf(it.line, "'%s' is not supported yet%s", o.Name, note)
+		p.errorf(it.line, "'%s' is not supported%s", o.Name, note)
 	case o.Quiet && o.Note != "":
 		p.notef(it.line, "'%s' has no effect%s", o.Name, note)
 	case o.Quiet:

@@ -238,7 +238,7 @@ func TestRefused(t *testing.T) {
 		"listen-netns = x":               true, "isolate-workers = true": false, "iroute = 1.2.3.0/24": false,
 	} {
 		got := problems(t, least+line+"\n")
-		if (len(got) == 1 && strings.Contains(got[0], "is not supported yet")) != refused || !refused && got != nil {
+		if (len(got) == 1 && strings.Contains(got[0], "is not supported")) != refused || !refused && got != nil {
 			t.Errorf("%s: %q", line, got)
 		}
 	}
