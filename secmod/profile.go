@@ -71,9 +71,6 @@ func (w *worker) profile(rec *ipc.Record) error {
 		return w.conn.Send(ipc.ProfileRepT, 0, new(ipc.Nothing))
 	}
 	_, b := w.s.profileOf(known)
-	if b == nil {
-		return w.conn.Send(ipc.ProfileRepT, 0, new(ipc.Nothing))
-	}
 	fd, err := ipc.Seal("profile", b)
 	if err != nil {
 		return err

@@ -50,8 +50,15 @@ func TestProfiles(t *testing.T) {
 	if got := profileOf(t, other, sid); got != "<new/>" {
 		t.Errorf("changed: %q", got)
 	}
-	if got := profileOf(t, other, make([]byte, 32)); got != "" {
-		t.Errorf("with a cookie that is none: %q", got)
+	for _, tt := range []struct {
+		what string
+		sid  []byte
+		want bool
+	}{{"a cookie that is none", make([]byte, 32), false}, {"a user without a profile", r.login(other, "carol", "pw"), true}} {
+		b, err := other.CallSealed(ipc.ProfileT, &ipc.ProfileReq{Sid: tt.sid}, ipc.ProfileRepT)
+		if err != nil || (b != nil) != tt.want || len(b) > 0 {
+			t.Errorf("%s: %q, %v", tt.what, b, err)
+		}
 	}
 	st.add("user-profile = " + st.path("nothing"))
 	if rep := r.configure(2, st.text()); !strings.Contains(rep.Error, "user-profile") {

@@ -29,10 +29,12 @@ func (h *hiding) admits(v *ipc.Vhost, req *wire.Request) bool {
 		h.query, h.cookieOnly = secret.NewText(req.Query), false
 		return true
 	}
-	// What ends a login needs the cookie and nothing else. A login under way has the
-	// secret with every form. A phone's cookie is no pass: its login is known to
-	// everybody (ocserv worker-http.c).
-	h.cookieOnly = (req.IsTunnel() || req.IsProfile()) && hasCookie(req, wire.CookieSession)
+	// What ends a login needs the cookie and nothing else, nor does AnyConnect's
+	// downloader, which asks for constants by connections of its own. A login under
+	// way has the secret with every form. A phone's cookie is no pass: its login is
+	// known to everybody (ocserv worker-http.c).
+	_, constant := wire.FindStatic(req.Path)
+	h.cookieOnly = (req.IsTunnel() || req.IsProfile() || constant && req.Method == "GET") && hasCookie(req, wire.CookieSession)
 	return h.cookieOnly
 }
 

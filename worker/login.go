@@ -36,6 +36,9 @@ func newDialogue(c *client) *dialogue { return &dialogue{c: c} }
 func (d *dialogue) answer(req *wire.Request) *wire.Response {
 	d.agent = wire.ParseAgent(req.Header.Get("User-Agent"))
 	if static, ok := wire.FindStatic(req.Path); ok && req.Method == "GET" {
+		if d.c.secure.hiding.cookieOnly && !d.known(req) {
+			return wire.NotFound()
+		}
 		return static.Response()
 	}
 	group, ok := d.loginPath(req.Path)
@@ -236,23 +239,35 @@ func (d *dialogue) success(rep *ipc.AuthReply) *wire.Response {
 
 // profile gives a client its profile. Without a good cookie there is none.
 func (d *dialogue) profile(req *wire.Request) *wire.Response {
-	text, err := req.Cookie(wire.CookieSession)
-	if err != nil {
-		return wire.NotFound()
-	}
-	sid, err := wire.ParseSID(text)
-	if err != nil {
-		return wire.NotFound()
-	}
-	defer sid.Clear()
-	content, err := d.c.sec.Profile(sid, d.c.secure.certificate.hash())
+	content, err := d.profileOf(req)
 	if err != nil {
 		return d.result(nil, err)
 	}
-	if content == nil {
+	if len(content) == 0 {
 		return wire.NotFound()
 	}
 	return wire.ProfileResponse(content)
+}
+
+// profileOf returns the profile of the session whose cookie a request has, empty if
+// it has none; nil without an error: there is no such session.
+func (d *dialogue) profileOf(req *wire.Request) ([]byte, error) {
+	text, err := req.Cookie(wire.CookieSession)
+	if err != nil {
+		return nil, nil
+	}
+	sid, err := wire.ParseSID(text)
+	if err != nil {
+		return nil, nil
+	}
+	defer sid.Clear()
+	return d.c.sec.Profile(sid, d.c.secure.certificate.hash())
+}
+
+// known says whether the cookie of a request is a session's.
+func (d *dialogue) known(req *wire.Request) bool {
+	content, err := d.profileOf(req)
+	return err == nil && content != nil
 }
 
 // phone is the login of Cisco's IP phones: one form that they know by heart, and

@@ -3237,7 +3237,8 @@ func (x *AuthReply) GetProfileSha1() []byte {
 }
 
 // SEC_PROFILE: the profile of a session's user. Descriptor of the answer: a
-// sealed memfd with the file's content, or none.
+// sealed memfd with the file's content, empty if there is no profile; none if there is
+// no such session.
 type ProfileReq struct {
 	state             protoimpl.MessageState `protogen:"open.v1"`
 	Sid               []byte                 `protobuf:"bytes,1,opt,name=sid,proto3" json:"sid,omitempty"`

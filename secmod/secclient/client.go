@@ -85,8 +85,8 @@ func (c *Client) AuthCont(sid, password []byte) (*ipc.AuthReply, error) {
 	return rep, nil
 }
 
-// Profile returns the profile of the user whose cookie this is; nil without
-// error: there is none, or the cookie is not good.
+// Profile returns the profile of the user whose cookie this is, empty if he has
+// none; nil without error: the cookie is not good.
 func (c *Client) Profile(sid, certificateSHA256 []byte) (profile []byte, err error) {
 	err = c.ask(func(conn *ipc.Conn) (err error) {
 		profile, err = conn.CallSealed(ipc.ProfileT, &ipc.ProfileReq{Sid: sid, CertificateSha256: certificateSHA256}, ipc.ProfileRepT)

@@ -35,6 +35,16 @@ func TestCamouflage(t *testing.T) {
 			}
 		}
 	}
+	// After the login AnyConnect's downloader comes with the cookie and no secret.
+	cookie, err := lab.Authenticate(lab.Dial{From: r.Cli[0], To: lab.ServerAt(lab.Srv4), Query: "let-me-in", Pin: r.state.Pin, User: lab.User, Input: right})
+	r.must(err)
+	for path, want := range map[string]string{"/1/binaries/update.txt": "200", "/1/VPNManifest.xml": "200", "/": "401", "/profiles/x.xml": "401"} {
+		out, err := r.Cli[0].RunFor(answerLimit, "", "curl", "-s", "-k", "-i", "-b", cookie, url+path)
+		r.must(err)
+		if !strings.HasPrefix(out, "HTTP/1.1 "+want) {
+			t.Errorf("%s with a good cookie: %s", path, out)
+		}
+	}
 	for _, args := range [][]string{nil, {"--no-http-keepalive"}, {"--no-xmlpost"}} {
 		c := r.connect(lab.Dial{Query: "let-me-in", Args: args})
 		r.must(hello4.run(r, c))
