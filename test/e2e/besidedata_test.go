@@ -27,6 +27,12 @@ var besideSettings = []string{
 	"select-group = guests",
 	"select-group = board",
 	"dtls-legacy = true",
+	"compression = true",
+	"no-compress-limit = 128",
+	"rx-data-per-sec = 40000000",
+	"tx-data-per-sec = 40000000",
+	"net-priority = 3",
+	"output-buffer = 100",
 }
 
 // besideGroup is how clients of openconnect choose one.
