@@ -105,9 +105,17 @@ func serve(o mainproc.Options, to logs) error {
 	return nil
 }
 
-// describe prints every problem of a configuration on a line of its own.
+// describe prints every problem of a configuration on a line of its own, and last
+// what ocserv says of the first one with a line.
 func describe(err error) string {
-	return "error: " + strings.ReplaceAll(err.Error(), "\n", "\nerror: ")
+	text := "error: " + strings.ReplaceAll(err.Error(), "\n", "\nerror: ")
+	var bad *config.Error
+	if errors.As(err, &bad) {
+		if i := slices.IndexFunc(bad.Problems, func(p config.Problem) bool { return p.Line > 0 }); i >= 0 {
+			text += fmt.Sprintf("\nerror: config file error in line %d", bad.Problems[i].Line)
+		}
+	}
+	return text
 }
 
 // findConfig finds the configuration file and says how to name one.

@@ -123,6 +123,16 @@ func TestNames(t *testing.T) {
 			})
 		}
 	}
+	bad := filepath.Join(t.TempDir(), "bad.conf")
+	if err := os.WriteFile(bad, []byte("auth = \"plain[passwd=/nothing]\"\nnothing of the kind\ntcp-port = 443\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, program := range []string{"ocserv", named(t, "ocserv")} {
+		out, err := exec.Command(program, "-t", "-c", bad).CombinedOutput()
+		if exitCode(err) != 1 || !strings.HasSuffix("\n"+string(out), "\nerror: config file error in line 2\n") {
+			t.Errorf("%s: %v\n%s", program, err, out)
+		}
+	}
 	version := exec.Command(named(t, "ocserv"), "--version")
 	var errs bytes.Buffer
 	version.Stderr = &errs
