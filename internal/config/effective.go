@@ -56,28 +56,34 @@ func (c *Config) Effective() []Setting {
 // that is a default or not in effect.
 func (c *Config) WriteEffective(w io.Writer) error {
 	var b bytes.Buffer
-	vhost := ""
-	for _, s := range c.Effective() {
-		if s.Vhost != vhost {
-			vhost = s.Vhost
-			fmt.Fprintf(&b, "\n[vhost:%s]\n", vhost)
+	all := c.Effective()
+	for i, v := range c.Vhosts {
+		if i > 0 { // also one that is as the default one
+			fmt.Fprintf(&b, "\n[vhost:%s]\n", v.Name)
 		}
-		if vhost != "" && (s.Option.List || len(s.Values) == 0) {
-			fmt.Fprintf(&b, "%s =\n", s.Option.Name) // empties what is inherited
-		}
-		for _, v := range s.Values {
-			line := s.Option.Name + " = " + v
-			if strings.HasPrefix(v, "#") {
-				line = s.Option.Name + "=" + v // after a blank it would be a comment
-			}
-			if remark := s.remark(); len(line)+len(remark) <= maxLine {
-				line += remark
-			}
-			b.WriteString(line + "\n")
+		for ; len(all) > 0 && all[0].Vhost == v.Name; all = all[1:] {
+			all[0].write(&b)
 		}
 	}
 	_, err := b.WriteTo(w)
 	return err
+}
+
+// write writes the lines of a setting.
+func (s Setting) write(b *bytes.Buffer) {
+	if s.Vhost != "" && (s.Option.List || len(s.Values) == 0) {
+		fmt.Fprintf(b, "%s =\n", s.Option.Name) // empties what is inherited
+	}
+	for _, v := range s.Values {
+		line := s.Option.Name + " = " + v
+		if strings.HasPrefix(v, "#") {
+			line = s.Option.Name + "=" + v // after a blank it would be a comment
+		}
+		if remark := s.remark(); len(line)+len(remark) <= maxLine {
+			line += remark
+		}
+		b.WriteString(line + "\n")
+	}
 }
 
 func (s Setting) remark() string {
