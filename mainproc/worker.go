@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -491,11 +492,16 @@ func (w *worker) bury() {
 }
 
 func (w *worker) logEnd(end ending) {
+	w.mu.Lock()
+	assigned := w.who.conn != 0
+	w.mu.Unlock()
 	switch sig, died := w.child.diedBySignal(); {
 	case errors.Is(end.cause, ipc.ErrViolation):
 		w.log().Error(msgViolation, "err", end.cause)
 	case end.cause != nil:
 		w.log().Error("worker killed", "err", end.cause)
+	case died && sig == syscall.SIGTERM && !assigned: // a stop by the group's signal met it before it could ignore that
+		w.log().Info("worker without a client terminated")
 	case died:
 		w.log().Error(fmt.Sprintf(msgDiedBySignal, "worker", int(sig)))
 	case w.child.status.ExitStatus() > 0:
