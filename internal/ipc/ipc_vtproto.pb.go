@@ -382,6 +382,18 @@ func (m *Chain) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.OcspUntilUnixS != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.OcspUntilUnixS))
+		i--
+		dAtA[i] = 0x28
+	}
+	if len(m.OcspResponse) > 0 {
+		i -= len(m.OcspResponse)
+		copy(dAtA[i:], m.OcspResponse)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.OcspResponse)))
+		i--
+		dAtA[i] = 0x22
+	}
 	if m.Kind != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Kind))
 		i--
@@ -517,6 +529,36 @@ func (m *Vhost) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.NoCompressLimit != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.NoCompressLimit))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xb8
+	}
+	if len(m.Compression) > 0 {
+		for iNdEx := len(m.Compression) - 1; iNdEx >= 0; iNdEx-- {
+			i -= len(m.Compression[iNdEx])
+			copy(dAtA[i:], m.Compression[iNdEx])
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Compression[iNdEx])))
+			i--
+			dAtA[i] = 0x1
+			i--
+			dAtA[i] = 0xb2
+		}
+	}
+	if m.MatchCiphers {
+		i--
+		if m.MatchCiphers {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xa8
+	}
 	if m.Phones {
 		i--
 		if m.Phones {
@@ -566,13 +608,6 @@ func (m *Vhost) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 			i--
 			dAtA[i] = 0x82
 		}
-	}
-	if len(m.OcspResponse) > 0 {
-		i -= len(m.OcspResponse)
-		copy(dAtA[i:], m.OcspResponse)
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.OcspResponse)))
-		i--
-		dAtA[i] = 0x7a
 	}
 	if m.DtlsLegacy {
 		i--
@@ -2901,13 +2936,6 @@ func (m *VhostKeys) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 			i--
 			dAtA[i] = 0x2a
 		}
-	}
-	if len(m.OcspResponse) > 0 {
-		i -= len(m.OcspResponse)
-		copy(dAtA[i:], m.OcspResponse)
-		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.OcspResponse)))
-		i--
-		dAtA[i] = 0x22
 	}
 	if len(m.Groups) > 0 {
 		for iNdEx := len(m.Groups) - 1; iNdEx >= 0; iNdEx-- {
@@ -6574,6 +6602,13 @@ func (m *Chain) SizeVT() (n int) {
 	if m.Kind != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Kind))
 	}
+	l = len(m.OcspResponse)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.OcspUntilUnixS != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.OcspUntilUnixS))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -6667,10 +6702,6 @@ func (m *Vhost) SizeVT() (n int) {
 	if m.DtlsLegacy {
 		n += 2
 	}
-	l = len(m.OcspResponse)
-	if l > 0 {
-		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
-	}
 	if len(m.ClientCas) > 0 {
 		for _, b := range m.ClientCas {
 			l = len(b)
@@ -6691,6 +6722,18 @@ func (m *Vhost) SizeVT() (n int) {
 	}
 	if m.Phones {
 		n += 3
+	}
+	if m.MatchCiphers {
+		n += 3
+	}
+	if len(m.Compression) > 0 {
+		for _, s := range m.Compression {
+			l = len(s)
+			n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
+		}
+	}
+	if m.NoCompressLimit != 0 {
+		n += 2 + protohelpers.SizeOfVarint(uint64(m.NoCompressLimit))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -7601,10 +7644,6 @@ func (m *VhostKeys) SizeVT() (n int) {
 			l = e.SizeVT()
 			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 		}
-	}
-	l = len(m.OcspResponse)
-	if l > 0 {
-		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
 	if len(m.ClientCas) > 0 {
 		for _, b := range m.ClientCas {
@@ -10051,6 +10090,59 @@ func (m *Chain) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+		case 4:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field OcspResponse", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.OcspResponse = append(m.OcspResponse[:0], dAtA[iNdEx:postIndex]...)
+			if m.OcspResponse == nil {
+				m.OcspResponse = []byte{}
+			}
+			iNdEx = postIndex
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field OcspUntilUnixS", wireType)
+			}
+			m.OcspUntilUnixS = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.OcspUntilUnixS |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -10710,40 +10802,6 @@ func (m *Vhost) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.DtlsLegacy = bool(v != 0)
-		case 15:
-			if wireType != 2 {
-				return fmt.Errorf("proto: wrong wireType = %d for field OcspResponse", wireType)
-			}
-			var byteLen int
-			for shift := uint(0); ; shift += 7 {
-				if shift >= 64 {
-					return protohelpers.ErrIntOverflow
-				}
-				if iNdEx >= l {
-					return io.ErrUnexpectedEOF
-				}
-				b := dAtA[iNdEx]
-				iNdEx++
-				byteLen |= int(b&0x7F) << shift
-				if b < 0x80 {
-					break
-				}
-			}
-			if byteLen < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			postIndex := iNdEx + byteLen
-			if postIndex < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if postIndex > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.OcspResponse = append(m.OcspResponse[:0], dAtA[iNdEx:postIndex]...)
-			if m.OcspResponse == nil {
-				m.OcspResponse = []byte{}
-			}
-			iNdEx = postIndex
 		case 16:
 			if wireType != 2 {
 				return fmt.Errorf("proto: wrong wireType = %d for field ClientCas", wireType)
@@ -10894,6 +10952,77 @@ func (m *Vhost) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Phones = bool(v != 0)
+		case 21:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field MatchCiphers", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.MatchCiphers = bool(v != 0)
+		case 22:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Compression", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Compression = append(m.Compression, string(dAtA[iNdEx:postIndex]))
+			iNdEx = postIndex
+		case 23:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field NoCompressLimit", wireType)
+			}
+			m.NoCompressLimit = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.NoCompressLimit |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -16749,40 +16878,6 @@ func (m *VhostKeys) UnmarshalVT(dAtA []byte) error {
 			m.Groups = append(m.Groups, &Group{})
 			if err := m.Groups[len(m.Groups)-1].UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
-			}
-			iNdEx = postIndex
-		case 4:
-			if wireType != 2 {
-				return fmt.Errorf("proto: wrong wireType = %d for field OcspResponse", wireType)
-			}
-			var byteLen int
-			for shift := uint(0); ; shift += 7 {
-				if shift >= 64 {
-					return protohelpers.ErrIntOverflow
-				}
-				if iNdEx >= l {
-					return io.ErrUnexpectedEOF
-				}
-				b := dAtA[iNdEx]
-				iNdEx++
-				byteLen |= int(b&0x7F) << shift
-				if b < 0x80 {
-					break
-				}
-			}
-			if byteLen < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			postIndex := iNdEx + byteLen
-			if postIndex < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if postIndex > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.OcspResponse = append(m.OcspResponse[:0], dAtA[iNdEx:postIndex]...)
-			if m.OcspResponse == nil {
-				m.OcspResponse = []byte{}
 			}
 			iNdEx = postIndex
 		case 5:
