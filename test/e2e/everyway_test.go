@@ -37,7 +37,7 @@ func everyWay() []outWay {
 	}
 	list := proxies()
 	dante, microsocks, squid, tinyproxy := list[0], list[1], list[2], list[4]
-	direct := proxied{name: "direct", url: "direct", with: " source=" + source4 + "," + source6, udp: true}
+	direct := proxied{name: "direct", url: "direct", with: " source=" + source4 + "," + source6 + " interface=eth0", udp: true}
 	nghttpx := proxied{name: "nghttpx, HTTP/2", ports: []int{lab.PortSquid, lab.PortNghttpx}, url: "https://" + proxyAddress + "8443", with: " ca=CA"}
 	return []outWay{
 		{direct, lab.Tgt4, lab.Tgt6, func(p lab.Packet) bool { return is(p.Src.Addr(), source4, source6) }},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"fmt"
 
 	"rocserv/internal/ipc"
@@ -120,6 +121,17 @@ func secModAttempts() []Attempt {
 		{"sec-mod: a password before the handshake", first, Ended, toSecMod(fixed(record(ipc.AuthContT, 0, guessed)))},
 		{"sec-mod: a login in a tunnel", []string{Tunnel}, Ended, toSecMod(fixed(record(ipc.AuthInitT, 0, marshal(&ipc.AuthInit{User: "bob"}))))},
 		{"sec-mod: a login at another virtual host", []string{Login}, Ended, toSecMod(fixed(record(ipc.AuthInitT, 0, marshal(&ipc.AuthInit{Vhost: "other.example", User: "bob"}))))},
+		{"sec-mod: a signature for a way without a session", []string{Handshake, Login}, Ended, toSecMod(fixed(record(ipc.WaySignT, 0, marshal(&ipc.WaySignReq{Way: "corp"}))))},
+		{"sec-mod: a signature for a way of others", []string{Tunnel}, Refused, func(t *taken, _ *Order) error {
+			rep := new(ipc.SignRep)
+			if err := t.ask(ipc.WaySignT, &ipc.WaySignReq{Way: "corp", Scheme: 0x0403, Message: goodText().Message}, ipc.WaySignRepT, rep); err != nil {
+				return err
+			}
+			if rep.Error != "" {
+				return errors.New(rep.Error)
+			}
+			return nil
+		}},
 		{"sec-mod: counters without a session", []string{Handshake, Login}, Ended, toSecMod(fixed(record(ipc.CliStatsT, 0, nil)))},
 		{"sec-mod: a session by main's word", withClient, Ended, toSecMod(func(t *taken) []byte {
 			return record(ipc.SecmSessionOpenT, 0, marshal(&ipc.SecmSessionOpen{Sid: t.sid, ConnId: 1}))
