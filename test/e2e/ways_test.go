@@ -236,7 +236,7 @@ func TestFingerprintsAndFailover(t *testing.T) {
 		t.Errorf("a transfer through a dead proxy: %+v", done)
 	}
 	r.each(c, command("by the second", lab.Hello, web(lab.Behind4)...),
-		command("a dead proxy alone", noRoute, connecting(behind(1), lab.PortHTTP, 5)...))
+		command("a dead proxy alone", noRoute, blocking(behind(1), lab.PortHTTP, 5)...))
 	if !dante.Has(`tcp/connect`) {
 		t.Error("the second way was not taken")
 	}
@@ -271,7 +271,7 @@ func TestProxyClientCertificate(t *testing.T) {
 		r.must(r.Tgt.IP("addr add " + behind(i) + "/32 dev lo"))
 		r.each(c, command(with, lab.Hello, web(behind(i))...))
 	}
-	r.each(c, command("without a certificate", noRoute, connecting(behind(9), lab.PortHTTP, 5)...))
+	r.each(c, command("without a certificate", noRoute, blocking(behind(9), lab.PortHTTP, 5)...))
 	r.expect(r.srv.Process, `way out is down.*way=p.*certificate`, 5*time.Second)
 }
 
