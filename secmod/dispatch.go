@@ -70,7 +70,7 @@ func table() map[ipc.Type]row {
 
 		// Tunnel.
 		ipc.CliStatsT: {in: open, perMinute: 60, worker: tells((*worker).cliStats)},
-		ipc.WaySignT:  {in: open, perMinute: 6000, worker: asks(ipc.WaySignRepT, (*worker).waySign)},
+		ipc.WaySignT:  {in: open, perMinute: ipc.WaySignsPerMinute, worker: asks(ipc.WaySignRepT, (*worker).waySign)},
 	}
 }
 

@@ -85,6 +85,10 @@ const (
 	SecmCliStatsT      Type = 245
 )
 
+// WaySignsPerMinute is how often a worker may say SEC_WAY_SIGN, with as many at
+// once. It keeps below.
+const WaySignsPerMinute = 6000
+
 var typeNames = map[Type]string{
 	AuthCookieRepT: "AUTH_COOKIE_REP", AuthCookieReqT: "AUTH_COOKIE_REQ", UDPFdT: "UDP_FD",
 	TunMTUT: "TUN_MTU", TerminateT: "TERMINATE", SessionInfoT: "SESSION_INFO", BanIPT: "BAN_IP",

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"golang.org/x/time/rate"
+
 	"rocserv/internal/ipc"
 )
 
@@ -19,6 +21,8 @@ type Client struct {
 
 	mu   sync.Mutex // one request at a time
 	gone error      // once set, every request fails with it, until Replace
+
+	signs *rate.Limiter // for ways; nil: there was no WaySigner yet
 
 	stats stats
 }

@@ -6,13 +6,18 @@ import (
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/rsa"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/time/rate"
 
 	"rocserv/internal/ipc"
 )
@@ -229,5 +234,39 @@ func TestStatsNeverBlock(t *testing.T) {
 		if time.Now().After(end) {
 			t.Fatal("the sender does not end")
 		}
+	}
+}
+
+// A worker asks for less than what would be a violation: what is too much fails,
+// or waits, and sec-mod does not hear of it.
+func TestWaySignPace(t *testing.T) {
+	c, its := pair(t)
+	var asked atomic.Int64
+	go serve(its, func(rec ipc.Record) error {
+		if rec.Type != ipc.WaySignT {
+			return errors.New("another message")
+		}
+		asked.Add(1)
+		return its.Send(ipc.WaySignRepT, 0, &ipc.SignRep{Signature: []byte("signed")})
+	})
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := &x509.Certificate{PublicKey: key.Public()}
+	c.WaySigner("corp", leaf)
+	if burst, perMinute := c.signs.Burst(), 60*float64(c.signs.Limit()); burst >= ipc.WaySignsPerMinute || perMinute >= ipc.WaySignsPerMinute {
+		t.Errorf("%d at once, %v a minute", burst, perMinute)
+	}
+	c.signs = rate.NewLimiter(rate.Every(time.Hour), 3)
+	one, other := c.WaySigner("corp", leaf), c.WaySigner("dmz", leaf)
+	for i, s := range []crypto.MessageSigner{one, other, one, other, one} {
+		_, err := s.SignMessage(nil, []byte("text"), crypto.SHA256)
+		if want := i < 3; (err == nil) != want || !want && !errors.Is(err, errTooOften) {
+			t.Errorf("%d: %v", i, err)
+		}
+	}
+	if n := asked.Load(); n != 3 {
+		t.Errorf("sec-mod was asked %d times", n)
 	}
 }

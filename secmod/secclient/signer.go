@@ -10,6 +10,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
+
+	"golang.org/x/time/rate"
 
 	"rocserv/internal/ipc"
 )
@@ -24,15 +27,27 @@ var (
 // waySigner is the private key of the certificate that a way's proxy is shown.
 type waySigner struct {
 	client *Client
+	pace   *rate.Limiter // of all ways
 	way    string
 	leaf   [sha256.Size]byte
 	pub    crypto.PublicKey
 }
 
+// mostSignWait is how long a signature for a way waits for its turn.
+const mostSignWait = 2 * time.Second
+
+var errTooOften = errors.New("secclient: too many signatures for ways")
+
 // WaySigner returns the private key of a way's certificate, for
 // tls.Certificate.PrivateKey.
 func (c *Client) WaySigner(way string, leaf *x509.Certificate) crypto.MessageSigner {
-	return &waySigner{client: c, way: way, leaf: sha256.Sum256(leaf.Raw), pub: leaf.PublicKey}
+	const fewer = ipc.WaySignsPerMinute * 9 / 10 // to ask too often would be a violation
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.signs == nil {
+		c.signs = rate.NewLimiter(fewer/60, fewer)
+	}
+	return &waySigner{client: c, pace: c.signs, way: way, leaf: sha256.Sum256(leaf.Raw), pub: leaf.PublicKey}
 }
 
 // Public implements crypto.Signer.
@@ -53,6 +68,12 @@ func (s *waySigner) sign(msg []byte, opts crypto.SignerOpts, digest bool) ([]byt
 	if err != nil {
 		return nil, err
 	}
+	turn := s.pace.Reserve()
+	if turn.Delay() > mostSignWait {
+		turn.Cancel()
+		return nil, errTooOften
+	}
+	time.Sleep(turn.Delay())
 	req := &ipc.WaySignReq{Way: s.way, LeafSha256: s.leaf[:], Scheme: scheme, Message: msg, Digest: digest}
 	rep := new(ipc.SignRep)
 	if err := s.client.call(ipc.WaySignT, req, ipc.WaySignRepT, rep); err != nil {
