@@ -2,6 +2,7 @@ package secmod
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -305,4 +306,44 @@ func (c *accounts) finish(most time.Duration) {
 			return
 		}
 	}
+}
+
+// disconnect answers HELPER_DISCONNECT: it ends sessions that are accounted at the
+// helper's method, if a server of that wants it.
+func (h *helperLink) disconnect(conn *ipc.Conn, rec *ipc.Record) error {
+	q := new(ipc.HelperDisconnect)
+	if err := rec.Decode(q); err != nil {
+		return err
+	}
+	ids := h.s.accounts.matching(h.name, q)
+	if len(ids) > 0 {
+		gone, live := h.s.sessions.Terminate(func(e session.Session) bool { return slices.Contains(ids, e.SafeID) })
+		ids = h.s.terminated(gone, live)
+		for part := range slices.Chunk(ids, maxEnded) {
+			h.s.reply(ipc.SecmEndedT, 0, &ipc.SecmEnded{SafeIds: part}) // main has their workers leave
+		}
+	}
+	return conn.Send(ipc.HelperDisconnectedT, rec.ID, &ipc.HelperDisconnected{Sessions: uint32(len(ids))})
+}
+
+// matching returns the safe ids of sessions that are all of what q says, in virtual
+// hosts that account by the method.
+func (c *accounts) matching(method string, q *ipc.HelperDisconnect) (ids []string) {
+	vhosts := c.s.gens.Load().current.vhosts
+	lease, peer := ipc.Addr(q.Lease), ipc.Addr(q.Peer)
+	if q.SafeId == "" && q.User == "" && !lease.IsValid() {
+		return nil // many are behind one address
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, a := range c.open {
+		v := vhosts[a.session.Vhost]
+		if v == nil || v.account == nil || v.account.h.name != method ||
+			q.SafeId != "" && q.SafeId != id || q.User != "" && q.User != a.session.User ||
+			lease.IsValid() && lease != a.IPv4 && lease != a.IPv6 || peer.IsValid() && peer != a.session.Peer {
+			continue
+		}
+		ids = append(ids, id)
+	}
+	return ids
 }

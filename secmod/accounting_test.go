@@ -3,6 +3,7 @@ package secmod
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -215,5 +216,63 @@ func TestAccountsAreBounded(t *testing.T) {
 	cancel()
 	if got := b.awaits(t, accountsAtOnce+10); slices.ContainsFunc(got, func(s string) bool { return s != "start" }) {
 		t.Errorf("told %q", got)
+	}
+}
+
+// TestDisconnect: a server of the method's has sessions ended that are accounted at
+// it, and no others.
+func TestDisconnect(t *testing.T) {
+	r, b, _ := remotely(t, time.Minute)
+	var ids []string
+	for _, user := range []string{"anna", "anna", "ben"} {
+		c, id := r.handshaken(home)
+		rep, _ := r.openSession(r.login(c, user, "right"), id)
+		r.leased(rep.SafeId)
+		ids = append(ids, rep.SafeId)
+		if len(ids) == 2 { // the client is away
+			c.Close()
+			r.closeSession(rep.SafeId, id, ipc.Reason_REASON_CONNECTION_LOST)
+		}
+	}
+	b.awaits(t, 3)
+	eventually(t, "the helper's ear", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.end != nil })
+	for _, tt := range []struct {
+		of   helper.Target
+		want int
+	}{
+		{helper.Target{}, 0},
+		{helper.Target{Peer: netip.MustParseAddr(home)}, 0},
+		{helper.Target{User: "anna", Lease: netip.MustParseAddr("10.9.7.8")}, 0},
+		{helper.Target{User: "ben", SafeID: ids[0]}, 0},
+		{helper.Target{User: "anna", Peer: netip.MustParseAddr("192.0.2.99")}, 0},
+		{helper.Target{User: "anna", Lease: netip.MustParseAddr("10.9.7.7"), Peer: netip.MustParseAddr(home)}, 2},
+		{helper.Target{User: "carl"}, 0},
+		{helper.Target{SafeID: ids[2]}, 1},
+	} {
+		if n, err := b.end(t.Context(), tt.of); err != nil || n != tt.want {
+			t.Errorf("%+v: %d, %v; want %d", tt.of, n, err, tt.want)
+		}
+	}
+	var ended []string
+	eventually(t, "main's part", func() bool {
+		select {
+		case rec := <-r.notes:
+			m := new(ipc.SecmEnded)
+			if rec.Type == ipc.SecmEndedT && rec.Decode(m) == nil {
+				ended = append(ended, m.SafeIds...)
+			}
+		default:
+		}
+		return len(ended) == 3
+	})
+	slices.Sort(ended)
+	slices.Sort(ids)
+	same(t, "ended", ended, ids...)
+	same(t, "the one that was away", b.awaits(t, 1), "stop 0/0 SERVER")
+	r.reconfigured(func(v *vhost) { v.account = nil })
+	c, id := r.handshaken(home)
+	r.openSession(r.login(c, "anna", "right"), id)
+	if n, err := b.end(t.Context(), helper.Target{User: "anna"}); err != nil || n != 0 {
+		t.Errorf("a session that is not accounted: %d, %v", n, err)
 	}
 }

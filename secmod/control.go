@@ -78,12 +78,19 @@ func (s *server) terminate(q *ipc.SecmTerminate) (*ipc.SecmTerminateRep, []int, 
 	gone, live := s.sessions.Terminate(func(e session.Session) bool {
 		return q.User != "" && e.User == q.User || slices.Contains(q.SafeIds, e.SafeID)
 	})
+	s.terminated(gone, live)
+	return &ipc.SecmTerminateRep{Ended: gone, Live: live}, nil, nil
+}
+
+// terminated notes that sessions were, and returns them.
+func (s *server) terminated(gone, live []string) []string {
 	s.accounts.ended(ipc.Reason_REASON_SERVER, gone...)
-	for _, id := range slices.Concat(gone, live) {
+	all := slices.Concat(gone, live)
+	for _, id := range all {
 		s.record(id)
 		s.Log.Info("session terminated", "session", session.ShortID(id))
 	}
-	return &ipc.SecmTerminateRep{Ended: gone, Live: live}, nil, nil
+	return all
 }
 
 // agentName bounds what a client says it is.

@@ -181,6 +181,12 @@ func (h *helperLink) read(conn *ipc.Conn) error {
 		if err != nil {
 			return err
 		}
+		if rec.Type == ipc.HelperDisconnectT {
+			if err := h.disconnect(conn, &rec); err != nil {
+				return err
+			}
+			continue
+		}
 		h.mu.Lock()
 		to := h.waiting[rec.ID]
 		delete(h.waiting, rec.ID)

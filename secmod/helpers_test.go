@@ -27,8 +27,9 @@ type backend struct {
 	mu    sync.Mutex
 	heard []helper.Applicant
 	told  []helper.Accounting
-	deaf  int             // the next ones that are told fail
-	wait  <-chan struct{} // who is told waits for its end; nil: he does not
+	end   helper.Disconnect // once it listens
+	deaf  int               // the next ones that are told fail
+	wait  <-chan struct{}   // who is told waits for its end; nil: he does not
 }
 
 func (b *backend) Tell(_ context.Context, a helper.Accounting) error {
@@ -48,6 +49,12 @@ func (b *backend) Tell(_ context.Context, a helper.Accounting) error {
 	}
 	b.told = append(b.told, a)
 	return nil
+}
+
+func (b *backend) listen(_ context.Context, end helper.Disconnect) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.end = end
 }
 
 // accounted is what was told so far, and forgets it.
@@ -154,7 +161,9 @@ func (o *helperOf) start(q *ipc.SecmHelperReq) (int, error) {
 			return helper.Made{}, errors.New("missing: no such file")
 		}
 		return helper.Made{Method: o.b}, nil
-	}, MakeAccount: func(map[string]string, helper.Logger) (helper.Made, error) { return helper.Made{Account: o.b}, nil }}})
+	}, MakeAccount: func(map[string]string, helper.Logger) (helper.Made, error) {
+		return helper.Made{Account: o.b, Listen: o.b.listen}, nil
+	}}})
 	return far, nil
 }
 

@@ -5750,6 +5750,121 @@ func (x *HelperAccounted) GetError() string {
 	return ""
 }
 
+// HELPER_DISCONNECT: a server of the method's wants sessions ended that are accounted
+// at it; what is set must all be theirs. Answer: HELPER_DISCONNECTED. Ids are the
+// helper's.
+type HelperDisconnect struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SafeId        string                 `protobuf:"bytes,1,opt,name=safe_id,json=safeId,proto3" json:"safe_id,omitempty"`
+	User          string                 `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
+	Lease         []byte                 `protobuf:"bytes,3,opt,name=lease,proto3" json:"lease,omitempty"` // Addr
+	Peer          []byte                 `protobuf:"bytes,4,opt,name=peer,proto3" json:"peer,omitempty"`   // Addr the login came from
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelperDisconnect) Reset() {
+	*x = HelperDisconnect{}
+	mi := &file_ipc_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelperDisconnect) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelperDisconnect) ProtoMessage() {}
+
+func (x *HelperDisconnect) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelperDisconnect.ProtoReflect.Descriptor instead.
+func (*HelperDisconnect) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *HelperDisconnect) GetSafeId() string {
+	if x != nil {
+		return x.SafeId
+	}
+	return ""
+}
+
+func (x *HelperDisconnect) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *HelperDisconnect) GetLease() []byte {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
+}
+
+func (x *HelperDisconnect) GetPeer() []byte {
+	if x != nil {
+		return x.Peer
+	}
+	return nil
+}
+
+type HelperDisconnected struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sessions      uint32                 `protobuf:"varint,1,opt,name=sessions,proto3" json:"sessions,omitempty"` // that there were
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelperDisconnected) Reset() {
+	*x = HelperDisconnected{}
+	mi := &file_ipc_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelperDisconnected) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelperDisconnected) ProtoMessage() {}
+
+func (x *HelperDisconnected) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelperDisconnected.ProtoReflect.Descriptor instead.
+func (*HelperDisconnected) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *HelperDisconnected) GetSessions() uint32 {
+	if x != nil {
+		return x.Sessions
+	}
+	return 0
+}
+
 // HELPER_VERDICT. With any outcome but HELPER_ASK the login is over.
 type HelperVerdict struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -5767,7 +5882,7 @@ type HelperVerdict struct {
 
 func (x *HelperVerdict) Reset() {
 	*x = HelperVerdict{}
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5779,7 +5894,7 @@ func (x *HelperVerdict) String() string {
 func (*HelperVerdict) ProtoMessage() {}
 
 func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5792,7 +5907,7 @@ func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperVerdict.ProtoReflect.Descriptor instead.
 func (*HelperVerdict) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{71}
+	return file_ipc_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *HelperVerdict) GetOutcome() HelperOutcome {
@@ -5872,7 +5987,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5884,7 +5999,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5897,7 +6012,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{72}
+	return file_ipc_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *Grant) GetIpv4() []byte {
@@ -6025,7 +6140,7 @@ type SessionConfig struct {
 
 func (x *SessionConfig) Reset() {
 	*x = SessionConfig{}
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6037,7 +6152,7 @@ func (x *SessionConfig) String() string {
 func (*SessionConfig) ProtoMessage() {}
 
 func (x *SessionConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6050,7 +6165,7 @@ func (x *SessionConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionConfig.ProtoReflect.Descriptor instead.
 func (*SessionConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{73}
+	return file_ipc_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *SessionConfig) GetRoutes() []string {
@@ -6336,7 +6451,7 @@ type PortRule struct {
 
 func (x *PortRule) Reset() {
 	*x = PortRule{}
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6348,7 +6463,7 @@ func (x *PortRule) String() string {
 func (*PortRule) ProtoMessage() {}
 
 func (x *PortRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6361,7 +6476,7 @@ func (x *PortRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRule.ProtoReflect.Descriptor instead.
 func (*PortRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{74}
+	return file_ipc_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *PortRule) GetProto() string {
@@ -6396,7 +6511,7 @@ type EgressPolicy struct {
 
 func (x *EgressPolicy) Reset() {
 	*x = EgressPolicy{}
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6408,7 +6523,7 @@ func (x *EgressPolicy) String() string {
 func (*EgressPolicy) ProtoMessage() {}
 
 func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6421,7 +6536,7 @@ func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressPolicy.ProtoReflect.Descriptor instead.
 func (*EgressPolicy) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{75}
+	return file_ipc_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *EgressPolicy) GetInternet() bool {
@@ -6503,7 +6618,7 @@ type GatewayResolver struct {
 
 func (x *GatewayResolver) Reset() {
 	*x = GatewayResolver{}
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6515,7 +6630,7 @@ func (x *GatewayResolver) String() string {
 func (*GatewayResolver) ProtoMessage() {}
 
 func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6528,7 +6643,7 @@ func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayResolver.ProtoReflect.Descriptor instead.
 func (*GatewayResolver) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{76}
+	return file_ipc_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *GatewayResolver) GetServers() []*DNSServer {
@@ -6598,7 +6713,7 @@ type DNSServer struct {
 
 func (x *DNSServer) Reset() {
 	*x = DNSServer{}
-	mi := &file_ipc_proto_msgTypes[77]
+	mi := &file_ipc_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6610,7 +6725,7 @@ func (x *DNSServer) String() string {
 func (*DNSServer) ProtoMessage() {}
 
 func (x *DNSServer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[77]
+	mi := &file_ipc_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6623,7 +6738,7 @@ func (x *DNSServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DNSServer.ProtoReflect.Descriptor instead.
 func (*DNSServer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{77}
+	return file_ipc_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *DNSServer) GetKind() string {
@@ -6702,7 +6817,7 @@ type GatewayForward struct {
 
 func (x *GatewayForward) Reset() {
 	*x = GatewayForward{}
-	mi := &file_ipc_proto_msgTypes[78]
+	mi := &file_ipc_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6714,7 +6829,7 @@ func (x *GatewayForward) String() string {
 func (*GatewayForward) ProtoMessage() {}
 
 func (x *GatewayForward) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[78]
+	mi := &file_ipc_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6727,7 +6842,7 @@ func (x *GatewayForward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayForward.ProtoReflect.Descriptor instead.
 func (*GatewayForward) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{78}
+	return file_ipc_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *GatewayForward) GetPort() uint32 {
@@ -6763,7 +6878,7 @@ type EgressRule struct {
 
 func (x *EgressRule) Reset() {
 	*x = EgressRule{}
-	mi := &file_ipc_proto_msgTypes[79]
+	mi := &file_ipc_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6775,7 +6890,7 @@ func (x *EgressRule) String() string {
 func (*EgressRule) ProtoMessage() {}
 
 func (x *EgressRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[79]
+	mi := &file_ipc_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6788,7 +6903,7 @@ func (x *EgressRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
 func (*EgressRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{79}
+	return file_ipc_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *EgressRule) GetAllow() bool {
@@ -6839,7 +6954,7 @@ type WayOut struct {
 
 func (x *WayOut) Reset() {
 	*x = WayOut{}
-	mi := &file_ipc_proto_msgTypes[80]
+	mi := &file_ipc_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6851,7 +6966,7 @@ func (x *WayOut) String() string {
 func (*WayOut) ProtoMessage() {}
 
 func (x *WayOut) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[80]
+	mi := &file_ipc_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6864,7 +6979,7 @@ func (x *WayOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WayOut.ProtoReflect.Descriptor instead.
 func (*WayOut) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{80}
+	return file_ipc_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *WayOut) GetName() string {
@@ -7005,7 +7120,7 @@ type EgressVia struct {
 
 func (x *EgressVia) Reset() {
 	*x = EgressVia{}
-	mi := &file_ipc_proto_msgTypes[81]
+	mi := &file_ipc_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7017,7 +7132,7 @@ func (x *EgressVia) String() string {
 func (*EgressVia) ProtoMessage() {}
 
 func (x *EgressVia) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[81]
+	mi := &file_ipc_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7030,7 +7145,7 @@ func (x *EgressVia) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressVia.ProtoReflect.Descriptor instead.
 func (*EgressVia) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{81}
+	return file_ipc_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *EgressVia) GetWays() []string {
@@ -7067,7 +7182,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_ipc_proto_msgTypes[82]
+	mi := &file_ipc_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7079,7 +7194,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[82]
+	mi := &file_ipc_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7092,7 +7207,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{82}
+	return file_ipc_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *Destination) GetNets() [][]byte {
@@ -7127,7 +7242,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_ipc_proto_msgTypes[83]
+	mi := &file_ipc_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7139,7 +7254,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[83]
+	mi := &file_ipc_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7152,7 +7267,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{83}
+	return file_ipc_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *PortRange) GetProto() uint32 {
@@ -7190,7 +7305,7 @@ type Why struct {
 
 func (x *Why) Reset() {
 	*x = Why{}
-	mi := &file_ipc_proto_msgTypes[84]
+	mi := &file_ipc_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7202,7 +7317,7 @@ func (x *Why) String() string {
 func (*Why) ProtoMessage() {}
 
 func (x *Why) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[84]
+	mi := &file_ipc_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7215,7 +7330,7 @@ func (x *Why) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Why.ProtoReflect.Descriptor instead.
 func (*Why) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{84}
+	return file_ipc_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *Why) GetHost() string {
@@ -7256,7 +7371,7 @@ type WhyAnswer struct {
 
 func (x *WhyAnswer) Reset() {
 	*x = WhyAnswer{}
-	mi := &file_ipc_proto_msgTypes[85]
+	mi := &file_ipc_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7268,7 +7383,7 @@ func (x *WhyAnswer) String() string {
 func (*WhyAnswer) ProtoMessage() {}
 
 func (x *WhyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[85]
+	mi := &file_ipc_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7281,7 +7396,7 @@ func (x *WhyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyAnswer.ProtoReflect.Descriptor instead.
 func (*WhyAnswer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{85}
+	return file_ipc_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *WhyAnswer) GetError() string {
@@ -7315,7 +7430,7 @@ type WhyAddress struct {
 
 func (x *WhyAddress) Reset() {
 	*x = WhyAddress{}
-	mi := &file_ipc_proto_msgTypes[86]
+	mi := &file_ipc_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7327,7 +7442,7 @@ func (x *WhyAddress) String() string {
 func (*WhyAddress) ProtoMessage() {}
 
 func (x *WhyAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[86]
+	mi := &file_ipc_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7340,7 +7455,7 @@ func (x *WhyAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyAddress.ProtoReflect.Descriptor instead.
 func (*WhyAddress) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{86}
+	return file_ipc_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *WhyAddress) GetAddr() []byte {
@@ -7418,7 +7533,7 @@ type WhyWay struct {
 
 func (x *WhyWay) Reset() {
 	*x = WhyWay{}
-	mi := &file_ipc_proto_msgTypes[87]
+	mi := &file_ipc_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7430,7 +7545,7 @@ func (x *WhyWay) String() string {
 func (*WhyWay) ProtoMessage() {}
 
 func (x *WhyWay) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[87]
+	mi := &file_ipc_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7443,7 +7558,7 @@ func (x *WhyWay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyWay.ProtoReflect.Descriptor instead.
 func (*WhyWay) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{87}
+	return file_ipc_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *WhyWay) GetName() string {
@@ -7940,7 +8055,14 @@ const file_ipc_proto_rawDesc = "" +
 	"bytes_down\x18\x0f \x01(\x04R\tbytesDown\x12+\n" +
 	"\x06reason\x18\x10 \x01(\x0e2\x13.rocserv.ipc.ReasonR\x06reason\"'\n" +
 	"\x0fHelperAccounted\x12\x14\n" +
-	"\x05error\x18\x01 \x01(\tR\x05error\"\xf5\x01\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error\"i\n" +
+	"\x10HelperDisconnect\x12\x17\n" +
+	"\asafe_id\x18\x01 \x01(\tR\x06safeId\x12\x12\n" +
+	"\x04user\x18\x02 \x01(\tR\x04user\x12\x14\n" +
+	"\x05lease\x18\x03 \x01(\fR\x05lease\x12\x12\n" +
+	"\x04peer\x18\x04 \x01(\fR\x04peer\"0\n" +
+	"\x12HelperDisconnected\x12\x1a\n" +
+	"\bsessions\x18\x01 \x01(\rR\bsessions\"\xf5\x01\n" +
 	"\rHelperVerdict\x124\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1a.rocserv.ipc.HelperOutcomeR\aoutcome\x12\x16\n" +
 	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x12\x18\n" +
@@ -8178,105 +8300,107 @@ func file_ipc_proto_rawDescGZIP() []byte {
 }
 
 var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 89)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 91)
 var file_ipc_proto_goTypes = []any{
-	(KeyKind)(0),              // 0: rocserv.ipc.KeyKind
-	(CookieResult)(0),         // 1: rocserv.ipc.CookieResult
-	(PeerResult)(0),           // 2: rocserv.ipc.PeerResult
-	(Reason)(0),               // 3: rocserv.ipc.Reason
-	(AuthMethod)(0),           // 4: rocserv.ipc.AuthMethod
-	(AuthStatus)(0),           // 5: rocserv.ipc.AuthStatus
-	(AccountEvent)(0),         // 6: rocserv.ipc.AccountEvent
-	(HelperOutcome)(0),        // 7: rocserv.ipc.HelperOutcome
-	(*Identity)(nil),          // 8: rocserv.ipc.Identity
-	(*WorkerStartup)(nil),     // 9: rocserv.ipc.WorkerStartup
-	(*HostInfo)(nil),          // 10: rocserv.ipc.HostInfo
-	(*WorkerConfig)(nil),      // 11: rocserv.ipc.WorkerConfig
-	(*Limits)(nil),            // 12: rocserv.ipc.Limits
-	(*Chain)(nil),             // 13: rocserv.ipc.Chain
-	(*TLSSettings)(nil),       // 14: rocserv.ipc.TLSSettings
-	(*Vhost)(nil),             // 15: rocserv.ipc.Vhost
-	(*Group)(nil),             // 16: rocserv.ipc.Group
-	(*AuthOffer)(nil),         // 17: rocserv.ipc.AuthOffer
-	(*WorkerReady)(nil),       // 18: rocserv.ipc.WorkerReady
-	(*AuthCookieReq)(nil),     // 19: rocserv.ipc.AuthCookieReq
-	(*AuthCookieRep)(nil),     // 20: rocserv.ipc.AuthCookieRep
-	(*Lease)(nil),             // 21: rocserv.ipc.Lease
-	(*SessionInfo)(nil),       // 22: rocserv.ipc.SessionInfo
-	(*TunMtu)(nil),            // 23: rocserv.ipc.TunMtu
-	(*UdpFd)(nil),             // 24: rocserv.ipc.UdpFd
-	(*Terminate)(nil),         // 25: rocserv.ipc.Terminate
-	(*BanIP)(nil),             // 26: rocserv.ipc.BanIP
-	(*SessionStats)(nil),      // 27: rocserv.ipc.SessionStats
-	(*Nothing)(nil),           // 28: rocserv.ipc.Nothing
-	(*WorkerStats)(nil),       // 29: rocserv.ipc.WorkerStats
-	(*Detached)(nil),          // 30: rocserv.ipc.Detached
-	(*Retire)(nil),            // 31: rocserv.ipc.Retire
-	(*Retired)(nil),           // 32: rocserv.ipc.Retired
-	(*PeerNets)(nil),          // 33: rocserv.ipc.PeerNets
-	(*Peer)(nil),              // 34: rocserv.ipc.Peer
-	(*KeeperNote)(nil),        // 35: rocserv.ipc.KeeperNote
-	(*TcpFlow)(nil),           // 36: rocserv.ipc.TcpFlow
-	(*NatMapping)(nil),        // 37: rocserv.ipc.NatMapping
-	(*SignReq)(nil),           // 38: rocserv.ipc.SignReq
-	(*SignRep)(nil),           // 39: rocserv.ipc.SignRep
-	(*WaySignReq)(nil),        // 40: rocserv.ipc.WaySignReq
-	(*AuthInit)(nil),          // 41: rocserv.ipc.AuthInit
-	(*AuthCont)(nil),          // 42: rocserv.ipc.AuthCont
-	(*AuthReply)(nil),         // 43: rocserv.ipc.AuthReply
-	(*ProfileReq)(nil),        // 44: rocserv.ipc.ProfileReq
-	(*CliStats)(nil),          // 45: rocserv.ipc.CliStats
-	(*ResumeReq)(nil),         // 46: rocserv.ipc.ResumeReq
-	(*ResumeRep)(nil),         // 47: rocserv.ipc.ResumeRep
-	(*SecmConfig)(nil),        // 48: rocserv.ipc.SecmConfig
-	(*SecmConfigRep)(nil),     // 49: rocserv.ipc.SecmConfigRep
-	(*VhostKeys)(nil),         // 50: rocserv.ipc.VhostKeys
-	(*SecmWorker)(nil),        // 51: rocserv.ipc.SecmWorker
-	(*SecmRecord)(nil),        // 52: rocserv.ipc.SecmRecord
-	(*SecmRecords)(nil),       // 53: rocserv.ipc.SecmRecords
-	(*SecmRestoreRep)(nil),    // 54: rocserv.ipc.SecmRestoreRep
-	(*SecmSessionOpen)(nil),   // 55: rocserv.ipc.SecmSessionOpen
-	(*SecmSessionReply)(nil),  // 56: rocserv.ipc.SecmSessionReply
-	(*LeaseRequest)(nil),      // 57: rocserv.ipc.LeaseRequest
-	(*SecmSessionLeased)(nil), // 58: rocserv.ipc.SecmSessionLeased
-	(*SecmSessionClose)(nil),  // 59: rocserv.ipc.SecmSessionClose
-	(*SecmCliStats)(nil),      // 60: rocserv.ipc.SecmCliStats
-	(*SecmBanIP)(nil),         // 61: rocserv.ipc.SecmBanIP
-	(*SecmViolation)(nil),     // 62: rocserv.ipc.SecmViolation
-	(*SecmHelperReq)(nil),     // 63: rocserv.ipc.SecmHelperReq
-	(*SecmHelper)(nil),        // 64: rocserv.ipc.SecmHelper
-	(*SecmEnded)(nil),         // 65: rocserv.ipc.SecmEnded
-	(*SecmStats)(nil),         // 66: rocserv.ipc.SecmStats
-	(*SecmCookies)(nil),       // 67: rocserv.ipc.SecmCookies
-	(*SecmCookie)(nil),        // 68: rocserv.ipc.SecmCookie
-	(*SecmTerminate)(nil),     // 69: rocserv.ipc.SecmTerminate
-	(*SecmTerminateRep)(nil),  // 70: rocserv.ipc.SecmTerminateRep
-	(*HelperConfig)(nil),      // 71: rocserv.ipc.HelperConfig
-	(*HelperMethod)(nil),      // 72: rocserv.ipc.HelperMethod
-	(*HelperReady)(nil),       // 73: rocserv.ipc.HelperReady
-	(*HelperBegin)(nil),       // 74: rocserv.ipc.HelperBegin
-	(*HelperAnswer)(nil),      // 75: rocserv.ipc.HelperAnswer
-	(*HelperCancel)(nil),      // 76: rocserv.ipc.HelperCancel
-	(*HelperAccount)(nil),     // 77: rocserv.ipc.HelperAccount
-	(*HelperAccounted)(nil),   // 78: rocserv.ipc.HelperAccounted
-	(*HelperVerdict)(nil),     // 79: rocserv.ipc.HelperVerdict
-	(*Grant)(nil),             // 80: rocserv.ipc.Grant
-	(*SessionConfig)(nil),     // 81: rocserv.ipc.SessionConfig
-	(*PortRule)(nil),          // 82: rocserv.ipc.PortRule
-	(*EgressPolicy)(nil),      // 83: rocserv.ipc.EgressPolicy
-	(*GatewayResolver)(nil),   // 84: rocserv.ipc.GatewayResolver
-	(*DNSServer)(nil),         // 85: rocserv.ipc.DNSServer
-	(*GatewayForward)(nil),    // 86: rocserv.ipc.GatewayForward
-	(*EgressRule)(nil),        // 87: rocserv.ipc.EgressRule
-	(*WayOut)(nil),            // 88: rocserv.ipc.WayOut
-	(*EgressVia)(nil),         // 89: rocserv.ipc.EgressVia
-	(*Destination)(nil),       // 90: rocserv.ipc.Destination
-	(*PortRange)(nil),         // 91: rocserv.ipc.PortRange
-	(*Why)(nil),               // 92: rocserv.ipc.Why
-	(*WhyAnswer)(nil),         // 93: rocserv.ipc.WhyAnswer
-	(*WhyAddress)(nil),        // 94: rocserv.ipc.WhyAddress
-	(*WhyWay)(nil),            // 95: rocserv.ipc.WhyWay
-	nil,                       // 96: rocserv.ipc.HelperMethod.OptionsEntry
+	(KeyKind)(0),               // 0: rocserv.ipc.KeyKind
+	(CookieResult)(0),          // 1: rocserv.ipc.CookieResult
+	(PeerResult)(0),            // 2: rocserv.ipc.PeerResult
+	(Reason)(0),                // 3: rocserv.ipc.Reason
+	(AuthMethod)(0),            // 4: rocserv.ipc.AuthMethod
+	(AuthStatus)(0),            // 5: rocserv.ipc.AuthStatus
+	(AccountEvent)(0),          // 6: rocserv.ipc.AccountEvent
+	(HelperOutcome)(0),         // 7: rocserv.ipc.HelperOutcome
+	(*Identity)(nil),           // 8: rocserv.ipc.Identity
+	(*WorkerStartup)(nil),      // 9: rocserv.ipc.WorkerStartup
+	(*HostInfo)(nil),           // 10: rocserv.ipc.HostInfo
+	(*WorkerConfig)(nil),       // 11: rocserv.ipc.WorkerConfig
+	(*Limits)(nil),             // 12: rocserv.ipc.Limits
+	(*Chain)(nil),              // 13: rocserv.ipc.Chain
+	(*TLSSettings)(nil),        // 14: rocserv.ipc.TLSSettings
+	(*Vhost)(nil),              // 15: rocserv.ipc.Vhost
+	(*Group)(nil),              // 16: rocserv.ipc.Group
+	(*AuthOffer)(nil),          // 17: rocserv.ipc.AuthOffer
+	(*WorkerReady)(nil),        // 18: rocserv.ipc.WorkerReady
+	(*AuthCookieReq)(nil),      // 19: rocserv.ipc.AuthCookieReq
+	(*AuthCookieRep)(nil),      // 20: rocserv.ipc.AuthCookieRep
+	(*Lease)(nil),              // 21: rocserv.ipc.Lease
+	(*SessionInfo)(nil),        // 22: rocserv.ipc.SessionInfo
+	(*TunMtu)(nil),             // 23: rocserv.ipc.TunMtu
+	(*UdpFd)(nil),              // 24: rocserv.ipc.UdpFd
+	(*Terminate)(nil),          // 25: rocserv.ipc.Terminate
+	(*BanIP)(nil),              // 26: rocserv.ipc.BanIP
+	(*SessionStats)(nil),       // 27: rocserv.ipc.SessionStats
+	(*Nothing)(nil),            // 28: rocserv.ipc.Nothing
+	(*WorkerStats)(nil),        // 29: rocserv.ipc.WorkerStats
+	(*Detached)(nil),           // 30: rocserv.ipc.Detached
+	(*Retire)(nil),             // 31: rocserv.ipc.Retire
+	(*Retired)(nil),            // 32: rocserv.ipc.Retired
+	(*PeerNets)(nil),           // 33: rocserv.ipc.PeerNets
+	(*Peer)(nil),               // 34: rocserv.ipc.Peer
+	(*KeeperNote)(nil),         // 35: rocserv.ipc.KeeperNote
+	(*TcpFlow)(nil),            // 36: rocserv.ipc.TcpFlow
+	(*NatMapping)(nil),         // 37: rocserv.ipc.NatMapping
+	(*SignReq)(nil),            // 38: rocserv.ipc.SignReq
+	(*SignRep)(nil),            // 39: rocserv.ipc.SignRep
+	(*WaySignReq)(nil),         // 40: rocserv.ipc.WaySignReq
+	(*AuthInit)(nil),           // 41: rocserv.ipc.AuthInit
+	(*AuthCont)(nil),           // 42: rocserv.ipc.AuthCont
+	(*AuthReply)(nil),          // 43: rocserv.ipc.AuthReply
+	(*ProfileReq)(nil),         // 44: rocserv.ipc.ProfileReq
+	(*CliStats)(nil),           // 45: rocserv.ipc.CliStats
+	(*ResumeReq)(nil),          // 46: rocserv.ipc.ResumeReq
+	(*ResumeRep)(nil),          // 47: rocserv.ipc.ResumeRep
+	(*SecmConfig)(nil),         // 48: rocserv.ipc.SecmConfig
+	(*SecmConfigRep)(nil),      // 49: rocserv.ipc.SecmConfigRep
+	(*VhostKeys)(nil),          // 50: rocserv.ipc.VhostKeys
+	(*SecmWorker)(nil),         // 51: rocserv.ipc.SecmWorker
+	(*SecmRecord)(nil),         // 52: rocserv.ipc.SecmRecord
+	(*SecmRecords)(nil),        // 53: rocserv.ipc.SecmRecords
+	(*SecmRestoreRep)(nil),     // 54: rocserv.ipc.SecmRestoreRep
+	(*SecmSessionOpen)(nil),    // 55: rocserv.ipc.SecmSessionOpen
+	(*SecmSessionReply)(nil),   // 56: rocserv.ipc.SecmSessionReply
+	(*LeaseRequest)(nil),       // 57: rocserv.ipc.LeaseRequest
+	(*SecmSessionLeased)(nil),  // 58: rocserv.ipc.SecmSessionLeased
+	(*SecmSessionClose)(nil),   // 59: rocserv.ipc.SecmSessionClose
+	(*SecmCliStats)(nil),       // 60: rocserv.ipc.SecmCliStats
+	(*SecmBanIP)(nil),          // 61: rocserv.ipc.SecmBanIP
+	(*SecmViolation)(nil),      // 62: rocserv.ipc.SecmViolation
+	(*SecmHelperReq)(nil),      // 63: rocserv.ipc.SecmHelperReq
+	(*SecmHelper)(nil),         // 64: rocserv.ipc.SecmHelper
+	(*SecmEnded)(nil),          // 65: rocserv.ipc.SecmEnded
+	(*SecmStats)(nil),          // 66: rocserv.ipc.SecmStats
+	(*SecmCookies)(nil),        // 67: rocserv.ipc.SecmCookies
+	(*SecmCookie)(nil),         // 68: rocserv.ipc.SecmCookie
+	(*SecmTerminate)(nil),      // 69: rocserv.ipc.SecmTerminate
+	(*SecmTerminateRep)(nil),   // 70: rocserv.ipc.SecmTerminateRep
+	(*HelperConfig)(nil),       // 71: rocserv.ipc.HelperConfig
+	(*HelperMethod)(nil),       // 72: rocserv.ipc.HelperMethod
+	(*HelperReady)(nil),        // 73: rocserv.ipc.HelperReady
+	(*HelperBegin)(nil),        // 74: rocserv.ipc.HelperBegin
+	(*HelperAnswer)(nil),       // 75: rocserv.ipc.HelperAnswer
+	(*HelperCancel)(nil),       // 76: rocserv.ipc.HelperCancel
+	(*HelperAccount)(nil),      // 77: rocserv.ipc.HelperAccount
+	(*HelperAccounted)(nil),    // 78: rocserv.ipc.HelperAccounted
+	(*HelperDisconnect)(nil),   // 79: rocserv.ipc.HelperDisconnect
+	(*HelperDisconnected)(nil), // 80: rocserv.ipc.HelperDisconnected
+	(*HelperVerdict)(nil),      // 81: rocserv.ipc.HelperVerdict
+	(*Grant)(nil),              // 82: rocserv.ipc.Grant
+	(*SessionConfig)(nil),      // 83: rocserv.ipc.SessionConfig
+	(*PortRule)(nil),           // 84: rocserv.ipc.PortRule
+	(*EgressPolicy)(nil),       // 85: rocserv.ipc.EgressPolicy
+	(*GatewayResolver)(nil),    // 86: rocserv.ipc.GatewayResolver
+	(*DNSServer)(nil),          // 87: rocserv.ipc.DNSServer
+	(*GatewayForward)(nil),     // 88: rocserv.ipc.GatewayForward
+	(*EgressRule)(nil),         // 89: rocserv.ipc.EgressRule
+	(*WayOut)(nil),             // 90: rocserv.ipc.WayOut
+	(*EgressVia)(nil),          // 91: rocserv.ipc.EgressVia
+	(*Destination)(nil),        // 92: rocserv.ipc.Destination
+	(*PortRange)(nil),          // 93: rocserv.ipc.PortRange
+	(*Why)(nil),                // 94: rocserv.ipc.Why
+	(*WhyAnswer)(nil),          // 95: rocserv.ipc.WhyAnswer
+	(*WhyAddress)(nil),         // 96: rocserv.ipc.WhyAddress
+	(*WhyWay)(nil),             // 97: rocserv.ipc.WhyWay
+	nil,                        // 98: rocserv.ipc.HelperMethod.OptionsEntry
 }
 var file_ipc_proto_depIdxs = []int32{
 	8,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
@@ -8311,25 +8435,25 @@ var file_ipc_proto_depIdxs = []int32{
 	3,  // 29: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
 	68, // 30: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
 	72, // 31: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
-	96, // 32: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
+	98, // 32: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
 	6,  // 33: rocserv.ipc.HelperAccount.event:type_name -> rocserv.ipc.AccountEvent
 	3,  // 34: rocserv.ipc.HelperAccount.reason:type_name -> rocserv.ipc.Reason
 	7,  // 35: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
-	80, // 36: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
-	82, // 37: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
-	83, // 38: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
+	82, // 36: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
+	84, // 37: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
+	85, // 38: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
 	12, // 39: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
-	87, // 40: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
-	88, // 41: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
-	89, // 42: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
-	86, // 43: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
-	84, // 44: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
-	85, // 45: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
-	90, // 46: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
-	90, // 47: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
-	91, // 48: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
-	94, // 49: rocserv.ipc.WhyAnswer.addresses:type_name -> rocserv.ipc.WhyAddress
-	95, // 50: rocserv.ipc.WhyAddress.ways:type_name -> rocserv.ipc.WhyWay
+	89, // 40: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
+	90, // 41: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
+	91, // 42: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
+	88, // 43: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
+	86, // 44: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
+	87, // 45: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
+	92, // 46: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
+	92, // 47: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
+	93, // 48: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
+	96, // 49: rocserv.ipc.WhyAnswer.addresses:type_name -> rocserv.ipc.WhyAddress
+	97, // 50: rocserv.ipc.WhyAddress.ways:type_name -> rocserv.ipc.WhyWay
 	51, // [51:51] is the sub-list for method output_type
 	51, // [51:51] is the sub-list for method input_type
 	51, // [51:51] is the sub-list for extension type_name
@@ -8348,7 +8472,7 @@ func file_ipc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   89,
+			NumMessages:   91,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

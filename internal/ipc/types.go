@@ -50,14 +50,16 @@ const (
 	WaySignRepT Type = 132
 
 	// Between sec-mod and a login helper.
-	HelperConfigT    Type = 150
-	HelperReadyT     Type = 151
-	HelperBeginT     Type = 152
-	HelperAnswerT    Type = 153
-	HelperCancelT    Type = 154
-	HelperVerdictT   Type = 155
-	HelperAccountT   Type = 156
-	HelperAccountedT Type = 157
+	HelperConfigT       Type = 150
+	HelperReadyT        Type = 151
+	HelperBeginT        Type = 152
+	HelperAnswerT       Type = 153
+	HelperCancelT       Type = 154
+	HelperVerdictT      Type = 155
+	HelperAccountT      Type = 156
+	HelperAccountedT    Type = 157
+	HelperDisconnectT   Type = 158
+	HelperDisconnectedT Type = 159
 
 	// Between main and sec-mod.
 	SecmConfigT        Type = 200
@@ -110,7 +112,7 @@ var typeNames = map[Type]string{
 	SecmBanIPT: "SECM_BAN_IP", SecmCliStatsT: "SECM_CLI_STATS", SecmHelperReqT: "SECM_HELPER_REQ", SecmHelperT: "SECM_HELPER",
 	HelperConfigT: "HELPER_CONFIG", HelperReadyT: "HELPER_READY", HelperBeginT: "HELPER_BEGIN", HelperAnswerT: "HELPER_ANSWER",
 	HelperCancelT: "HELPER_CANCEL", HelperVerdictT: "HELPER_VERDICT",
-	HelperAccountT: "HELPER_ACCOUNT", HelperAccountedT: "HELPER_ACCOUNTED", SecmSessionLeasedT: "SECM_SESSION_LEASED",
+	HelperAccountT: "HELPER_ACCOUNT", HelperAccountedT: "HELPER_ACCOUNTED", HelperDisconnectT: "HELPER_DISCONNECT", HelperDisconnectedT: "HELPER_DISCONNECTED", SecmSessionLeasedT: "SECM_SESSION_LEASED",
 }
 
 // What a worker may ask for other clients (PEER_REQ): so many in a second, and

@@ -19,9 +19,11 @@
 //	sec-mod  HELPER_CANCEL  login n   nobody answers any more: Dialogue.End
 //	sec-mod  HELPER_ACCOUNT           an Account is told what became of a session
 //	helper   HELPER_ACCOUNTED         it is accounted, or why not
+//	helper   HELPER_DISCONNECT        a server wants accounted sessions ended
+//	sec-mod  HELPER_DISCONNECTED      how many there were
 //
 // Requests carry ids, which their answers repeat; any number is under way. A
-// helper never begins anything by itself. A reload is another helper: the one
+// helper begins nothing by itself but HELPER_DISCONNECT. A reload is another helper: the one
 // before serves its logins to their end, and gets no new ones. When its channel
 // ends, so does the process. secmod/remote.go is the other side, which bounds how
 // many requests are under way, and starts another helper when one dies.

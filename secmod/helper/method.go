@@ -32,6 +32,18 @@ type Account interface {
 	Tell(ctx context.Context, a Accounting) error
 }
 
+// Target names sessions; what is set must all be theirs.
+type Target struct {
+	SafeID string
+	User   string
+	Lease  netip.Addr
+	Peer   netip.Addr // the login came from
+}
+
+// Disconnect has sessions ended that are accounted by the helper's method, and
+// returns how many there were.
+type Disconnect func(context.Context, Target) (int, error)
+
 // Event is what became of a session.
 type Event uint8
 
@@ -111,9 +123,10 @@ type Grant struct {
 // Made is a method that is ready.
 type Made struct {
 	Method   Method
-	Account  Account       // of a line acct, in place of Method
-	Warnings []string      // for the operator
-	Files    sandbox.Files // folders in which it will open files again
+	Account  Account                           // of a line acct, in place of Method
+	Listen   func(context.Context, Disconnect) // if set, runs once the helper is confined, until the context ends
+	Warnings []string                          // for the operator
+	Files    sandbox.Files                     // folders in which it will open files again
 }
 
 // Make makes a method of the options of a line of the configuration. It opens

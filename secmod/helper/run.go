@@ -41,13 +41,18 @@ type Options struct {
 // Run is the life of a helper: it hears what is configured, and serves logins
 // until sec-mod is gone (ErrSecModGone) or breaks the protocol.
 func Run(o Options) error {
-	s := &server{Options: o, logins: map[uint64]*login{}}
+	s := &server{Options: o, logins: map[uint64]*login{}, asked: map[uint32]chan int{}}
 	var end context.CancelFunc
 	s.life, end = context.WithCancel(context.Background())
 	defer end()
 	defer s.stop()
 	if err := s.configure(); err != nil {
 		return err
+	}
+	for _, m := range s.made {
+		if m.Listen != nil {
+			go m.Listen(s.life, s.disconnect)
+		}
 	}
 	for {
 		rec, err := s.SecMod.Recv()
@@ -71,6 +76,8 @@ type server struct {
 
 	mu     sync.Mutex
 	logins map[uint64]*login // by sec-mod's numbers
+	lastID uint32
+	asked  map[uint32]chan int // who waits for HELPER_DISCONNECTED
 }
 
 // configure hears the first message, makes the methods, gives up everything else,
@@ -144,7 +151,8 @@ var table = map[ipc.Type]row{
 	ipc.HelperAnswerT: (*server).answer,
 	ipc.HelperCancelT: (*server).cancel,
 
-	ipc.HelperAccountT: (*server).account,
+	ipc.HelperAccountT:      (*server).account,
+	ipc.HelperDisconnectedT: (*server).disconnected,
 }
 
 func (s *server) dispatch(rec *ipc.Record) error {
@@ -291,6 +299,45 @@ func (s *server) account(rec *ipc.Record) error {
 			s.SecMod.Close()
 		}
 	}()
+	return nil
+}
+
+// disconnect asks sec-mod to end sessions.
+func (s *server) disconnect(ctx context.Context, t Target) (int, error) {
+	answer := make(chan int, 1)
+	s.mu.Lock()
+	s.lastID++
+	id := s.lastID
+	s.asked[id] = answer
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.asked, id)
+	}()
+	m := &ipc.HelperDisconnect{SafeId: t.SafeID, User: t.User, Lease: ipc.PutAddr(t.Lease), Peer: ipc.PutAddr(t.Peer)}
+	if err := s.SecMod.Send(ipc.HelperDisconnectT, id, m); err != nil {
+		return 0, err
+	}
+	select {
+	case n := <-answer:
+		return n, nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+}
+
+func (s *server) disconnected(rec *ipc.Record) error {
+	m := new(ipc.HelperDisconnected)
+	if err := rec.Decode(m); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if to := s.asked[rec.ID]; to != nil {
+		delete(s.asked, rec.ID)
+		to <- int(m.Sessions)
+	}
 	return nil
 }
 

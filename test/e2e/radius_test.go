@@ -31,6 +31,9 @@ slow Cleartext-Password := "%[1]s"
 brief Cleartext-Password := "%[1]s"
 	Session-Timeout = 8
 
+expelled Cleartext-Password := "%[1]s"
+	Framed-IP-Address = 10.88.6.6, Framed-IP-Netmask = 255.255.0.0
+
 lost Cleartext-Password := "%[1]s"
 
 idle Cleartext-Password := "%[1]s"
@@ -70,7 +73,7 @@ func withRADIUS(t *testing.T, lines ...string) (*rig, *lab.RADIUS) {
 	}
 	write("servers", "127.0.0.1\t"+rad.Secret+"\n")
 	write("radiusclient.conf", fmt.Sprintf("authserver 127.0.0.1:9,127.0.0.1:%d\nacctserver 127.0.0.1:9,127.0.0.1:%d\nservers %s/servers\n"+
-		"dictionary /etc/radcli/dictionary\nradius_timeout 5\nradius_retries 1\nradius_deadtime 60\n", lab.RADIUSPort, lab.AccountPort, dir))
+		"dictionary /etc/radcli/dictionary\nradius_timeout 5\nradius_retries 1\nradius_deadtime 60\ndynauth-listen 127.0.0.1:3799\n", lab.RADIUSPort, lab.AccountPort, dir))
 	conf := filepath.Join(dir, "radiusclient.conf")
 	settings := []string{"auth = radius[config=" + conf + ",groupconfig=true,nas-identifier=lab]"}
 	for _, l := range lines {
@@ -216,6 +219,19 @@ func TestRADIUSAccounting(t *testing.T) {
 	r.accounted(rad, lab.Other, "Start", 10*time.Second)
 	r.wants("disconnect user "+lab.Other, "disconnected")
 	end(lab.Other, "Admin-Reset", 10*time.Second)
+	kicked := up("expelled")
+	r.accounted(rad, "expelled", "Start", 10*time.Second)
+	for secret, want := range map[string]string{"a guess": "No reply", rad.Secret: "Disconnect-ACK"} {
+		says := fmt.Sprintf("User-Name = expelled, Framed-IP-Address = 10.88.6.6, Event-Timestamp = %d\n", time.Now().Unix())
+		text, err := r.Srv.RunFor(20*time.Second, says, "radclient", "-x", "-r", "1", "-t", "2", "127.0.0.1:3799", "disconnect", secret)
+		if got := text + fmt.Sprint(err); !strings.Contains(got, want) {
+			t.Errorf("radclient: %s", got)
+		}
+	}
+	end("expelled", "Admin-Reset", 10*time.Second)
+	if _, err := kicked.Wait(20 * time.Second); err != nil {
+		t.Error(err)
+	}
 	end("brief", "Session-Timeout", 40*time.Second)
 	end("idle", "Idle-Timeout", 60*time.Second)
 	end("lost", "Lost-Carrier", 60*time.Second)

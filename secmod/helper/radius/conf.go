@@ -38,7 +38,8 @@ type conf struct {
 	timeout       time.Duration
 	retries       int // after the first try
 	deadTime      time.Duration
-	unsigned      bool // answers without Message-Authenticator are taken
+	unsigned      bool           // answers without Message-Authenticator are taken
+	dynamic       netip.AddrPort // where acctservers may have sessions ended; invalid: nowhere
 }
 
 // server is one RADIUS server.
@@ -124,6 +125,8 @@ func readDraft(name string, use purpose) (d *draft, warnings []string, err error
 			d.deadTime, err = seconds(value, 0)
 		case "serv-type":
 			tls = !strings.EqualFold(value, "udp")
+		case "dynauth-listen":
+			d.dynamic, err = listenAt(value)
 		case "require-message-authenticator":
 			d.unsigned = value == "no" || value == "false" || value == "0"
 		default:
@@ -151,6 +154,18 @@ func readDraft(name string, use purpose) (d *draft, warnings []string, err error
 		warnings = append(warnings, name+": require-message-authenticator = no: who is on the way to the server can let anybody in (CVE-2024-3596)")
 	}
 	return d, warnings, nil
+}
+
+// listenAt reads ADDRESS:PORT, or a port of every address.
+func listenAt(value string) (netip.AddrPort, error) {
+	if port, err := strconv.ParseUint(value, 10, 16); err == nil && port > 0 {
+		return netip.AddrPortFrom(netip.IPv6Unspecified(), uint16(port)), nil
+	}
+	a, err := netip.ParseAddrPort(value)
+	if err == nil && a.Port() == 0 {
+		err = errors.New("a port that is 0")
+	}
+	return a, err
 }
 
 // add takes the servers of a line, which blanks or commas separate.

@@ -25,7 +25,16 @@
 // the file's acctservers in the same order and with the same patience. A request that
 // is told again says how long ago its event was (Acct-Delay-Time).
 //
+// With dynauth-listen PORT in the file its acctservers may have sessions ended
+// (disconnect.go): a Disconnect-Request is answered once sec-mod has ended those that
+// it names, of those that are accounted here. A request that is sent again finds none.
+//
 // # Security
+//
+// A Disconnect-Request counts if it comes from an acctserver's address with its
+// secret, and within 300 s of its Event-Timestamp; without one it must name the
+// session. Nothing else has an answer, and requests are dealt with one after the other.
+//
 //
 // RADIUS over UDP is protected by MD5 and a secret, on which an attacker on the
 // way can work (Blast-RADIUS, CVE-2024-3596). Requests begin with a
@@ -37,6 +46,6 @@
 // # Standards
 //
 // RFC 2865 (RADIUS), RFC 2866 (accounting), RFC 2869 and RFC 3579 (extensions,
-// Message-Authenticator), RFC 3162, RFC 4818 and RFC 6911 (IPv6), RFC 2548
+// Message-Authenticator), RFC 5176 (Disconnect-Request), RFC 3162, RFC 4818 and RFC 6911 (IPv6), RFC 2548
 // (Microsoft's attributes). Packets are those of layeh.com/radius.
 package radius

@@ -36,7 +36,14 @@ func Check(line map[string]string) (warnings []string, err error) {
 // MakeAccount makes the accounting of a line `acct = "radius[config=FILE,...]"`.
 func MakeAccount(line map[string]string, log helper.Logger) (helper.Made, error) {
 	m, warnings, err := makeFor(accounts, line, log, net.DefaultResolver.LookupNetIP)
-	return helper.Made{Account: m, Warnings: warnings}, err
+	if err != nil {
+		return helper.Made{}, err
+	}
+	made := helper.Made{Account: m, Warnings: warnings}
+	if m.conf.dynamic.IsValid() {
+		made.Listen, err = listen(m)
+	}
+	return made, err
 }
 
 // CheckAccount is Check for a line of acct.
