@@ -35,7 +35,6 @@
 // secret, and within 300 s of its Event-Timestamp; without one it must name the
 // session. Nothing else has an answer, and requests are dealt with one after the other.
 //
-//
 // RADIUS over UDP is protected by MD5 and a secret, on which an attacker on the
 // way can work (Blast-RADIUS, CVE-2024-3596). Requests begin with a
 // Message-Authenticator and answers must have one (sign.go), unless the file says
