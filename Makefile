@@ -5,13 +5,16 @@ STATICCHECK = $(GO) run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME   ?= 30s
 PURE        = ./internal/... ./nat/... ./netstack/... ./egress/... ./secmod/... ./worker/...
 
-.PHONY: run check test e2e fuzz bench soak gen build tools
+.PHONY: run check test e2e fuzz bench soak gen build pam tools
 
 run: ## start a server for one person on this machine
 	$(GO) run ./cmd/rocserv quickstart
 
 build: ## the binary as released: static, not PIE
 	CGO_ENABLED=0 $(GO) build -trimpath -tags urfave_cli_no_docs -ldflags '-s -w' -o rocserv ./cmd/rocserv
+
+pam: ## the helper for auth = pam, which needs libpam0g-dev: the only program with C in it
+	CGO_ENABLED=1 $(GO) build -trimpath -tags pam -ldflags '-s -w' -o rocserv-pam ./cmd/rocserv-pam
 
 check: ## quick: format, vet, staticcheck, the house's own rules, race on the pure packages
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not gofmt-ed:"; echo "$$out"; exit 1; }
@@ -26,6 +29,9 @@ check: ## quick: format, vet, staticcheck, the house's own rules, race on the pu
 
 test: tools check ## everything: check, all tests, end to end with real clients
 	$(GO) test -shuffle=on ./...
+	@if [ -e /usr/include/security/pam_appl.h ] || [ "$$CI" = true ]; then \
+		$(GO) vet -tags pam ./cmd/rocserv-pam ./secmod/helper/pam && $(GO) test -race -tags pam ./secmod/helper/pam; \
+	else echo "skipped: the tests of auth = pam, which need libpam0g-dev"; fi
 	$(MAKE) e2e
 
 e2e: ## real clients in network namespaces, the server as an ordinary uid; needs root

@@ -1,8 +1,11 @@
 package mainproc
 
 import (
+	"cmp"
 	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,7 +62,14 @@ func (s *server) forkHelper(r *role, method string) (fd int, err error) {
 		return -1, fmt.Errorf("mainproc: socketpair: %w", err)
 	}
 	args := append([]string{method}, s.confinement().Args()...)
-	c, err := s.procs.spawn(r, args, io.NopCloser(nil), pair[1])
+	own := *r
+	if name := programs[method]; name != "" {
+		if own.exe, err = beside(cmp.Or(r.exe, s.procs.exe), name); err != nil {
+			closeAll(pair[:])
+			return -1, err
+		}
+	}
+	c, err := s.procs.spawn(&own, args, io.NopCloser(nil), pair[1])
 	if err != nil {
 		unix.Close(pair[0])
 		return -1, err
@@ -73,6 +83,21 @@ func (s *server) forkHelper(r *role, method string) (fd int, err error) {
 		}
 	}()
 	return pair[0], nil
+}
+
+// programs are the helpers that are not this program, by method.
+var programs = map[string]string{"pam": "rocserv-pam"}
+
+// beside finds a program in the folder of another, which may be named by a link of /proc.
+func beside(exe, name string) (string, error) {
+	if real, err := os.Readlink(exe); err == nil && filepath.IsAbs(real) {
+		exe = real // of a file that was replaced the folder is right
+	}
+	path := filepath.Join(filepath.Dir(exe), name)
+	if _, err := os.Stat(path); err != nil {
+		return "", fmt.Errorf("mainproc: the program %s is not there (%w): the server itself has nothing of what it does", path, err)
+	}
+	return path, nil
 }
 
 // count is how many children of a role there are.

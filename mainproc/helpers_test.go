@@ -3,6 +3,8 @@ package mainproc
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -54,6 +56,29 @@ func TestHelperForNothing(t *testing.T) {
 		}
 		if err := hear(&ipc.Record{Type: ipc.SecmHelperReqT, Body: body}); !errors.Is(err, ipc.ErrViolation) {
 			t.Errorf("%q: %v", method, err)
+		}
+	}
+}
+
+// TestBeside: a helper that is another program is looked for beside the server's.
+func TestBeside(t *testing.T) {
+	dir := t.TempDir()
+	exe, link := filepath.Join(dir, "rocserv"), filepath.Join(t.TempDir(), "exe")
+	if err := os.Symlink(exe, link); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, programs["pam"])
+	for _, name := range []string{exe, link} {
+		if _, err := beside(name, programs["pam"]); err == nil || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := os.WriteFile(path, nil, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{exe, link} {
+		if got, err := beside(name, programs["pam"]); err != nil || got != path {
+			t.Errorf("%s: %s, %v", name, got, err)
 		}
 	}
 }

@@ -153,7 +153,7 @@
 //
 // # What is not here yet
 //
-// The methods PAM and OIDC (package helper says how to add one). RSA key exchange (SEC_DECRYPT) and keys in tokens are not offered.
+// The method OIDC (package helper says how to add one). RSA key exchange (SEC_DECRYPT) and keys in tokens are not offered.
 //
 // # Standards
 //

@@ -22,7 +22,7 @@ type method struct {
 var methods = [...]method{
 	{name: "plain", options: []string{"passwd", "otp"}, required: []string{"passwd", "otp"}, legacy: []string{"passwd"},
 		password: true, ready: []string{"passwd", "otp"}},
-	{name: "pam", options: []string{"service", "gid-min"}, password: true, remote: true},
+	{name: "pam", options: []string{"service", "gid-min"}, password: true, remote: true, acct: true, ready: []string{"service", "gid-min"}},
 	{name: "radius", options: []string{"config", "groupconfig", "nas-identifier", "group-separator"}, required: []string{"config"},
 		legacy: []string{"config", "groupconfig"}, password: true, remote: true, acct: true,
 		ready: []string{"config", "groupconfig", "nas-identifier", "group-separator"}},

@@ -150,7 +150,7 @@ func TestFatal(t *testing.T) {
 			"test.conf:8: 'udp-port' is a port from 0 to 65535, not '65536'", "test.conf:9: 'tcp-port' is a port from 0 to 65535, not 'x'"}},
 		{"banner", least + "banner = " + strings.Repeat("x", 257), []string{"test.conf:8: banner size is too long"}},
 		{"unknown auth", least + "auth = foo[bar]\n", []string{"test.conf:8: vhost:default: unknown or unsupported auth method: foo"}},
-		{"unsupported auth", without("auth") + "auth = \"pam[gid-min=1000]\"\n", []string{"test.conf:7: vhost:default: unknown or unsupported auth method: pam"}},
+		{"unsupported auth", without("auth") + "auth = \"oidc[config=/x]\"\n", []string{"test.conf:7: vhost:default: unknown or unsupported auth method: oidc"}},
 		{"second factor", without("auth") + "auth = plain[passwd=/a,otp=/b]\n", nil},
 		{"certificate", least + "auth = certificate\ncert-user-oid = 2.5.4.3\nca-cert = /ca\n", nil},
 		{"certificate without authorities", least + "enable-auth = certificate\ncert-user-oid = 2.5.4.3\n", []string{

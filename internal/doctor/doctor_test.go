@@ -3,6 +3,7 @@ package doctor
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"math"
 	"net/netip"
@@ -41,6 +42,7 @@ func poor() *Facts {
 		UDP:      UDP{Segment: unix.ENOPROTOOPT, GRO: unix.ENOPROTOOPT, Receive: 212992},
 		Kernel:   Kernel{Filter: unix.EPERM},
 		Capacity: capacity.Capacity{Tasks: 2048, TasksBy: "the cgroup's pids.max", Files: 1024, Memory: 512 << 20, MemoryBy: "the cgroup's memory.max"},
+		PAM:      errors.New("needs /usr/bin/rocserv-pam, which is not there"),
 		Low:      unix.EACCES,
 	}
 }

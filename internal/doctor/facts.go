@@ -17,6 +17,7 @@ type Facts struct {
 	CPUs      int
 	Resolvers []netip.Addr // of resolv.conf
 
+	PAM   error            // of the program for it; nil: it is there
 	Low   error            // of the port 443; nil: it can be bound
 	Ports map[Port]error   // of the configuration
 	Files map[string]error // of the configuration

@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -28,6 +30,7 @@ func Look(cfg *config.Config) *Facts {
 		UID: os.Getuid(), Container: container(root, os.Getenv), Network: lookNetwork(), UDP: lookUDP(),
 		Kernel:   Kernel{Landlock: sandbox.LandlockABI(), Filter: filterAvailable()},
 		Capacity: capacity.Read(root, os.Getuid()), CPUs: runtime.NumCPU(), Resolvers: resolvers(resolv),
+		PAM:   pamHelper(),
 		Low:   bind(Port{"tcp", netip.MustParseAddrPort("127.0.0.1:443")}),
 		Ports: map[Port]error{}, Files: map[string]error{},
 	}
@@ -41,6 +44,19 @@ func Look(cfg *config.Config) *Facts {
 		f.Files[name] = readable(name)
 	}
 	return f
+}
+
+// pamHelper looks for the program that main starts for auth = pam.
+func pamHelper() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	path := filepath.Join(filepath.Dir(self), "rocserv-pam")
+	if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("needs %s, which is not there", path)
+	}
+	return nil
 }
 
 func container(root fs.FS, env func(string) string) string {

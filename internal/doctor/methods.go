@@ -13,11 +13,18 @@ type needs func(*Facts) (lacks, line string)
 var methodNeeds = map[string]needs{
 	"plain":       nothing,
 	"certificate": nothing,
-	"pam":         nothing,
+	"pam":         pamProgram,
 	"radius":      nothing,
 	"gssapi":      nothing,
 	"oidc":        nothing,
 	"ldap":        nothing,
+}
+
+func pamProgram(f *Facts) (lacks, line string) {
+	if f.PAM == nil {
+		return "", ""
+	}
+	return f.PAM.Error(), "make pam, and put rocserv-pam beside rocserv"
 }
 
 func nothing(*Facts) (lacks, line string) { return "", "" }

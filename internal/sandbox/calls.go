@@ -139,6 +139,23 @@ func helperFilter() *filter {
 	)}
 }
 
+// modulesFilter: as helperFilter, for libraries that are loaded when they are needed,
+// and try what works for root only.
+func modulesFilter() *filter {
+	f := helperFilter()
+	f.rules = append([]rule{
+		{why: "libraries of files that it may read", then: allow, calls: []uintptr{unix.SYS_MMAP},
+			when: []match{{has(2, unix.PROT_EXEC), lacks(2, unix.PROT_WRITE), lacks(3, unix.MAP_ANONYMOUS)}}},
+		{why: "the host's services: who users are, a directory's cache", then: allow, calls: []uintptr{unix.SYS_SOCKET}, when: []match{{is(0, unix.AF_UNIX)}}},
+		{why: "the kernel's audit: libpam goes on if there is none", then: unsupported, calls: []uintptr{unix.SYS_SOCKET}, when: []match{{is(0, unix.AF_NETLINK)}}},
+		{why: "threads, and no processes", then: allow, calls: []uintptr{unix.SYS_CLONE}, when: []match{{has(0, unix.CLONE_THREAD)}}},
+		{why: "modules that start a program or become another user", then: denied, calls: slices.Concat(forkCalls, []uintptr{
+			unix.SYS_CLONE, unix.SYS_EXECVE, unix.SYS_EXECVEAT, unix.SYS_SETREUID, unix.SYS_SETREGID, unix.SYS_SETRESUID, unix.SYS_SETRESGID,
+			unix.SYS_SETUID, unix.SYS_SETGID, unix.SYS_SETGROUPS, unix.SYS_KEYCTL, unix.SYS_ADD_KEY, unix.SYS_REQUEST_KEY})},
+	}, f.rules...)
+	return f
+}
+
 // mainFilter takes away what neither main nor a script that it starts needs:
 // a filter stays through every exec. What it lists fails, all else goes on.
 func mainFilter() *filter {

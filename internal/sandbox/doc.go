@@ -20,6 +20,7 @@
 //	worker   ends the worker (SIGSYS)        no file; signals and abstract sockets of its own
 //	secmod   fails (EPERM)                   the folders of the files its configuration names
 //	helper   fails (EPERM)                   the folders of the files its method will open again, mostly none
+//	modules  as helper, and loads libraries  what the server's user may read; PAM's modules are not known
 //	main     goes on                         none
 //
 // In all of them what only an attacker tries (another program, another process,

@@ -24,6 +24,8 @@ const (
 	kill   = verdict(unix.SECCOMP_RET_KILL_PROCESS)
 	denied = verdict(unix.SECCOMP_RET_ERRNO) | verdict(unix.EPERM)
 	absent = verdict(unix.SECCOMP_RET_ERRNO) | verdict(unix.ENOSYS) // callers have another way
+	// unsupported is what a kernel says that has no such sockets.
+	unsupported = verdict(unix.SECCOMP_RET_ERRNO) | verdict(unix.EAFNOSUPPORT)
 )
 
 // rule is a line of a filter: system calls, perhaps only with certain

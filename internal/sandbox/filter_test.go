@@ -169,6 +169,40 @@ func TestHelperVerdicts(t *testing.T) {
 	}
 }
 
+// A helper that loads modules may do so, and these may try in vain what needs root.
+func TestModulesVerdicts(t *testing.T) {
+	if auditArch == 0 {
+		t.Skip("no list for this machine")
+	}
+	const code = unix.PROT_READ | unix.PROT_EXEC
+	for _, tt := range []struct {
+		name string
+		nr   uintptr
+		args []uint64
+		want verdict
+	}{
+		{"a library", unix.SYS_MMAP, []uint64{0, 4096, code, unix.MAP_PRIVATE}, allow},
+		{"code that was written", unix.SYS_MMAP, []uint64{0, 4096, code | unix.PROT_WRITE, unix.MAP_PRIVATE}, kill},
+		{"code of no file", unix.SYS_MMAP, []uint64{0, 4096, code, unix.MAP_PRIVATE | unix.MAP_ANONYMOUS}, kill},
+		{"data that becomes code", unix.SYS_MPROTECT, []uint64{0, 4096, code}, kill},
+		{"UDP", unix.SYS_SOCKET, []uint64{unix.AF_INET, unix.SOCK_DGRAM, 0}, allow},
+		{"unix socket", unix.SYS_SOCKET, []uint64{unix.AF_UNIX, unix.SOCK_STREAM, 0}, allow},
+		{"audit", unix.SYS_SOCKET, []uint64{unix.AF_NETLINK, unix.SOCK_RAW, unix.NETLINK_AUDIT}, unsupported},
+		{"raw", unix.SYS_SOCKET, []uint64{unix.AF_INET, unix.SOCK_RAW, unix.IPPROTO_TCP}, denied},
+		{"thread", unix.SYS_CLONE, []uint64{unix.CLONE_VM | unix.CLONE_THREAD}, allow},
+		{"fork", unix.SYS_CLONE, []uint64{uint64(unix.SIGCHLD)}, denied},
+		{"execve", unix.SYS_EXECVE, nil, denied},
+		{"setresuid", unix.SYS_SETRESUID, nil, denied},
+		{"rename", unix.SYS_RENAMEAT2, nil, denied},
+		{"ptrace", unix.SYS_PTRACE, nil, kill},
+		{"bpf", unix.SYS_BPF, nil, kill},
+	} {
+		if got := decide(t, modulesFilter(), auditArch, tt.nr, tt.args...); got != tt.want {
+			t.Errorf("%s: %#x, want %#x", tt.name, got, tt.want)
+		}
+	}
+}
+
 // Every rule says why, has calls, and no block is too long for a jump.
 func TestRules(t *testing.T) {
 	for role, p := range profiles {

@@ -15,6 +15,8 @@ const (
 	SecMod Role = "secmod"
 	Worker Role = "worker"
 	Helper Role = "helper"
+	// Modules is a helper that loads libraries in C while it runs (PAM's).
+	Modules Role = "modules"
 )
 
 // profile is what Prepare and Confine do for a role.
@@ -64,6 +66,15 @@ var profiles = map[Role]profile{
 		},
 		ignored: fromOutside,
 		calls:   helperFilter,
+		files:   true,
+	},
+	Modules: {
+		comm: "rocserv-pam",
+		limits: []limit{
+			{"msgqueue", unix.RLIMIT_MSGQUEUE, 0}, // uses none
+		},
+		ignored: fromOutside,
+		calls:   modulesFilter,
 		files:   true,
 	},
 	Worker: {

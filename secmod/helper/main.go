@@ -31,17 +31,22 @@ func Main(args []string, methods Table) int {
 		return 1
 	}
 	log = log.With("method", args[0])
-	first, err := sandbox.Prepare(sandbox.Helper, opts)
+	kind := methods[args[0]]
+	role := sandbox.Helper
+	if kind.Modules {
+		role = sandbox.Modules
+	}
+	first, err := sandbox.Prepare(role, opts)
 	if err != nil {
 		log.Error("cannot be confined", "err", err)
 		return 1
 	}
 	confine := func(files sandbox.Files) (sandbox.Report, error) {
-		second, err := sandbox.Confine(sandbox.Helper, opts, files)
+		second, err := sandbox.Confine(role, opts, files)
 		second.Reached = append(first.Reached, second.Reached...)
 		return second, err
 	}
-	if err := Run(Options{SecMod: channel, Kind: methods[args[0]], Log: log, Confine: confine}); !errors.Is(err, ErrSecModGone) {
+	if err := Run(Options{SecMod: channel, Kind: kind, Log: log, Confine: confine}); !errors.Is(err, ErrSecModGone) {
 		log.Error("ended", "err", err)
 		return 1
 	}

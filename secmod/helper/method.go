@@ -144,6 +144,8 @@ type Kind struct {
 	// The same for lines of acct; nil: it has no accounting.
 	MakeAccount  Make
 	CheckAccount Check
+
+	Modules bool // it loads libraries in C once it is confined
 }
 
 // Table has the methods, by their names in the configuration.

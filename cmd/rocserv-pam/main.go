@@ -1,0 +1,21 @@
+//go:build cgo && pam
+
+// Rocserv-pam is the login helper for `auth = pam`: the only program of the server's
+// that has C in it. Main starts it if it lies beside the server's program.
+package main
+
+import (
+	"fmt"
+	"os"
+
+	"rocserv/secmod/helper"
+	"rocserv/secmod/helper/pam"
+)
+
+func main() {
+	if len(os.Args) < 3 || os.Args[1] != "__helper" {
+		fmt.Fprintln(os.Stderr, "rocserv-pam is started by rocserv, for auth = pam")
+		os.Exit(2)
+	}
+	os.Exit(helper.Main(os.Args[2:], helper.Table{"pam": {Make: pam.Make, MakeAccount: pam.MakeAccount, Modules: true}}))
+}
