@@ -135,7 +135,7 @@
 //     What a client calls itself beside a ticket counts for nothing: a ticket that is
 //     good names the user, and one that is not is held against the source.
 //   - A virtual host has ways to log in (way.go): all auth lines together are
-//     one, each enable-auth line another. A ticket (gssapi) is an answer too, to a
+//     one, each enable-auth line another. A ticket (gssapi, oidc) is an answer too, to a
 //     question that nobody was shown. Where a way needs a client certificate
 //     its chain, use, revocation and names are checked here from the DER; that
 //     the client has the key is the word of the worker, who did the handshake. The
@@ -153,7 +153,7 @@
 //
 // # What is not here yet
 //
-// The method OIDC (package helper says how to add one). RSA key exchange (SEC_DECRYPT) and keys in tokens are not offered.
+// Single sign-on in the browser. RSA key exchange (SEC_DECRYPT) and keys in tokens are not offered.
 //
 // # Standards
 //

@@ -282,6 +282,9 @@ func camouflage(s config.Secret) []byte {
 	return append(salt, sum[:]...)
 }
 
+// carried is what clients bring along for methods that ask nothing.
+var carried = map[string]ipc.AuthMethod{"gssapi": ipc.AuthMethod_AUTH_GSSAPI, "oidc": ipc.AuthMethod_AUTH_BEARER}
+
 // ways makes the ways to log in: all auth lines together are one, each
 // enable-auth line is another (ocserv).
 func (l *loader) ways(c *config.Vhost) (list []way) {
@@ -300,7 +303,7 @@ func (l *loader) ways(c *config.Vhost) (list []way) {
 			if w.method, err = l.method(m, c); err != nil {
 				l.errs = append(l.errs, fmt.Errorf("%s: %sauth = %s: %w", l.gen.config.Line(m.Line), vhostPrefix(c.Name), m.Name, err))
 			}
-			w.ticket = w.ticket || m.Name == "gssapi"
+			w.ticket = max(w.ticket, carried[m.Name])
 		}
 		list = append(list, w)
 	}

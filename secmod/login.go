@@ -154,7 +154,7 @@ func (w *worker) authInit(q *ipc.AuthInit) (*ipc.AuthReply, error) {
 	if !way.certificate {
 		cert = nil // it is not what lets the client in, and binds nothing
 	}
-	if way.ticket {
+	if way.ticket != 0 {
 		a.user = "" // the ticket says who it is: a name beside it is nobody's word
 	}
 	if way.method != nil {

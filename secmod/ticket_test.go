@@ -48,6 +48,8 @@ func TestTicketsAndOthers(t *testing.T) {
 		either   = "auth = gssapi, enable-auth = PLAIN"
 		other    = "auth = PLAIN, enable-auth = gssapi"
 		none     = "auth = PLAIN"
+		bearer   = "auth = oidc[config=x]"
+		both     = "auth = oidc[config=x], enable-auth = gssapi"
 	)
 	for _, tt := range []struct {
 		auth   string
@@ -73,6 +75,13 @@ func TestTicketsAndOthers(t *testing.T) {
 		{other, ipc.AuthMethod_AUTH_GSSAPI, nil, "ticket of bert", "OK bert"},
 		{other, ipc.AuthMethod_AUTH_PASSWORD, nil, "secret", "OK anna"},
 		{none, ipc.AuthMethod_AUTH_GSSAPI, nil, "ticket of anna", "FAILED"},
+		{bearer, ipc.AuthMethod_AUTH_BEARER, nil, "ticket of anna", "OK anna"},
+		{bearer, ipc.AuthMethod_AUTH_BEARER, nil, "garbage", "FAILED"},
+		{bearer, ipc.AuthMethod_AUTH_GSSAPI, nil, "ticket of anna", "FAILED"},
+		{bearer, ipc.AuthMethod_AUTH_PASSWORD, nil, "ticket of anna", "FAILED"},
+		{alone, ipc.AuthMethod_AUTH_BEARER, nil, "ticket of anna", "FAILED"},
+		{both, ipc.AuthMethod_AUTH_BEARER, nil, "ticket of anna", "OK anna"},
+		{both, ipc.AuthMethod_AUTH_GSSAPI, nil, "ticket of bert", "OK bert"},
 	} {
 		t.Run(strings.Join([]string{tt.auth, tt.kind.String(), tt.answer}, "/"), func(t *testing.T) {
 			st := certSite(t, ca, strings.Split(tt.auth, ", ")...)

@@ -7,9 +7,9 @@ import (
 
 // way is a way to log in of a virtual host: what must succeed together.
 type way struct {
-	certificate bool   // the client has a good certificate, and it names the user
-	method      method // and this says yes; nil: the certificate is enough
-	ticket      bool   // which is asked for no password: a ticket came with the request (gssapi)
+	certificate bool           // the client has a good certificate, and it names the user
+	method      method         // and this says yes; nil: the certificate is enough
+	ticket      ipc.AuthMethod // which is asked for no password: a ticket came with the request (gssapi, oidc); zero: none
 }
 
 // way returns the first way that is for a request of that kind: one with names
@@ -31,8 +31,8 @@ func (w way) kind() ipc.AuthMethod {
 	switch {
 	case w.method == nil:
 		return ipc.AuthMethod_AUTH_CERTIFICATE
-	case w.ticket:
-		return ipc.AuthMethod_AUTH_GSSAPI
+	case w.ticket != 0:
+		return w.ticket
 	}
 	return ipc.AuthMethod_AUTH_PASSWORD
 }

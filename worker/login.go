@@ -63,7 +63,7 @@ func (d *dialogue) answer(req *wire.Request) *wire.Response {
 	if m.GroupSelect == "" {
 		m.GroupSelect = group
 	}
-	if d.c.secure.vhost.Auth.GetGssapi() && req.Header.Has("Authorization") && m.Kind != wire.AuthLogout {
+	if d.takesTickets() && req.Header.Has("Authorization") && m.Kind != wire.AuthLogout {
 		return d.start(req, m)
 	}
 	switch m.Kind {
@@ -95,12 +95,12 @@ func (d *dialogue) start(req *wire.Request, m *wire.AuthRequest) *wire.Response 
 		}
 		return wire.Unauthorized("No certificate")
 	}
-	if offer.GetGssapi() {
+	if d.takesTickets() {
 		if rep := d.negotiate(req, m); rep != nil {
 			return rep
 		}
 	}
-	if offer.GetGssapi() && !offer.GetPassword() {
+	if d.takesTickets() && !offer.GetPassword() {
 		return wire.Unauthorized("No ticket")
 	}
 	return d.askBoth(m.GroupSelect)

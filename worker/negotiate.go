@@ -5,20 +5,25 @@ import (
 	"rocserv/internal/wire"
 )
 
-// negotiate takes the client's ticket, or asks for it; nil: there is none to be
+// negotiate takes the client's ticket or bearer's token, or asks for it; nil: there is none to be
 // had, or it was no good and there is a form. Who has no ticket comes again
 // without saying that it could have one (openconnect, X-HTTP-Auth-Support).
 func (d *dialogue) negotiate(req *wire.Request, m *wire.AuthRequest) *wire.Response {
 	offer := d.c.secure.vhost.Auth
+	method := ipc.AuthMethod_AUTH_GSSAPI
 	token, ok := wire.NegotiateToken(req.Header)
+	if offer.GetBearer() && !ok {
+		method = ipc.AuthMethod_AUTH_BEARER
+		token, ok = wire.BearerToken(req.Header)
+	}
 	if !ok {
 		if !wire.SupportsHTTPAuth(req.Header, d.agent) {
 			return nil
 		}
-		return wire.AskNegotiate(offer.GetPassword())
+		return wire.AskTicket(offer.GetGssapi(), offer.GetBearer(), offer.GetPassword())
 	}
 	defer clear(token)
-	rep, err := d.begin(req, m, ipc.AuthMethod_AUTH_GSSAPI)
+	rep, err := d.begin(req, m, method)
 	if err == nil && rep.Status == ipc.AuthStatus_AUTH_MSG {
 		rep, err = d.c.sec.AuthCont(rep.Sid, token)
 	}
@@ -26,4 +31,10 @@ func (d *dialogue) negotiate(req *wire.Request, m *wire.AuthRequest) *wire.Respo
 		return nil
 	}
 	return d.result(rep, err)
+}
+
+// takesTickets says whether a client may log in by what it brings in a header.
+func (d *dialogue) takesTickets() bool {
+	offer := d.c.secure.vhost.Auth
+	return offer.GetGssapi() || offer.GetBearer()
 }

@@ -9,6 +9,7 @@ import (
 	"rocserv/secmod/helper"
 	"rocserv/secmod/helper/gssapi"
 	"rocserv/secmod/helper/ldap"
+	"rocserv/secmod/helper/oidc"
 	"rocserv/secmod/helper/pam"
 	"rocserv/secmod/helper/radius"
 )
@@ -17,6 +18,7 @@ import (
 var methods = helper.Table{
 	"gssapi": {Make: gssapi.Make, Check: gssapi.Check},
 	"ldap":   {Make: ldap.Make, Check: ldap.Check},
+	"oidc":   {Make: oidc.Make, Check: oidc.Check},
 	"pam":    {Check: pam.Check, CheckAccount: pam.Check}, // played by rocserv-pam
 	"radius": {Make: radius.Make, Check: radius.Check, MakeAccount: radius.MakeAccount, CheckAccount: radius.CheckAccount},
 }

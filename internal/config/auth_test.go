@@ -95,7 +95,7 @@ func TestMethodNotes(t *testing.T) {
 	p.begin()
 	v := p.config.Vhosts[0]
 	v.Auth = []Method{{Name: "plain", Options: map[string]string{"passwd": "/a"}}, {Name: "certificate"}}
-	v.EnableAuth = []Method{{Name: "oidc"}}
+	v.EnableAuth = []Method{{Name: "gssapi", Options: map[string]string{"gid-min": "1"}}}
 	v.Acct = []Method{{Name: "radius"}}
 	p.checkAuth(v)
 	if len(p.notes) != 2 || p.notes[0].Text != "vhost:default: setting 'plain+certificate' as primary authentication method" ||

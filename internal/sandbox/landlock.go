@@ -18,6 +18,7 @@ type Files struct {
 	Read  []string // files below them can be read
 	List  []string // and the folders themselves opened
 	Write []string // and files made, changed and removed
+	Exact []string // these files can be read, as they are now: what a rename puts there cannot
 }
 
 const (
@@ -62,17 +63,20 @@ func (f Files) restrict() (reached string, err error) {
 		paths  []string
 		access landlock.AccessFSSet
 	}{{f.Read, readFile}, {f.List, readFile | readDir}, {f.Write, readFile | readDir | writeFile}} {
-		if dirs := reachable(r.paths); len(dirs) > 0 {
+		if dirs := present(r.paths, unix.O_DIRECTORY); len(dirs) > 0 {
 			rules = append(rules, landlock.PathAccess(r.access, dirs...))
 		}
+	}
+	if files := present(f.Exact, 0); len(files) > 0 {
+		rules = append(rules, landlock.PathAccess(readFile, files...))
 	}
 	return reached, cfg.BestEffort().Restrict(rules...)
 }
 
-// reachable leaves out what cannot be opened anyway: it must not cost the others.
-func reachable(dirs []string) []string {
-	return slices.DeleteFunc(slices.Clone(dirs), func(dir string) bool {
-		fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+// present leaves out what cannot be opened anyway: it must not cost the others.
+func present(paths []string, kind int) []string {
+	return slices.DeleteFunc(slices.Clone(paths), func(path string) bool {
+		fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC|kind, 0)
 		if err == nil {
 			unix.Close(fd)
 		}

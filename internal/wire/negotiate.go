@@ -5,7 +5,10 @@ import (
 	"strings"
 )
 
-const schemeNegotiate = "Negotiate"
+const (
+	schemeNegotiate = "Negotiate"
+	schemeBearer    = "Bearer"
+)
 
 // NegotiateToken returns the token of `Authorization: Negotiate` (RFC 4559,
 // section 4.2); what is none is an empty one, which nobody takes.
@@ -21,16 +24,31 @@ func NegotiateToken(h Header) (token []byte, ok bool) {
 	return token, true
 }
 
+// BearerToken returns the token of `Authorization: Bearer` (RFC 6750, section 2.1).
+func BearerToken(h Header) (token []byte, ok bool) {
+	scheme, text, _ := strings.Cut(h.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, schemeBearer) {
+		return nil, false
+	}
+	return []byte(strings.TrimSpace(text)), true
+}
+
 // SupportsHTTPAuth reports whether a client can be asked for HTTP authentication:
 // it says so, or it is none of those that must.
 func SupportsHTTPAuth(h Header, a Agent) bool {
 	return strings.EqualFold(h.Get("X-Support-HTTP-Auth"), "true") || a == AgentUnknown
 }
 
-// AskNegotiate asks for a ticket. With a form to fall back to, openconnect that
-// has no ticket asks for it.
-func AskNegotiate(form bool) *Response {
-	fields := []Field{{"WWW-Authenticate", schemeNegotiate}}
+// AskTicket asks for a Kerberos ticket, or a bearer's token. With a form to fall back
+// to, openconnect that has neither asks for it.
+func AskTicket(negotiate, bearer, form bool) *Response {
+	var fields []Field
+	if negotiate {
+		fields = append(fields, Field{"WWW-Authenticate", schemeNegotiate})
+	}
+	if bearer {
+		fields = append(fields, Field{"WWW-Authenticate", schemeBearer})
+	}
 	if form {
 		fields = append(fields, Field{"X-HTTP-Auth-Support", "fallback"})
 	}

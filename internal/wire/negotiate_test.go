@@ -1,6 +1,9 @@
 package wire
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 func TestNegotiateToken(t *testing.T) {
 	for _, tt := range []struct {
@@ -43,6 +46,50 @@ func TestSupportsHTTPAuth(t *testing.T) {
 	} {
 		if got := SupportsHTTPAuth(tt.header, ParseAgent(tt.agent)); got != tt.want {
 			t.Errorf("%v, %q: %t", tt.header, tt.agent, got)
+		}
+	}
+}
+
+func TestBearerToken(t *testing.T) {
+	for _, tt := range []struct {
+		header, token string
+		ok            bool
+	}{
+		{"", "", false},
+		{"Negotiate YTpi", "", false},
+		{"BearerYTpi", "", false},
+		{"Bearer a.b.c", "a.b.c", true},
+		{"bearer   a.b.c ", "a.b.c", true},
+		{"Bearer", "", true},
+	} {
+		var h Header
+		if tt.header != "" {
+			h = Header{{"authorization", tt.header}}
+		}
+		if token, ok := BearerToken(h); string(token) != tt.token || ok != tt.ok {
+			t.Errorf("%q: %q, %t", tt.header, token, ok)
+		}
+	}
+}
+
+func TestAskTicket(t *testing.T) {
+	for _, tt := range []struct {
+		negotiate, bearer, form bool
+		want                    string
+	}{
+		{true, false, false, "WWW-Authenticate: Negotiate"},
+		{false, true, false, "WWW-Authenticate: Bearer"},
+		{true, true, true, "WWW-Authenticate: Negotiate, WWW-Authenticate: Bearer, X-HTTP-Auth-Support: fallback"},
+	} {
+		rep := AskTicket(tt.negotiate, tt.bearer, tt.form)
+		var got []string
+		for _, f := range rep.Header {
+			if f.Name == "WWW-Authenticate" || f.Name == "X-HTTP-Auth-Support" {
+				got = append(got, f.Name+": "+f.Value)
+			}
+		}
+		if s := strings.Join(got, ", "); rep.Status != 401 || s != tt.want {
+			t.Errorf("%+v: %d %s", tt, rep.Status, s)
 		}
 	}
 }

@@ -120,6 +120,7 @@ func (s *server) make(m *ipc.HelperConfig, rep *ipc.HelperReady) error {
 		files.Read = append(files.Read, made.Files.Read...)
 		files.List = append(files.List, made.Files.List...)
 		files.Write = append(files.Write, made.Files.Write...)
+		files.Exact = append(files.Exact, made.Files.Exact...)
 	}
 	if s.Confine == nil {
 		return nil

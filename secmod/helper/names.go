@@ -1,0 +1,111 @@
+package helper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+)
+
+// resolveTime bounds a look-up.
+const resolveTime = 10 * time.Second
+
+var errNoAddress = errors.New("no address")
+
+// Lookup finds the addresses of a name; a test has its own.
+type Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+
+// ResolverFiles are what a look-up reads, for a method's Files.
+func ResolverFiles() []string {
+	return []string{"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"}
+}
+
+// Names keeps the addresses of servers. A name is looked up when the method is made,
+// and again when none of its addresses answers.
+type Names struct {
+	lookup Lookup
+
+	mu    sync.Mutex
+	known map[string][]netip.Addr
+}
+
+// Resolve looks names up; who is not found is a warning, and looked for later.
+func Resolve(find Lookup, hosts ...string) (n *Names, warnings []string) {
+	n = &Names{lookup: find, known: map[string][]netip.Addr{}}
+	ctx, cancel := context.WithTimeout(context.Background(), resolveTime)
+	defer cancel()
+	for _, h := range hosts {
+		if _, err := n.refresh(ctx, h); err != nil {
+			warnings = append(warnings, fmt.Sprintf("server %s: %v", h, err))
+		}
+	}
+	return n, warnings
+}
+
+// Known says whether a name has an address.
+func (n *Names) Known(host string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.known[host]) > 0
+}
+
+// refresh looks a name up. Where that fails, what was known of it stays.
+func (n *Names) refresh(ctx context.Context, host string) ([]netip.Addr, error) {
+	var list []netip.Addr
+	if a, err := netip.ParseAddr(host); err == nil {
+		list = []netip.Addr{a}
+	} else if list, err = n.lookup(ctx, "ip", host); err != nil {
+		return nil, err
+	}
+	for i := range list {
+		list[i] = list[i].Unmap()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.known[host] = list
+	return list, nil
+}
+
+// Dial connects to a server by its name, as net.Dialer.DialContext does.
+func (n *Names) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	n.mu.Lock()
+	known := n.known[host]
+	n.mu.Unlock()
+	conn, err := dialAny(ctx, network, known, port)
+	if err == nil || ctx.Err() != nil {
+		return conn, err
+	}
+	now, failure := n.refresh(ctx, host)
+	if failure != nil {
+		return nil, failure
+	}
+	if len(known) > 0 && slices.Equal(now, known) {
+		return nil, err
+	}
+	return dialAny(ctx, network, now, port)
+}
+
+// dialAny connects to the first of the addresses that answers, each of which gets its
+// part of the time.
+func dialAny(ctx context.Context, network string, addrs []netip.Addr, port string) (conn net.Conn, err error) {
+	err = errNoAddress
+	end, bounded := ctx.Deadline()
+	for i, a := range addrs {
+		var d net.Dialer
+		if bounded {
+			d.Timeout = time.Until(end) / time.Duration(len(addrs)-i+1) // and one part for other addresses
+		}
+		if conn, err = d.DialContext(ctx, network, net.JoinHostPort(a.String(), port)); err == nil {
+			return conn, nil
+		}
+	}
+	return nil, err
+}
