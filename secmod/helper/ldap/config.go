@@ -20,6 +20,7 @@ import (
 // comments after #.
 type config struct {
 	servers  []*server
+	names    *helper.Names
 	timeout  time.Duration
 	startTLS bool
 	tls      *tls.Config

@@ -40,7 +40,9 @@ func Make(options map[string]string, _ helper.Logger) (helper.Made, error) {
 	if err != nil {
 		return helper.Made{}, fmt.Errorf("%s: %w", options["config"], err)
 	}
-	return helper.Made{Method: &method{conf, newPool(conf)}, Warnings: append(warnings, more...)}, nil
+	made := helper.Made{Method: &method{conf, newPool(conf)}, Warnings: append(warnings, more...)}
+	made.Files.Exact = helper.ResolverFiles()
+	return made, nil
 }
 
 // Check reads the file and what it names. It implements helper.Check.

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
 	goldap "github.com/go-ldap/ldap/v3"
+
+	"rocserv/secmod/helper"
 )
 
 // rest is how long a server that failed is tried after the others.
@@ -19,46 +21,25 @@ const rest = 30 * time.Second
 
 // server is one line of `uri`.
 type server struct {
-	host  string // that its certificate names
-	port  string
-	tls   bool         // ldaps
-	addrs []netip.Addr // of the host, as they were at the start
+	host string // that its certificate names
+	port string
+	tls  bool // ldaps
 }
 
 func (s *server) String() string { return net.JoinHostPort(s.host, s.port) }
 
-// resolveTime bounds the look-up of a server's name.
-const resolveTime = 10 * time.Second
-
-// resolve finds the servers' addresses, once: later no file can be read that says
-// how names are looked up. One that has none is only warned of if others have.
-func (c *config) resolve(lookup func(context.Context, string, string) ([]netip.Addr, error)) (warnings []string, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), resolveTime)
-	defer cancel()
-	var errs []error
+// resolve finds the servers' addresses. One that has none is only warned of if others
+// have, and looked for again when it is its turn.
+func (c *config) resolve(lookup helper.Lookup) (warnings []string, err error) {
+	var hosts []string
 	for _, s := range c.servers {
-		if s.addrs, err = lookup(ctx, "ip", s.host); err != nil {
-			errs = append(errs, err)
-			warnings = append(warnings, "ldap: a server is left out: "+err.Error())
-		}
+		hosts = append(hosts, s.host)
 	}
-	if c.servers = slices.DeleteFunc(c.servers, func(s *server) bool { return len(s.addrs) == 0 }); len(c.servers) == 0 {
-		return nil, errors.Join(errs...)
+	c.names, warnings = helper.Resolve(lookup, hosts...)
+	if !slices.ContainsFunc(hosts, c.names.Known) {
+		return nil, errors.New(strings.Join(warnings, "; "))
 	}
 	return warnings, nil
-}
-
-// dial connects to the first of the addresses that answers, each of which gets
-// its part of the time.
-func (s *server) dial(ctx context.Context) (conn net.Conn, err error) {
-	end, _ := ctx.Deadline()
-	for i, a := range s.addrs {
-		d := net.Dialer{Timeout: time.Until(end) / time.Duration(len(s.addrs)-i)}
-		if conn, err = d.DialContext(ctx, "tcp", net.JoinHostPort(a.Unmap().String(), s.port)); err == nil {
-			return conn, nil
-		}
-	}
-	return nil, err
 }
 
 // pool chooses among servers.
@@ -134,7 +115,7 @@ func (p *pool) mark(s *server, failed bool) {
 
 // open connects to a server. Everything on the connection ends with ctx.
 func (c *config) open(ctx context.Context, s *server) (*goldap.Conn, error) {
-	raw, err := s.dial(ctx)
+	raw, err := c.names.Dial(ctx, "tcp", s.String())
 	if err != nil {
 		return nil, err
 	}

@@ -410,3 +410,33 @@ func FuzzAnswer(f *testing.F) {
 		signed(p, p)
 	})
 }
+
+// TestServerMoves: the name of a server that does not answer is looked up again.
+func TestServerMoves(t *testing.T) {
+	there := users(t, nil)
+	_, port, _ := net.SplitHostPort(there.addr)
+	name := written(t, nil, "authserver moving.example:"+port+":"+"word", "radius_timeout 1", "radius_retries 0")
+	var at atomic.Pointer[netip.Addr]
+	put := func(s string) { a := netip.MustParseAddr(s); at.Store(&a) }
+	put("127.0.0.2")
+	made, err := makeMethod(map[string]string{"config": name}, slog.New(slog.DiscardHandler), func(context.Context, string, string) ([]netip.Addr, error) {
+		return []netip.Addr{*at.Load()}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := made.Method.(*method)
+	where := func() string { return m.order()[0].addr }
+	if got := where(); got != "127.0.0.2:"+port {
+		t.Fatal(got)
+	}
+	put("127.0.0.1")
+	if v := begun(m, "anna").Answer(t.Context(), []byte("right")); v.Outcome != helper.Unavailable {
+		t.Fatalf("%+v", v)
+	}
+	for deadline := time.Now().Add(10 * time.Second); where() != there.addr; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("it is still at %s", where())
+		}
+	}
+}

@@ -45,6 +45,8 @@ type conf struct {
 // server is one RADIUS server.
 type server struct {
 	name   string // as configured, for messages
+	host   string
+	port   uint16
 	addr   string // IP:port
 	secret secret.Text
 }
@@ -257,7 +259,7 @@ func (d *draft) find(ctx context.Context, find lookup) (list []server, err error
 			return nil, fmt.Errorf("server %s has no secret in the file that 'servers' names", n.host)
 		}
 		list = append(list, server{
-			name: net.JoinHostPort(n.host, strconv.Itoa(int(n.port))), addr: netip.AddrPortFrom(addrs[0], n.port).String(), secret: n.word,
+			name: net.JoinHostPort(n.host, strconv.Itoa(int(n.port))), host: n.host, port: n.port, addr: netip.AddrPortFrom(addrs[0], n.port).String(), secret: n.word,
 		})
 	}
 	return list, nil

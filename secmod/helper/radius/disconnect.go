@@ -112,7 +112,7 @@ func (l *listener) answer(ctx context.Context, b []byte, from netip.Addr) *radiu
 // authentic reads a request that a server has sent, and not long ago. Anything else
 // is dropped without an answer (RFC 5176 sections 2.3 and 6.3).
 func (l *listener) authentic(b []byte, from netip.Addr) *radius.Packet {
-	for _, s := range l.m.servers {
+	for _, s := range l.m.order() {
 		at, err := netip.ParseAddrPort(s.addr)
 		if err != nil || at.Addr() != from || !radius.IsAuthenticRequest(b, []byte(s.secret.Reveal())) {
 			continue

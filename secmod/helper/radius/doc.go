@@ -7,7 +7,8 @@
 // The configuration is radcli's, as ocserv has it: a file (conf.go) with servers,
 // their timeouts, and the name of another file with their secrets. Both are read,
 // and names of servers looked up, when the configuration is loaded; afterwards no
-// file is opened.
+// file is opened but those of the resolver: the name of a server that does not answer
+// is looked up again.
 //
 // A login (access.go) is one Access-Request with the password (PAP), and one more
 // for every Access-Challenge, whose Reply-Message is the next question and whose

@@ -40,6 +40,7 @@ func MakeAccount(line map[string]string, log helper.Logger) (helper.Made, error)
 		return helper.Made{}, err
 	}
 	made := helper.Made{Account: m, Warnings: warnings}
+	made.Files.Exact = helper.ResolverFiles()
 	if m.conf.dynamic.IsValid() {
 		made.Listen, err = listen(m)
 	}
@@ -57,7 +58,9 @@ func CheckAccount(line map[string]string) (warnings []string, err error) {
 
 func makeMethod(line map[string]string, log helper.Logger, find lookup) (helper.Made, error) {
 	m, warnings, err := makeFor(logins, line, log, find)
-	return helper.Made{Method: m, Warnings: warnings}, err
+	made := helper.Made{Method: m, Warnings: warnings}
+	made.Files.Exact = helper.ResolverFiles()
+	return made, err
 }
 
 func makeFor(use purpose, line map[string]string, log helper.Logger, find lookup) (*method, []string, error) {
@@ -72,7 +75,7 @@ func makeFor(use purpose, line map[string]string, log helper.Logger, find lookup
 	if o.nasIdentifier == "" {
 		o.nasIdentifier = c.nasIdentifier
 	}
-	return &method{pool: newPool(c.servers, c, log), options: o}, warnings, nil
+	return &method{pool: newPool(c, find, log), options: o}, warnings, nil
 }
 
 func readOptions(line map[string]string) (o options, err error) {

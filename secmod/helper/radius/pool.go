@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,17 +20,47 @@ var errNoServer = errors.New("no RADIUS server is configured for this")
 // pool is the servers for one purpose, in the order of the configuration. One that
 // does not answer is dead for a while, and asked only if no other is left.
 type pool struct {
-	servers []server
-	conf    *conf
-	log     helper.Logger
-	now     func() time.Time
+	conf *conf
+	find lookup
+	log  helper.Logger
+	now  func() time.Time
 
-	mu   sync.Mutex
-	dead map[string]time.Time // until when, by address
+	mu      sync.Mutex
+	servers []server
+	dead    map[string]time.Time // until when, by address
+	looking bool                 // for where one has moved
 }
 
-func newPool(servers []server, c *conf, log helper.Logger) *pool {
-	return &pool{servers: servers, conf: c, log: log, now: time.Now, dead: map[string]time.Time{}}
+func newPool(c *conf, find lookup, log helper.Logger) *pool {
+	return &pool{servers: slices.Clone(c.servers), conf: c, find: find, log: log, now: time.Now, dead: map[string]time.Time{}}
+}
+
+// seek looks up the name of a server that does not answer: the next request goes to
+// where it is now.
+func (p *pool) seek(s server) {
+	p.mu.Lock()
+	busy := p.looking
+	p.looking = true
+	p.mu.Unlock()
+	if busy {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), resolveTime)
+	defer cancel()
+	addrs, err := addresses(ctx, p.find, s.host)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.looking = false
+	if err != nil {
+		return
+	}
+	at := netip.AddrPortFrom(addrs[0], s.port).String()
+	for i := range p.servers {
+		if p.servers[i].name == s.name && p.servers[i].addr != at {
+			p.log.Info("RADIUS server has another address", "server", s.name, "address", at)
+			p.servers[i].addr = at
+		}
+	}
 }
 
 // order is the servers to ask, one after the other.
@@ -71,6 +103,7 @@ func (p *pool) ask(ctx context.Context, build func(server) (*radius.Packet, erro
 		}
 		p.bury(s)
 		p.log.Warn("RADIUS server does not answer", "server", s.name, "err", err)
+		go p.seek(s)
 	}
 	return nil, server{}, err
 }
