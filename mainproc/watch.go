@@ -3,6 +3,8 @@ package mainproc
 import (
 	"maps"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -15,7 +17,7 @@ import (
 const watchEvery = 2 * time.Second
 
 // watched lists the files that are read when a configuration is loaded, and at no
-// other time: certificates and keys. (Lists of users and of revoked certificates
+// other time: certificates and keys, and what login helpers read. (Lists of users and of revoked certificates
 // sec-mod reads again by itself.) Beside them the configuration's own file where
 // it is a symbolic link: that is how Kubernetes mounts one, and replaces it as a
 // whole; one that people edit is read when they say so.
@@ -28,6 +30,11 @@ func watched(name string, c *config.Config) (files []string) {
 			files = append(files, pair.Cert, pair.Key)
 		}
 		files = append(files, v.CACert, v.OCSPResponse, v.PinFile)
+		for _, m := range slices.Concat(v.Auth, v.EnableAuth, v.Acct) {
+			if m.Remote() { // what the file names in turn nobody knows here
+				files = append(files, m.Options["config"], strings.TrimPrefix(m.Options["keytab"], "FILE:"))
+			}
+		}
 		for _, w := range v.User.Ways {
 			files = append(files, w.CA, w.Client.Cert, w.Client.Key)
 		}

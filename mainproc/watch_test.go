@@ -67,8 +67,11 @@ func TestWatched(t *testing.T) {
 	must(os.WriteFile(conf, nil, 0o644))
 	link := filepath.Join(dir, "link")
 	must(os.Symlink(conf, link))
-	c := &config.Config{Vhosts: []*config.Vhost{{Keys: []config.KeyPair{{Cert: "c", Key: "k"}}, CACert: "ca", OCSPResponse: "o", PinFile: "p"}, {}}}
-	for name, want := range map[string]string{conf: "c k ca o p", link: link + " c k ca o p"} {
+	c := &config.Config{Vhosts: []*config.Vhost{{Keys: []config.KeyPair{{Cert: "c", Key: "k"}}, CACert: "ca", OCSPResponse: "o", PinFile: "p",
+		Auth:       []config.Method{{Name: "plain", Options: map[string]string{"passwd": "users"}}},
+		EnableAuth: []config.Method{{Name: "gssapi", Options: map[string]string{"keytab": "FILE:tab"}}},
+		Acct:       []config.Method{{Name: "radius", Options: map[string]string{"config": "radcli", "nas-identifier": "vpn"}}}}, {}}}
+	for name, want := range map[string]string{conf: "c k ca o p tab radcli", link: link + " c k ca o p tab radcli"} {
 		if got := strings.TrimSpace(strings.Join(watched(name, c), " ")); strings.Join(strings.Fields(got), " ") != want {
 			t.Errorf("of %s: %q", name, got)
 		}

@@ -42,7 +42,7 @@ func processOptions() []Option {
 			Meaning: "control socket; none: one in a writable run directory",
 			at:      func(t *target) any { return &t.global.ControlFile }},
 		{Name: "watch-files", Type: Bool, Default: "true", Scope: ScopeGlobal, Ours: true,
-			Meaning: "reload when certificates or keys were replaced, or the configuration file if it is a symbolic link",
+			Meaning: "reload when certificates, keys or what login helpers read were replaced, or the configuration file if it is a symbolic link",
 			at:      func(t *target) any { return &t.global.WatchFiles }},
 		{Name: "session-store", Type: File, Scope: ScopeGlobal, Reload: OnRestart, Ours: true,
 			Meaning: "file in which cookies (as hashes), leases and bans outlive the server",
