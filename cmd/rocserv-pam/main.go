@@ -1,7 +1,5 @@
 //go:build cgo && pam
 
-// Rocserv-pam is the login helper for `auth = pam`: the only program of the server's
-// that has C in it. Main starts it if it lies beside the server's program.
 package main
 
 import (
