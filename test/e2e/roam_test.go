@@ -11,8 +11,9 @@ import (
 	"rocserv/test/e2e/lab"
 )
 
-// A client changes its network three times, each time with a new openconnect
-// that has nothing but the cookie: what was running before goes on. First the
+// A client changes its network three times, its address and twice the interface
+// too, each time with a new openconnect that has nothing but the cookie: what was
+// running before goes on. First the
 // old connection ends with a word of the kernel's, then it just falls silent,
 // for its address is no more.
 func TestRoam(t *testing.T) {
@@ -42,11 +43,17 @@ func TestRoam(t *testing.T) {
 	if _, err := r.tgt.ExpectAfter(mark, "^sending ", 10*time.Second); err != nil {
 		t.Fatal(err)
 	}
-	address := lab.ClientAddr4(0)
-	for i := range 3 {
+	r.must(r.AddInterface(0, "eth1"))
+	address, device := lab.ClientAddr4(0), "eth0"
+	for i, onto := range []string{"eth0", "eth1", "eth0"} {
 		time.Sleep(time.Second) // the transfers are going
 		next := fmt.Sprintf("10.77.1.%d", 111+i)
-		move := func() { r.must(cli.IP("addr del "+address+"/24 dev eth0", "addr add "+next+"/24 dev eth0")) }
+		move := func() {
+			if onto != device {
+				r.must(cli.IP("link set "+device+" down", "link set "+onto+" up"))
+			}
+			r.must(cli.IP("addr del "+address+"/24 dev "+device, "addr add "+next+"/24 dev "+onto))
+		}
 		if i > 0 {
 			move()
 		}
@@ -55,7 +62,7 @@ func TestRoam(t *testing.T) {
 		if i == 0 {
 			move()
 		}
-		address = next
+		address, device = next, onto
 		c = r.connect(with(cookie, cli))
 		if now := r.addresses(c); now != before {
 			t.Errorf("addresses were %s, are %s", before, now)

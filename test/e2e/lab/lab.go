@@ -174,6 +174,12 @@ func (l *Lab) wire() error {
 	return nil
 }
 
+// AddInterface gives client i (from 0) another wire to the server, which is down.
+func (l *Lab) AddInterface(i int, name string) error {
+	end := fmt.Sprintf("c%d-%s", i+1, name)
+	return l.Srv.IP("link add "+end+" type veth peer name "+name+" netns "+l.Cli[i].Name, "link set "+end+" master br0 up")
+}
+
 // Forward lets srv forward between a server's tun devices and tgt, which a
 // server with a kernel tun needs; still not between clients' wires and tgt.
 func (l *Lab) Forward() error {
