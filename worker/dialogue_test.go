@@ -27,6 +27,7 @@ func TestLoginDialogue(t *testing.T) {
 		{"password on another connection, by cookie", authReply(`<password>right</password>`), "Cookie: webvpncontext=" + wire.FormatSID(bytes.Repeat([]byte{0x5a}, 32)), "200", `<auth id="success">`},
 		{"password without a login asks both", authReply(`<password>right</password>`), "", "200", wire.PromptBoth},
 		{"cookie that is none", authReply(`<password>right</password>`), "Cookie: webvpncontext=" + strings.Repeat("A", 5000), "401", ""},
+		{"an agent that is no UTF-8", "username=alice&password=right", "User-Agent: caf\xe9", "200", `<auth id="success">`},
 		{"no XML", "<config-auth", "", "400", ""},
 		{"logout", `<config-auth client="vpn" type="logout"></config-auth>`, "", "200", ""},
 	}

@@ -247,7 +247,10 @@ func (w *world) playSecMod(c *ipc.Conn) {
 			c.Send(ipc.SignRepT, 0, &ipc.SignRep{Signature: sig, Error: errText(err)})
 		case ipc.AuthInitT:
 			var req ipc.AuthInit
-			rec.Decode(&req)
+			if rec.Decode(&req) != nil { // sec-mod calls that a violation
+				c.Close()
+				return
+			}
 			w.mu.Lock()
 			w.logins = append(w.logins, req.User)
 			w.mu.Unlock()

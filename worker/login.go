@@ -171,7 +171,7 @@ func (d *dialogue) begin(req *wire.Request, m *wire.AuthRequest, method ipc.Auth
 		ClientChain:    d.c.secure.certificate,
 		User:           m.Username(),
 		Group:          d.groupName(m.GroupSelect),
-		UserAgent:      req.Header.Get("User-Agent"),
+		UserAgent:      req.UserAgent(),
 		DeviceType:     m.Device.Type,
 		DevicePlatform: m.Device.ID,
 		Hostname:       m.Device.ComputerName,

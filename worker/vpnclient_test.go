@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -62,7 +63,10 @@ func (w *world) dialBy(cache tls.ClientSessionCache, version uint16) *vpnClient 
 // request sends one request and returns status line, headers and body.
 func (c *vpnClient) request(method, path, body string, header ...string) (status, head, reply string) {
 	c.t.Helper()
-	msg := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: vpn\r\nUser-Agent: Open AnyConnect VPN Agent v9.01\r\nContent-Length: %d\r\n%s\r\n%s",
+	if !slices.ContainsFunc(header, func(h string) bool { return strings.HasPrefix(h, "User-Agent:") }) {
+		header = slices.Insert(slices.Clone(header), 0, "User-Agent: Open AnyConnect VPN Agent v9.01")
+	}
+	msg := fmt.Sprintf("%s %s HTTP/1.1\r\nHost: vpn\r\nContent-Length: %d\r\n%s\r\n%s",
 		method, path, len(body), strings.Join(append(header, ""), "\r\n"), body)
 	if _, err := c.tls.Write([]byte(msg)); err != nil {
 		c.t.Fatal(err)

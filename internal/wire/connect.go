@@ -53,7 +53,7 @@ func ParseConnect(r *Request) (*Connect, error) {
 	c := &Connect{
 		SID:       sid,
 		Hostname:  fact(h.Get("X-CSTP-Hostname")),
-		UserAgent: fact(h.Get("User-Agent")),
+		UserAgent: r.UserAgent(),
 		Agent:     ParseAgent(h.Get("User-Agent")),
 		Device: Device{
 			ID:              fact(h.Get("X-AnyConnect-Identifier-Platform")),

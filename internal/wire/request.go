@@ -57,6 +57,10 @@ func (r *Request) String() string {
 	return printable(r.Method+" "+r.Path, 256)
 }
 
+// UserAgent is the client's word for what it is, fit to be shown: a field may hold
+// any bytes above 0x7f, and other processes take text only.
+func (r *Request) UserAgent() string { return fact(r.Header.Get("User-Agent")) }
+
 // Clear wipes the body.
 func (r *Request) Clear() { clear(r.Body) }
 
