@@ -260,6 +260,9 @@ func TestWaySignPace(t *testing.T) {
 	}
 	c.signs = rate.NewLimiter(rate.Every(time.Hour), 3)
 	one, other := c.WaySigner("corp", leaf), c.WaySigner("dmz", leaf)
+	if _, err := one.SignMessage(nil, make([]byte, ipc.MaxRecord), crypto.SHA256); err == nil {
+		t.Error("a text that no record takes was signed")
+	}
 	for i, s := range []crypto.MessageSigner{one, other, one, other, one} {
 		_, err := s.SignMessage(nil, []byte("text"), crypto.SHA256)
 		if want := i < 3; (err == nil) != want || !want && !errors.Is(err, errTooOften) {

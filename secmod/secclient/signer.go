@@ -36,6 +36,11 @@ type waySigner struct {
 // mostSignWait is how long a signature for a way waits for its turn.
 const mostSignWait = 2 * time.Second
 
+// maxWayText is the longest text that a record takes, whatever a proxy has sent: in
+// TLS 1.2 the text has the proxy's certificates and whoever may vouch for ours. A
+// request that cannot be sent would cost the channel.
+const maxWayText = ipc.MaxRecord - 1024
+
 var errTooOften = errors.New("secclient: too many signatures for ways")
 
 // WaySigner returns the private key of a way's certificate, for
@@ -65,8 +70,11 @@ func (s *waySigner) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]
 
 func (s *waySigner) sign(msg []byte, opts crypto.SignerOpts, digest bool) ([]byte, error) {
 	scheme, err := schemeOf(s.pub, opts)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case len(msg) > maxWayText:
+		return nil, fmt.Errorf("secclient: a handshake of %d bytes is too long to be signed", len(msg))
 	}
 	turn := s.pace.Reserve()
 	if turn.Delay() > mostSignWait {
