@@ -29,7 +29,8 @@ type accounting struct {
 	Local   netip.Addr     `json:",omitzero"` // that the client reached
 	IPv4    netip.Addr     `json:",omitzero"`
 	IPv6    netip.Addr     `json:",omitzero"`
-	Started bool           `json:",omitempty"` // its beginning is told, or is to be
+	Started bool           `json:",omitempty"` // its beginning is to be told
+	Told    bool           `json:",omitempty"` // and was, or given up
 	Reason  ipc.Reason     `json:",omitempty"` // why it has no worker
 	Totals  session.Totals `json:",omitzero"`
 }
@@ -200,7 +201,9 @@ func (c *accounts) deliver(a *account) {
 		}
 		err := c.ask(e)
 		if err == nil || c.giveUp(e, err) {
-			c.told(a)
+			if c.told(a) {
+				c.s.record(e.SafeId)
+			}
 			pause = c.pause
 			continue
 		}
@@ -228,10 +231,14 @@ func (c *accounts) next(a *account) *ipc.HelperAccount {
 	return nil
 }
 
-func (c *accounts) told(a *account) {
+// told goes on to the next event. True: what is kept of the session has changed.
+func (c *accounts) told(a *account) (changed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	begun := a.events[0].Event == ipc.AccountEvent_ACCOUNT_START
+	a.Told = a.Told || begun
 	a.events = a.events[1:]
+	return begun && !a.over
 }
 
 // giveUp says whether an event that nobody took is not worth another try: what was
@@ -286,12 +293,17 @@ func (c *accounts) save(safeID string) *accounting {
 	return &kept
 }
 
-// restore takes over what the sec-mod before has saved.
+// restore takes over what the sec-mod before has saved. A beginning that it may have
+// told without our knowing is told again.
 func (c *accounts) restore(s savedSession) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if id := s.Session.SafeID; s.Accounting != nil && c.open[id] == nil {
-		c.open[id] = &account{session: s.Session, accounting: *s.Accounting}
+		a := &account{session: s.Session, accounting: *s.Accounting}
+		c.open[id] = a
+		if a.Started && !a.Told {
+			c.tell(a, ipc.AccountEvent_ACCOUNT_START)
+		}
 	}
 }
 

@@ -166,31 +166,46 @@ func TestAccountsWait(t *testing.T) {
 	}
 }
 
-// TestAccountsOfSuccessor: the sec-mod after this one goes on with them.
+// TestAccountsOfSuccessor: the sec-mod after this one goes on with them. A beginning
+// that nobody had taken it tells again.
 func TestAccountsOfSuccessor(t *testing.T) {
 	r, b, _ := remotely(t, time.Minute)
 	c, id := r.handshaken(home)
 	rep, _ := r.openSession(r.login(c, "anna", "right"), id)
-	r.leased(rep.SafeId)
-	c.Send(ipc.CliStatsT, 0, &ipc.CliStats{BytesUp: 10, BytesDown: 20})
-	b.awaits(t, 2)
-	saved, ok := r.s.sessions.Save(rep.SafeId)
-	kept := r.s.accounts.save(rep.SafeId)
-	if !ok || kept == nil || !kept.Started || kept.IPv4.String() != "10.9.7.7" {
-		t.Fatalf("saved: %+v", kept)
+	record := func(what string, enough func(a *accounting) bool) (back savedSession) {
+		t.Helper()
+		eventually(t, what, func() bool {
+			r.mu.Lock()
+			sealed := r.held[rep.SafeId]
+			r.mu.Unlock()
+			var err error
+			back, err = r.s.unseal(sealed)
+			return err == nil && back.Session.SafeID == rep.SafeId && back.Accounting != nil && enough(back.Accounting)
+		})
+		return back
 	}
-	var back savedSession
-	eventually(t, "a record that has all of it", func() bool {
-		r.mu.Lock()
-		sealed := r.held[rep.SafeId]
-		r.mu.Unlock()
-		var err error
-		back, err = r.s.unseal(sealed)
-		return err == nil && back.Accounting != nil && *back.Accounting == *kept && back.Session.SafeID == saved.Session.SafeID
-	})
-	again := newAccounts(r.s)
-	again.restore(back)
-	again.ended(ipc.Reason_REASON_UNSPECIFIED, rep.SafeId)
+	succeed := func(back savedSession) {
+		again := newAccounts(r.s)
+		again.restore(back)
+		again.ended(ipc.Reason_REASON_UNSPECIFIED, rep.SafeId)
+	}
+	b.mu.Lock()
+	b.deaf = 1 << 30
+	b.mu.Unlock()
+	r.leased(rep.SafeId)
+	begun := record("a record of who has begun", func(a *accounting) bool { return a.Started })
+	if a := begun.Accounting; a.Told || a.IPv4.String() != "10.9.7.7" {
+		t.Fatalf("saved: %+v", a)
+	}
+	b.mu.Lock()
+	b.deaf = 0
+	b.mu.Unlock()
+	same(t, "its beginning", b.awaits(t, 1), "start")
+	succeed(begun)
+	same(t, "all of it", b.awaits(t, 2), "start", "stop 0/0 UNSPECIFIED")
+	c.Send(ipc.CliStatsT, 0, &ipc.CliStats{BytesUp: 10, BytesDown: 20})
+	same(t, "what was counted", b.awaits(t, 1), "interim 10/20")
+	succeed(record("a record that has all of it", func(a *accounting) bool { return a.Told && a.Totals.Down == 20 }))
 	same(t, "its end", b.awaits(t, 1), "stop 10/20 UNSPECIFIED")
 }
 

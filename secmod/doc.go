@@ -86,7 +86,8 @@
 // is open, what workers count, and when the cookie is no more, with the reason why
 // the last worker left. Of one session one thing is told at a time, in order; a
 // beginning or an end that nobody takes is told again, for an hour. What is kept for it goes into
-// the session's record; ends that are not told yet when sec-mod dies are lost.
+// the session's record, so that the next sec-mod tells of a beginning that nobody had taken;
+// ends that are not told yet when sec-mod dies are lost.
 //
 // # The sec-mod after this one
 //
