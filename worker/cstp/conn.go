@@ -34,7 +34,7 @@ type Conn struct {
 
 // NewConn wraps the client's TCP connection.
 func NewConn(c net.Conn) *Conn {
-	return &Conn{Conn: c, in: make([]byte, smallBuffer)}
+	return &Conn{Conn: newSocket(c), in: make([]byte, smallBuffer)}
 }
 
 // Read gives at most the rest of the current TLS record. Bytes that are no
