@@ -2,6 +2,7 @@ package httpproxy
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"io"
 	"strconv"
@@ -43,11 +44,14 @@ func ask(rw io.ReadWriter, req string, l Login) (s *Status, rest []byte, err err
 	if h := l.header(); h != "" {
 		req += "Proxy-Authorization: " + h + "\r\n"
 	}
-	if _, err := io.WriteString(rw, req+"\r\n"); err != nil {
-		return nil, nil, err
-	}
+	// Who does not listen may have said why: by an answer, or by an alert (in TLS
+	// 1.3 a client's certificate is refused after the client's handshake).
+	_, werr := io.WriteString(rw, req+"\r\n")
 	for {
 		head, behind, err := readHeader(rw, rest)
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			err = cmp.Or(werr, err)
+		}
 		if err != nil {
 			return nil, nil, err
 		}

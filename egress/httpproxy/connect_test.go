@@ -91,3 +91,25 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+// deaf is a peer that takes no request.
+type deaf struct{ io.Reader }
+
+func (deaf) Write([]byte) (int, error) { return 0, syscall.EPIPE }
+
+func TestConnectToTheDeaf(t *testing.T) {
+	alert := errors.New("remote error: tls: certificate required")
+	for _, tt := range []struct {
+		name string
+		said io.Reader
+		want error
+	}{
+		{"nothing", strings.NewReader(""), syscall.EPIPE},
+		{"an alert", iotest.ErrReader(alert), alert},
+		{"an answer", strings.NewReader("HTTP/1.1 403 Forbidden\r\n\r\n"), syscall.EACCES},
+	} {
+		if _, err := Connect(deaf{tt.said}, "h:1", Login{}); !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.name, err, tt.want)
+		}
+	}
+}
