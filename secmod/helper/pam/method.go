@@ -130,7 +130,7 @@ func (d *login) run() {
 	defer func() { <-d.m.places }()
 	t, err := d.m.start(d.who.User, d.who.Peer, d.talk)
 	if err != nil {
-		d.verdicts <- verdictOf(err)
+		d.end(verdictOf(err))
 		return
 	}
 	defer t.End()
@@ -147,7 +147,15 @@ func (d *login) run() {
 	} else if len(d.said) > 0 {
 		v.Why += ": " + strings.Join(d.said, "; ")
 	}
-	d.verdicts <- v
+	d.end(v)
+}
+
+// end gives the last verdict. There may be a question before it that nobody has read.
+func (d *login) end(v helper.Verdict) {
+	select {
+	case d.verdicts <- v:
+	case <-d.gone:
+	}
 }
 
 // account is the account stage, and the change of a password that has expired.

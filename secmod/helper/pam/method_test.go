@@ -164,6 +164,25 @@ func TestConversationEnds(t *testing.T) {
 	}
 }
 
+// TestUnreadQuestion: a conversation whose login was over when a module asked ends too.
+func TestUnreadQuestion(t *testing.T) {
+	m, _ := playing(t, plain...)
+	d := &login{m: m, who: helper.Applicant{User: "anna"}, answers: make(chan string), verdicts: make(chan helper.Verdict, 1), gone: make(chan struct{})}
+	m.places <- struct{}{}
+	d.verdicts <- helper.Verdict{Outcome: helper.Ask}
+	d.End()
+	ended := make(chan struct{})
+	go func() { defer close(ended); d.run() }()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Fatal("it waits for somebody to read its last verdict")
+	}
+	if n := len(m.places); n != 0 {
+		t.Errorf("%d places are taken", n)
+	}
+}
+
 // TestGroups: the host's, from gid-min on.
 func TestGroups(t *testing.T) {
 	m, _ := playing(t, plain...)
