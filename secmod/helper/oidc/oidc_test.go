@@ -164,6 +164,10 @@ func TestKeys(t *testing.T) {
 		t.Errorf("asked again too soon: %s", got)
 	}
 	now = now.Add(61 * time.Second)
+	gone, leave := context.WithCancel(t.Context())
+	leave() // who is gone before the keys are there keeps nobody from them
+	d, _ := m.Begin(gone, helper.Applicant{})
+	d.Answer(gone, []byte(fresh))
 	if got := said(t, m, fresh); !strings.HasPrefix(got, "admit") {
 		t.Errorf("with new keys: %s", got)
 	}

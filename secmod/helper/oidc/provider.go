@@ -67,7 +67,7 @@ func (p *provider) known(ctx context.Context, again bool) (issuer string, keys [
 		again, wait = true, min(pause, wait)
 	}
 	if again && p.now().Sub(p.fetched) >= wait {
-		err = p.fetch(ctx)
+		err = p.fetch(context.WithoutCancel(ctx)) // who leaves meanwhile must not keep others from new keys
 		p.fetched = p.now()
 		if err != nil {
 			p.log.Warn("OpenID provider does not answer", "url", p.conf.URL, "err", err)
