@@ -320,14 +320,17 @@ func (c *accounts) finish(most time.Duration) {
 	}
 }
 
-// disconnect answers HELPER_DISCONNECT: it ends sessions that are accounted at the
-// helper's method, if a server of that wants it.
+// disconnect answers HELPER_DISCONNECT: it ends sessions that are accounted by a line,
+// if a server of that wants it.
 func (h *helperLink) disconnect(conn *ipc.Conn, rec *ipc.Record) error {
 	q := new(ipc.HelperDisconnect)
 	if err := rec.Decode(q); err != nil {
 		return err
 	}
-	ids := h.s.accounts.matching(h.name, q)
+	if int(q.Method) >= len(h.conf.Methods) || !h.conf.Methods[q.Method].Account {
+		return violation("sessions of method %d of %d", q.Method, len(h.conf.Methods))
+	}
+	ids := h.s.accounts.matching(&remote{h: h, method: q.Method}, q)
 	if len(ids) > 0 {
 		gone, live := h.s.sessions.Terminate(func(e session.Session) bool { return slices.Contains(ids, e.SafeID) })
 		ids = h.s.terminated(gone, live)
@@ -339,8 +342,8 @@ func (h *helperLink) disconnect(conn *ipc.Conn, rec *ipc.Record) error {
 }
 
 // matching returns the safe ids of sessions that are all of what q says, in virtual
-// hosts that account by the method.
-func (c *accounts) matching(method string, q *ipc.HelperDisconnect) (ids []string) {
+// hosts that account as by does.
+func (c *accounts) matching(by *remote, q *ipc.HelperDisconnect) (ids []string) {
 	vhosts := c.s.gens.Load().current.vhosts
 	lease, peer := ipc.Addr(q.Lease), ipc.Addr(q.Peer)
 	if q.SafeId == "" && q.User == "" && !lease.IsValid() {
@@ -350,7 +353,7 @@ func (c *accounts) matching(method string, q *ipc.HelperDisconnect) (ids []strin
 	defer c.mu.Unlock()
 	for id, a := range c.open {
 		v := vhosts[a.session.Vhost]
-		if v == nil || v.account == nil || v.account.h.name != method ||
+		if v == nil || v.account == nil || !v.account.is(by) ||
 			q.SafeId != "" && q.SafeId != id || q.User != "" && q.User != a.session.User ||
 			lease.IsValid() && lease != a.IPv4 && lease != a.IPv6 || peer.IsValid() && peer != a.session.Peer {
 			continue

@@ -250,7 +250,10 @@ func TestDisconnect(t *testing.T) {
 		}
 	}
 	b.awaits(t, 3)
-	eventually(t, "the helper's ear", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return b.end != nil })
+	eventually(t, "the helper's ears", func() bool { b.mu.Lock(); defer b.mu.Unlock(); return len(b.end) == 2 })
+	if n, err := b.end["another"](t.Context(), helper.Target{User: "anna"}); err != nil || n != 0 {
+		t.Errorf("a server of another line ends %d sessions, %v", n, err)
+	}
 	for _, tt := range []struct {
 		of   helper.Target
 		want int
@@ -264,7 +267,7 @@ func TestDisconnect(t *testing.T) {
 		{helper.Target{User: "carl"}, 0},
 		{helper.Target{SafeID: ids[2]}, 1},
 	} {
-		if n, err := b.end(t.Context(), tt.of); err != nil || n != tt.want {
+		if n, err := b.end["x"](t.Context(), tt.of); err != nil || n != tt.want {
 			t.Errorf("%+v: %d, %v; want %d", tt.of, n, err, tt.want)
 		}
 	}
@@ -287,7 +290,7 @@ func TestDisconnect(t *testing.T) {
 	r.reconfigured(func(v *vhost) { v.account = nil })
 	c, id := r.handshaken(home)
 	r.openSession(r.login(c, "anna", "right"), id)
-	if n, err := b.end(t.Context(), helper.Target{User: "anna"}); err != nil || n != 0 {
+	if n, err := b.end["x"](t.Context(), helper.Target{User: "anna"}); err != nil || n != 0 {
 		t.Errorf("a session that is not accounted: %d, %v", n, err)
 	}
 }

@@ -27,9 +27,9 @@ type backend struct {
 	mu    sync.Mutex
 	heard []helper.Applicant
 	told  []helper.Accounting
-	end   helper.Disconnect // once it listens
-	deaf  int               // the next ones that are told fail
-	wait  <-chan struct{}   // who is told waits for its end; nil: he does not
+	end   map[string]helper.Disconnect // of those that listen, by their files
+	deaf  int                          // the next ones that are told fail
+	wait  <-chan struct{}              // who is told waits for its end; nil: he does not
 }
 
 func (b *backend) Tell(_ context.Context, a helper.Accounting) error {
@@ -51,10 +51,14 @@ func (b *backend) Tell(_ context.Context, a helper.Accounting) error {
 	return nil
 }
 
-func (b *backend) listen(_ context.Context, end helper.Disconnect) {
+// listen hears servers of the line that names that file.
+func (b *backend) listen(file string, end helper.Disconnect) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.end = end
+	if b.end == nil {
+		b.end = map[string]helper.Disconnect{}
+	}
+	b.end[file] = end
 }
 
 // accounted is what was told so far, and forgets it.
@@ -126,6 +130,7 @@ func remotely(t *testing.T, wait time.Duration) (*rig, *backend, *helperOf) {
 	h := newHelper(r.s, "radius", wait)
 	m := &remote{h: h, method: h.add(config.Method{Name: "radius", Options: map[string]string{"config": "x"}}, false)}
 	a := &remote{h: h, method: h.add(config.Method{Name: "radius", Options: map[string]string{"config": "x"}}, true)}
+	h.add(config.Method{Name: "radius", Options: map[string]string{"config": "another"}}, true)
 	if _, err := h.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -161,8 +166,8 @@ func (o *helperOf) start(q *ipc.SecmHelperReq) (int, error) {
 			return helper.Made{}, errors.New("missing: no such file")
 		}
 		return helper.Made{Method: o.b}, nil
-	}, MakeAccount: func(map[string]string, helper.Logger) (helper.Made, error) {
-		return helper.Made{Account: o.b, Listen: o.b.listen}, nil
+	}, MakeAccount: func(options map[string]string, _ helper.Logger) (helper.Made, error) {
+		return helper.Made{Account: o.b, Listen: func(_ context.Context, end helper.Disconnect) { o.b.listen(options["config"], end) }}, nil
 	}}})
 	return far, nil
 }

@@ -2,6 +2,7 @@ package secmod
 
 import (
 	"errors"
+	"maps"
 	"sync"
 
 	"rocserv/internal/ipc"
@@ -12,6 +13,11 @@ import (
 type remote struct {
 	h      *helperLink
 	method uint32 // its number in HELPER_CONFIG
+}
+
+// is says whether both are of a line that says the same, perhaps in another generation.
+func (m *remote) is(other *remote) bool {
+	return m.h.name == other.h.name && maps.Equal(m.h.conf.Methods[m.method].Options, other.h.conf.Methods[other.method].Options)
 }
 
 // groups are not known to anybody before a login.

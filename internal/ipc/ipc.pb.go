@@ -5750,15 +5750,16 @@ func (x *HelperAccounted) GetError() string {
 	return ""
 }
 
-// HELPER_DISCONNECT: a server of the method's wants sessions ended that are accounted
-// at it; what is set must all be theirs. Answer: HELPER_DISCONNECTED. Ids are the
+// HELPER_DISCONNECT: a server of a line's wants sessions ended that are accounted by
+// it; what is set must all be theirs. Answer: HELPER_DISCONNECTED. Ids are the
 // helper's.
 type HelperDisconnect struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	SafeId        string                 `protobuf:"bytes,1,opt,name=safe_id,json=safeId,proto3" json:"safe_id,omitempty"`
 	User          string                 `protobuf:"bytes,2,opt,name=user,proto3" json:"user,omitempty"`
-	Lease         []byte                 `protobuf:"bytes,3,opt,name=lease,proto3" json:"lease,omitempty"` // Addr
-	Peer          []byte                 `protobuf:"bytes,4,opt,name=peer,proto3" json:"peer,omitempty"`   // Addr the login came from
+	Lease         []byte                 `protobuf:"bytes,3,opt,name=lease,proto3" json:"lease,omitempty"`    // Addr
+	Peer          []byte                 `protobuf:"bytes,4,opt,name=peer,proto3" json:"peer,omitempty"`      // Addr the login came from
+	Method        uint32                 `protobuf:"varint,5,opt,name=method,proto3" json:"method,omitempty"` // of HELPER_CONFIG, one with account
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5819,6 +5820,13 @@ func (x *HelperDisconnect) GetPeer() []byte {
 		return x.Peer
 	}
 	return nil
+}
+
+func (x *HelperDisconnect) GetMethod() uint32 {
+	if x != nil {
+		return x.Method
+	}
+	return 0
 }
 
 type HelperDisconnected struct {
@@ -8055,12 +8063,13 @@ const file_ipc_proto_rawDesc = "" +
 	"bytes_down\x18\x0f \x01(\x04R\tbytesDown\x12+\n" +
 	"\x06reason\x18\x10 \x01(\x0e2\x13.rocserv.ipc.ReasonR\x06reason\"'\n" +
 	"\x0fHelperAccounted\x12\x14\n" +
-	"\x05error\x18\x01 \x01(\tR\x05error\"i\n" +
+	"\x05error\x18\x01 \x01(\tR\x05error\"\x81\x01\n" +
 	"\x10HelperDisconnect\x12\x17\n" +
 	"\asafe_id\x18\x01 \x01(\tR\x06safeId\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x14\n" +
 	"\x05lease\x18\x03 \x01(\fR\x05lease\x12\x12\n" +
-	"\x04peer\x18\x04 \x01(\fR\x04peer\"0\n" +
+	"\x04peer\x18\x04 \x01(\fR\x04peer\x12\x16\n" +
+	"\x06method\x18\x05 \x01(\rR\x06method\"0\n" +
 	"\x12HelperDisconnected\x12\x1a\n" +
 	"\bsessions\x18\x01 \x01(\rR\bsessions\"\xf5\x01\n" +
 	"\rHelperVerdict\x124\n" +

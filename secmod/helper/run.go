@@ -49,9 +49,9 @@ func Run(o Options) error {
 	if err := s.configure(); err != nil {
 		return err
 	}
-	for _, m := range s.made {
+	for i, m := range s.made {
 		if m.Listen != nil {
-			go m.Listen(s.life, s.disconnect)
+			go m.Listen(s.life, func(ctx context.Context, t Target) (int, error) { return s.disconnect(ctx, uint32(i), t) })
 		}
 	}
 	for {
@@ -303,8 +303,8 @@ func (s *server) account(rec *ipc.Record) error {
 	return nil
 }
 
-// disconnect asks sec-mod to end sessions.
-func (s *server) disconnect(ctx context.Context, t Target) (int, error) {
+// disconnect asks sec-mod to end sessions that are accounted by a method.
+func (s *server) disconnect(ctx context.Context, method uint32, t Target) (int, error) {
 	answer := make(chan int, 1)
 	s.mu.Lock()
 	s.lastID++
@@ -316,7 +316,7 @@ func (s *server) disconnect(ctx context.Context, t Target) (int, error) {
 		defer s.mu.Unlock()
 		delete(s.asked, id)
 	}()
-	m := &ipc.HelperDisconnect{SafeId: t.SafeID, User: t.User, Lease: ipc.PutAddr(t.Lease), Peer: ipc.PutAddr(t.Peer)}
+	m := &ipc.HelperDisconnect{Method: method, SafeId: t.SafeID, User: t.User, Lease: ipc.PutAddr(t.Lease), Peer: ipc.PutAddr(t.Peer)}
 	if err := s.SecMod.Send(ipc.HelperDisconnectT, id, m); err != nil {
 		return 0, err
 	}
