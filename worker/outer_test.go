@@ -3,12 +3,14 @@ package worker
 import (
 	"crypto/tls"
 	"fmt"
+	"net"
 	"testing"
 
 	"golang.org/x/sys/unix"
 
 	"rocserv/internal/ipc"
 	"rocserv/internal/wire"
+	"rocserv/worker/cstp"
 )
 
 // net-priority and output-buffer arrive at sockets of both families and kinds.
@@ -50,6 +52,35 @@ func TestOuter(t *testing.T) {
 	}
 	if o := outerOf(&offer{cfg: &ipc.SessionConfig{OutputBuffer: 1 << 31}, tunnel: &wire.Tunnel{MTU: wire.MTU{Link: 1500}}}); o.buffer <= 0 {
 		t.Errorf("a very large buffer is %d", o.buffer)
+	}
+}
+
+// The client's connection has a descriptor, by which its options are set and the
+// path to the client is known.
+func TestOuterOfTCP(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := &client{raw: cstp.NewConn(conn)}
+	outer{priority: 5}.setTCP(c)
+	rc, err := conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var priority int
+	rc.Control(func(fd uintptr) { priority, err = unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_PRIORITY) })
+	if err != nil || priority != 5 {
+		t.Errorf("priority %d, %v; want 5", priority, err)
+	}
+	if mtu := c.pathMTU(); mtu < wire.MinMTU {
+		t.Errorf("the path to the client carries %d bytes", mtu)
 	}
 }
 

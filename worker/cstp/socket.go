@@ -46,6 +46,9 @@ func newSocket(c net.Conn) net.Conn {
 	return s
 }
 
+// SyscallConn implements syscall.Conn, for the options of the socket.
+func (s *socket) SyscallConn() (syscall.RawConn, error) { return s.rc, nil }
+
 func (t *transfer) move(fd uintptr) (again bool) {
 	for {
 		n, _, errno := unix.RawSyscall(t.call, fd, uintptr(unsafe.Pointer(&t.b[0])), uintptr(len(t.b)))
