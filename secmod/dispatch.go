@@ -63,8 +63,8 @@ func table() map[ipc.Type]row {
 		ipc.SignT:       {in: begin, most: 1, worker: asks(ipc.SignRepT, (*worker).sign)},
 		ipc.ResumeSealT: {in: handshake, most: 2, worker: asks(ipc.ResumeRepT, (*worker).resumeSeal)},
 
-		// Login.
-		ipc.AuthInitT: {in: handshake | inAuth, most: attempts, worker: asks(ipc.AuthReplyT, (*worker).authInit)},
+		// Login. One request may begin two: with the certificate, and with a ticket.
+		ipc.AuthInitT: {in: handshake | inAuth, most: 2 * attempts, worker: asks(ipc.AuthReplyT, (*worker).authInit)},
 		ipc.AuthContT: {in: handshake | inAuth, most: attempts, worker: asks(ipc.AuthReplyT, (*worker).authCont)},
 		ipc.ProfileT:  {in: handshake | inAuth | authenticated, most: attempts, worker: (*worker).profile},
 

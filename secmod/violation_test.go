@@ -161,7 +161,7 @@ func TestViolations(t *testing.T) {
 		{"signature twice", both(handshake, tell(ipc.SignT, signReq()))},
 		{"ninth ticket", both(times(8, asked(ipc.ResumeOpenT, ticket, ipc.ResumeRepT)), tell(ipc.ResumeOpenT, ticket))},
 		{"third seal", both(handshake, times(2, asked(ipc.ResumeSealT, ticket, ipc.ResumeRepT)), tell(ipc.ResumeSealT, ticket))},
-		{"seventeenth login", both(handshake, times(16, initAnna), tell(ipc.AuthInitT, &ipc.AuthInit{User: "anna"}))},
+		{"too many logins", both(handshake, times(32, initAnna), tell(ipc.AuthInitT, &ipc.AuthInit{User: "anna"}))},
 		{"seventeenth answer", both(handshake,
 			times(16, asked(ipc.AuthContT, &ipc.AuthCont{Sid: someSID}, ipc.AuthReplyT)), tell(ipc.AuthContT, &ipc.AuthCont{Sid: someSID}))},
 		{"a flood of statistics", both(handshake, tunnel, times(61, cli))},

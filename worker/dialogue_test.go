@@ -61,6 +61,31 @@ func TestWrongThenRightPasswordOnOneConnection(t *testing.T) {
 	}
 }
 
+// Who has logged in logs in again by another connection: sec-mod takes one login of
+// each, and would end the worker.
+func TestSecondLogin(t *testing.T) {
+	for _, again := range []struct{ method, path, body string }{
+		{"GET", "/", ""},
+		{"POST", "/auth", authReply(rightAnswers)},
+		{"POST", "/auth", authReply(`<password>right</password>`)},
+		{"POST", "/svc", "username=alice&password=right"},
+	} {
+		for _, path := range []string{"/auth", "/svc"} {
+			w := newWorld(t, nil, func(wc *ipc.WorkerConfig, _ *ipc.SessionConfig) { wc.Vhosts[0].Phones = true })
+			c := w.dial()
+			if status, _, _ := c.request("POST", path, "username=alice&password=right"); status != "HTTP/1.1 200 OK" {
+				t.Fatal(status)
+			}
+			if status, _, _ := c.request("POST", "/auth", `<config-auth client="vpn" type="logout"></config-auth>`); status != "HTTP/1.1 200 OK" {
+				t.Errorf("the end of a session: %s", status)
+			}
+			if status, _, _ := c.request(again.method, again.path, again.body); status != "HTTP/1.1 400 Bad Request" {
+				t.Errorf("%+v after %s: %s", again, path, status)
+			}
+		}
+	}
+}
+
 // The banner before the login is in the first form and in no other; the one
 // after it in the last document.
 func TestBanners(t *testing.T) {

@@ -231,9 +231,14 @@ func (w *world) keep(rec *ipc.Record, m ipc.Message) {
 }
 
 func (w *world) playSecMod(c *ipc.Conn) {
+	loggedIn := false
 	for {
 		rec, err := c.Recv()
 		if err != nil {
+			return
+		}
+		if loggedIn && (rec.Type == ipc.AuthInitT || rec.Type == ipc.AuthContT) { // sec-mod calls that a violation
+			c.Close()
 			return
 		}
 		switch rec.Type {
@@ -271,6 +276,7 @@ func (w *world) playSecMod(c *ipc.Conn) {
 			case "last":
 				rep = &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_FAILED}
 			}
+			loggedIn = rep.Status == ipc.AuthStatus_AUTH_OK
 			c.Send(ipc.AuthReplyT, 0, rep)
 		case ipc.ResumeSealT:
 			var req ipc.ResumeReq

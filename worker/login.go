@@ -28,6 +28,7 @@ type dialogue struct {
 	sid   secret.Bytes
 
 	greeted bool // pre-login-banner has been shown on this connection
+	done    bool // somebody has logged in on it: sec-mod takes no second login
 }
 
 func newDialogue(c *client) *dialogue { return &dialogue{c: c} }
@@ -49,6 +50,8 @@ func (d *dialogue) answer(req *wire.Request) *wire.Response {
 		return d.phone(req)
 	case !ok:
 		return wire.NotFound()
+	case req.Method == "GET" && d.done:
+		return again()
 	case req.Method == "GET":
 		return d.start(req, &wire.AuthRequest{GroupSelect: group})
 	case req.Method != "POST":
@@ -60,6 +63,9 @@ func (d *dialogue) answer(req *wire.Request) *wire.Response {
 		return &wire.Response{Status: 400, Close: true}
 	}
 	defer m.Clear()
+	if d.done && m.Kind != wire.AuthLogout {
+		return again()
+	}
 	if m.GroupSelect == "" {
 		m.GroupSelect = group
 	}
@@ -75,6 +81,9 @@ func (d *dialogue) answer(req *wire.Request) *wire.Response {
 		return d.start(req, m)
 	}
 }
+
+// again has who wants to log in once more come by another connection.
+func again() *wire.Response { return &wire.Response{Status: 400, Close: true} }
 
 // start answers who wants to log in: with a certificate there may be nothing to
 // ask. A client that has shown none, but may have one, is asked for it in XML.
@@ -233,7 +242,7 @@ func (d *dialogue) success(rep *ipc.AuthReply) *wire.Response {
 	if rep.ProfileName != "" && len(rep.ProfileSha1) == sha1.Size {
 		s.Profile = &wire.Profile{Name: rep.ProfileName, SHA1: [sha1.Size]byte(rep.ProfileSha1)}
 	}
-	d.sid, d.user = secret.Bytes{}, ""
+	d.sid, d.user, d.done = secret.Bytes{}, "", true
 	return s.Response(d.agent)
 }
 
@@ -280,6 +289,9 @@ func (d *dialogue) phone(req *wire.Request) *wire.Response {
 	default:
 		return wire.NotAllowed()
 	}
+	if d.done {
+		return again()
+	}
 	m, err := wire.ParseAuth(req.Body)
 	if err != nil {
 		d.c.Log.Info("login request refused", "err", err)
@@ -297,6 +309,7 @@ func (d *dialogue) phone(req *wire.Request) *wire.Response {
 		return wire.Unauthorized("Authentication failed")
 	}
 	defer clear(rep.Sid)
+	d.done = true
 	return wire.PhoneSuccess(wire.FormatSID(rep.Sid))
 }
 

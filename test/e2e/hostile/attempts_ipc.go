@@ -146,7 +146,7 @@ func secModAttempts() []Attempt {
 		{"sec-mod: a malformed login", []string{Login}, Ended, toSecMod(fixed(record(ipc.AuthContT, 0, malformed)))},
 		{"sec-mod: an id", first, Ended, toSecMod(fixed(record(ipc.SignT, 5, marshal(goodText()))))},
 		{"sec-mod: a descriptor where none belongs", withClient, Ended, toSecMod(fixed(record(ipc.SignT, 0, marshal(goodText()))), 2)},
-		{"sec-mod: logins without end", []string{Login}, Ended, times(20, channel, record(ipc.AuthInitT, 0, marshal(&ipc.AuthInit{User: "bob"})))},
+		{"sec-mod: logins without end", []string{Login}, Ended, times(40, channel, record(ipc.AuthInitT, 0, marshal(&ipc.AuthInit{User: "bob"})))},
 		{"sec-mod: a short SID", []string{Login}, Ended, toSecMod(fixed(record(ipc.AuthContT, 0, marshal(&ipc.AuthCont{Sid: []byte("short")}))))},
 		{"sec-mod: a guessed SID", []string{Login}, Refused, func(t *taken, _ *Order) error {
 			return password(t, random(32), "correct horse")
