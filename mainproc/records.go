@@ -10,9 +10,6 @@ import (
 	"rocserv/internal/ipc"
 )
 
-// maxRecord bounds one record; sec-mod's have a few hundred bytes.
-const maxRecord = 4 << 10
-
 // records is what sec-mod left with main for the sec-mod after it: sealed, main
 // can neither read one nor make one (doc/decisions/0006).
 type records struct {
@@ -44,7 +41,7 @@ func (r *records) lastKeyring() []byte {
 
 // keep takes a record; an empty one is the end of its session.
 func (r *records) keep(m *ipc.SecmRecord) error {
-	if m.SafeId == "" || len(m.Sealed) > maxRecord {
+	if m.SafeId == "" || len(m.Sealed) > ipc.MaxSession {
 		return violation("SECM_RECORD of %d bytes", len(m.Sealed))
 	}
 	if len(m.Sealed) == 0 {

@@ -158,7 +158,7 @@ func TestRecords(t *testing.T) {
 	if len(got.Records) != 2 || got.Records[0].SafeId != "a" || string(got.Records[1].Sealed) != "5" || got.Records[1].ConnIds[0] != 7 {
 		t.Errorf("held %v", got)
 	}
-	for _, bad := range []*ipc.SecmRecord{{Sealed: []byte("x")}, {SafeId: "x", Sealed: make([]byte, maxRecord+1)}} {
+	for _, bad := range []*ipc.SecmRecord{{Sealed: []byte("x")}, {SafeId: "x", Sealed: make([]byte, ipc.MaxSession+1)}} {
 		if err := r.keep(bad); !errors.Is(err, ipc.ErrViolation) {
 			t.Errorf("%v", err)
 		}

@@ -14,6 +14,7 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 
 	"rocserv/internal/ban"
+	"rocserv/internal/ipc"
 )
 
 // session-store: a file in which cookies, leases and bans outlive the server.
@@ -263,7 +264,7 @@ func (s *server) remember() {
 	var records []recordState
 	for _, b := range s.memory[storeRecords] {
 		var v recordState
-		if json.Unmarshal(b, &v) == nil && v.SafeID != "" && len(v.Sealed) <= maxRecord {
+		if json.Unmarshal(b, &v) == nil && v.SafeID != "" && len(v.Sealed) <= ipc.MaxSession {
 			records = append(records, v)
 		}
 	}

@@ -2,6 +2,7 @@ package secmod
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -37,14 +38,21 @@ func grantOf(m *ipc.Grant) *grant {
 	}
 }
 
+// maxGrant is the longest text of a grant in bytes. What one answer of RADIUS can
+// say has less; in a record its quotes are escaped, and it must fit (ipc.MaxSession).
+const maxGrant = 12 << 10
+
 // text is the grant as a session keeps it; nil and one of nothing are empty.
 func (g *grant) text() (string, error) {
 	if g == nil {
 		return "", nil
 	}
 	b, err := json.Marshal(g)
-	if string(b) == "{}" {
+	switch {
+	case string(b) == "{}":
 		return "", err
+	case len(b) > maxGrant:
+		return "", fmt.Errorf("what is granted to the session is too long to be kept: %d bytes", len(b))
 	}
 	return string(b), err
 }

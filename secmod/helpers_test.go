@@ -3,6 +3,7 @@ package secmod
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -96,6 +97,10 @@ func (d *backendLogin) Answer(ctx context.Context, answer []byte) helper.Verdict
 			IPv4: netip.MustParseAddr("10.9.7.7"), DNS: []netip.Addr{netip.MustParseAddr("10.9.0.53")}, IdleTimeout: time.Minute,
 			Routes: []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16")}, SessionTimeout: time.Hour, RxPerSec: 1000,
 		}}
+	case "much":
+		return helper.Verdict{Outcome: helper.Admit, User: d.who.User, Grant: helper.Grant{Routes: networks(204)}} // in 4096 bytes of RADIUS
+	case "too much":
+		return helper.Verdict{Outcome: helper.Admit, User: d.who.User, Grant: helper.Grant{Routes: networks(600)}}
 	case "code":
 		return helper.Verdict{Outcome: helper.Ask, Prompt: "Code:", Counter: 1}
 	case "another":
@@ -260,6 +265,39 @@ func TestGrantIsTheSessions(t *testing.T) {
 	saved, ok := r.s.sessions.Save(rep.SafeId)
 	if g, err := readGrant(saved.Session.Granted); !ok || err != nil || g.RxPerSec != 1000 {
 		t.Errorf("saved %v: %+v, %v", ok, g, err)
+	}
+}
+
+// networks are so many with the longest text.
+func networks(n int) (list []netip.Prefix) {
+	for i := range n {
+		list = append(list, netip.MustParsePrefix(fmt.Sprintf("2001:db8:1234:5678:9abc:def0:%x:%x/128", 0x1000+i, 0x1000+i)))
+	}
+	return list
+}
+
+// TestLongGrant: what RADIUS can say in an answer is kept, in a record that main
+// takes; with more nobody logs in.
+func TestLongGrant(t *testing.T) {
+	r, _, _ := remotely(t, time.Minute)
+	c, id := r.handshaken(home)
+	rep, conf := r.openSession(r.login(c, "anna", "much"), id)
+	if !rep.Ok || len(conf.Routes) != 204 {
+		t.Fatalf("opened %v with %d routes", rep, len(conf.Routes))
+	}
+	eventually(t, "the record", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		m := r.held[rep.SafeId]
+		if m != nil && len(m.Sealed) > ipc.MaxSession {
+			t.Fatalf("a record of %d bytes", len(m.Sealed))
+		}
+		return m != nil && len(m.Sealed) > 204*len("2001:db8:1234:5678:9abc:def0:1000:1000/128")
+	})
+	c, _ = r.handshaken(home)
+	begun := authInit(t, c, &ipc.AuthInit{User: "anna"})
+	if rep := authCont(t, c, begun.Sid, "too much"); rep.Status == ipc.AuthStatus_AUTH_OK || !strings.Contains(r.log.String(), "too long to be kept") {
+		t.Errorf("%v: %s", rep, r.log)
 	}
 }
 

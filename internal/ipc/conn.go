@@ -18,7 +18,10 @@ import (
 const (
 	// MaxRecord is the longest record in bytes; what can be longer travels in a memfd.
 	MaxRecord = 64 << 10
-	header    = 1 + 4
+	// MaxSession is the longest content of a SECM_RECORD in bytes. Most have some
+	// hundreds; what a server of the operator's grants is kept there too.
+	MaxSession = 32 << 10
+	header     = 1 + 4
 
 	// sendTimeout bounds how long a peer that does not read may hold up a sender.
 	sendTimeout = 5 * time.Second
