@@ -218,6 +218,7 @@ func (s *server) counters() map[string]uint64 {
 		"connections": s.door.conns.Load(), "violations": s.workers.violations.Load(),
 		"clients_refused": s.door.refused.Load(), "logins_late": s.door.late.Load(),
 	}
+	_, _, m["udp_ports_refused"] = s.credits.look()
 	if d := s.ports.demux.Load(); d != nil {
 		n := &d.count
 		m["udp_sockets"], m["udp_forwarded"], m["udp_redispatched"] = n.sockets.Load(), n.forwarded.Load(), n.redispatched.Load()
@@ -229,9 +230,11 @@ func (s *server) counters() map[string]uint64 {
 
 // gauges are how much there is of something now.
 func (s *server) gauges() map[string]uint64 {
+	ports, held, _ := s.credits.look()
 	return map[string]uint64{
 		"connections_waiting": uint64(s.door.waiting.len()), "workers_in_login": uint64(s.door.logins.len()),
 		"workers_all": uint64(len(s.workers.list(false))), "workers_most": uint64(s.door.most),
+		"udp_ports": uint64(ports), "udp_ports_held": uint64(held),
 		"goroutines": uint64(runtime.NumGoroutine()),
 	}
 }

@@ -200,6 +200,7 @@ func (w *worker) openTunnel(o *opened) error {
 		LoginUnixMs:       o.session.login,
 		PreviousPskSha256: psk,
 		Generation:        o.generation,
+		Ports:             &ipc.Ports{More: uint32(s.credits.open(w, o.older))},
 	}
 	msg := msgNewSession
 	if o.generation > 1 {

@@ -24,6 +24,7 @@ var fromWorker = map[ipc.Type]struct {
 	ipc.DetachedT:      {tunnel | keeper | leaving, true, (*worker).answerDetached},
 	ipc.WhyAnswerT:     {hasTunnel | leaving, false, (*worker).answerWhy},
 	ipc.PeerReqT:       {hasTunnel | leaving, false, (*worker).answerPeer},
+	ipc.PortsReqT:      {hasTunnel | leaving, false, (*worker).answerPorts},
 	ipc.RetiredT:       {keeper | leaving, false, (*worker).answerRetired},
 }
 

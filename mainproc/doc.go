@@ -18,6 +18,7 @@
 //	worker.go dispatch.go       one worker: its life, and what it may say
 //	cookie.go sessions.go       AUTH_COOKIE_REQ, and the table of sessions
 //	keepers.go                  workers that keep flows of a session
+//	credits.go                  local UDP ports, divided among the workers
 //	peers.go                    clients that reach each other: who may, and pairs
 //	hooks.go                    the operator's scripts
 //	rebind.go                   clients that a translator gave another port
@@ -60,6 +61,11 @@
 // From client to client: a worker is told where other clients are (PEER_NETS),
 // asks for one (PEER_REQ), and both workers get an end of a packet pair, or
 // the one that asked hears why not. Packets never pass main.
+//
+// A client's UDP flows each take one of the host's local ports, of which all
+// clients together have a part. A worker gets some with its tunnel, asks for more
+// and gives back in blocks (PORTS_REQ, PORTS; credits.go), without a word for a
+// flow. Those of a keeper go to the newest worker with its mappings.
 //
 // A datagram's way: demux looks the App-ID of a ClientHello up, asks whether it
 // is a replay or one too many (hellos.go), makes a socket

@@ -364,6 +364,10 @@ func (w *fakeWork) listen() {
 			w.main.Send(ipc.WhyAnswerT, 0, whyAnswer(&m))
 		case ipc.HostInfoT:
 			w.say("hostinfo")
+		case ipc.PortsT:
+			var m ipc.Ports
+			must(rec.Decode(&m))
+			w.say("ports %d", m.More)
 		case ipc.SecModFdT:
 			c, err := ipc.NewConn(rec.TakeFD(0))
 			must(err)
@@ -444,6 +448,13 @@ func (w *fakeWork) obey(cmd []string, fds string) {
 		w.say("done")
 	case "ban":
 		w.main.Send(ipc.BanIPT, 0, &ipc.BanIP{Score: 1000, Cause: "misbehaviour"})
+	case "ports":
+		more, _ := strconv.Atoi(cmd[1])
+		back, _ := strconv.Atoi(cmd[2])
+		w.main.Send(ipc.PortsReqT, 0, &ipc.Ports{More: uint32(more), Back: uint32(back)})
+		if more == 0 {
+			w.say("done")
+		}
 	case "exit":
 		reason, _ := strconv.Atoi(cmd[1])
 		w.main.Send(ipc.SessionStatsT, 0, &ipc.SessionStats{BytesUp: 10, BytesDown: 20, Reason: ipc.Reason(reason)})
@@ -494,7 +505,7 @@ func (w *fakeWork) opened(rec *ipc.Record) {
 		must(err)
 		keepers += "," + string(b[:n])
 	}
-	w.say("ok %v %s %s gen=%d app=%x psk=%x banner=%s%s", ipc.Addr(rep.Lease.Ipv4), rep.User, rep.ShortId, rep.Generation, rep.AppId, rep.PreviousPskSha256, cfg.Banner, keepers)
+	w.say("ok %v %s %s gen=%d ports=%d app=%x psk=%x banner=%s%s", ipc.Addr(rep.Lease.Ipv4), rep.User, rep.ShortId, rep.Generation, rep.Ports.GetMore(), rep.AppId, rep.PreviousPskSha256, cfg.Banner, keepers)
 }
 
 func (w *fakeWork) misbehave(how string) {
@@ -513,6 +524,8 @@ func (w *fakeWork) misbehave(how string) {
 		w.main.Send(ipc.WhyAnswerT, 0, &ipc.WhyAnswer{})
 	case "with-id":
 		w.main.Send(ipc.BanIPT, 9, &ipc.BanIP{})
+	case "ports-before-login":
+		w.main.Send(ipc.PortsReqT, 0, &ipc.Ports{More: 32})
 	case "cookie-twice":
 		sid := testSID(sidRefused, 1, 0, false, 0)
 		for range 2 {

@@ -43,6 +43,7 @@ type workerState struct {
 	Asked    bool
 	Asking   bool // an operator's question is open
 	Sockets  socketsState
+	Ports    int
 	Parted   bool
 	Granted  bool
 	Hooked   bool
@@ -91,6 +92,7 @@ func (w *worker) save(still bool) workerState {
 		v.Look, v.LookAt = encode(l.stats), l.at
 	}
 	v.Asked, v.Asking, v.Sockets = w.counting.asked.Load(), w.asking.owed(), w.sockets.save()
+	v.Ports = w.srv.credits.of(w)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	v.State, v.Conn, v.Start = w.state, w.who.conn, w.who.start
@@ -136,6 +138,7 @@ func (s *server) inherit(v workerState, c *child, conn *ipc.Conn) (*worker, erro
 	w.counting.asked.Store(v.Asked)
 	w.asking.open, w.asking.to = v.Asking, make(chan *ipc.WhyAnswer, 1) // who has asked is gone
 	w.sockets.take(v.Sockets)
+	s.credits.restore(w, v.Ports)
 	if err := w.learnAgain(v); err != nil {
 		return nil, fmt.Errorf("%w: worker %d: %w", errState, v.PID, err)
 	}
@@ -277,6 +280,7 @@ func (s *server) resume(st *inherited, open func(workerState) (*child, *ipc.Conn
 	s.door.conns.Store(st.Conns)
 	s.workers.violations.Store(st.Offences)
 	s.peering.serial.Store(st.Pairs)
+	s.credits.refused = st.PortsRefused
 	s.number = st.Config.Last
 	return until, nil
 }
@@ -291,6 +295,7 @@ func (s *server) save(still bool) *inherited {
 		Config: configState{Text: descriptor(gen.text), Last: s.number, Generation: gen.number, Keys: encode(gen.keys)},
 		Bans:   s.bans.Save(time.Now()), Ledger: s.console.ledger.save(), Filters: s.filters(),
 	}
+	_, _, st.PortsRefused = s.credits.look()
 	if d := s.ports.demux.Load(); d != nil {
 		st.Hellos = d.seen()
 	}

@@ -141,6 +141,7 @@ func (s *server) watchHost() {
 			return
 		case <-t.C:
 			s.setHost(s.readHost())
+			s.credits.size(sharedPorts(), s.maxWorkers())
 		}
 	}
 }

@@ -223,7 +223,7 @@ func TestMisbehaviour(t *testing.T) {
 	r := start(t, defaults())
 	good := r.dial()
 	good.ask("hello")
-	for _, how := range []string{"ready-again", "info-before-login", "foreign-type", "stats-unasked", "why-unasked", "short-sid", "with-id", "cookie-twice", "retired", "detached-before-login", "flood"} {
+	for _, how := range []string{"ready-again", "info-before-login", "foreign-type", "stats-unasked", "why-unasked", "short-sid", "with-id", "ports-before-login", "cookie-twice", "retired", "detached-before-login", "flood"} {
 		t.Run(how, func(t *testing.T) {
 			c := r.dial()
 			conn := value(c.ask("hello"), "conn")

@@ -52,6 +52,7 @@ type server struct {
 	host     atomic.Pointer[ipc.HostInfo]
 	console  *console
 	peering  peering
+	credits  credits
 	hooks    *hooks
 	loading  sync.Mutex // held while a configuration or a sec-mod comes into effect
 	number   uint64     // of the last generation tried; owned by who holds loading
@@ -106,6 +107,7 @@ func newServer(opts Options, confined sandbox.Report, signals chan<- os.Signal, 
 	s.sessions.moved = s.peering.change
 	s.setHost(s.readHost())
 	s.door = newDoor(s, s.measure(&cfg.Global))
+	s.credits.size(sharedPorts(), s.maxWorkers())
 	s.pool = &pool[*worker]{
 		start:    s.startWorker,
 		dismiss:  func(w *worker) { w.leave(ipc.Reason_REASON_SERVER, false, leaveGrace) },

@@ -120,6 +120,7 @@ func (h held) show() control.Session {
 	} {
 		s.Traffic.More[name] = uint64(n)
 	}
+	s.Traffic.More["udp_ports"] = uint64(w.srv.credits.of(w))
 	if d := w.about.Load(); d != nil {
 		s.Group, s.Vhost, s.Hostname, s.UserAgent, s.Mobile, s.Connected = d.group, d.vhost, d.hostname, d.userAgent, d.mobile, d.connected
 		s.Config = configOf(d)

@@ -41,6 +41,8 @@ type inherited struct {
 	Offences uint64 // registry.violations
 	Pairs    uint64 // peering.serial
 
+	PortsRefused uint64 // credits.refused
+
 	Config   configState
 	Ports    portsState
 	Workers  []workerState

@@ -480,6 +480,7 @@ func (w *worker) bury() {
 	w.out.close()
 	w.out.conn.Close()
 	s.door.logins.leave(sl)
+	s.credits.leave(w)
 	w.logEnd(end)
 	if w.session != nil {
 		s.closeSession(w, end)

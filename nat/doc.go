@@ -34,6 +34,13 @@
 // class that is the least recently used, and between classes a one-way flow
 // without an answer goes before a conversation.
 //
+// A UDP mapping is a local port of the host, and those are for all clients of
+// the host together. Where LimitPorts says so, a table uses no more than it was
+// granted. It asks in blocks, before it needs them, and gives back what it has
+// not needed for a while; who grants them is the caller's matter. Asking takes
+// no flow any time: see credit. Without ports a table is as full as with all
+// mappings of Limits.
+//
 // Filtering needs the addresses a mapping has sent to. Two stand in the mapping
 // itself, which is enough for nearly all. The rest of the whole table is in two
 // generations of one set: an address moves into the young one whenever it is

@@ -44,10 +44,12 @@ func setDefault[T int | time.Duration](v *T, d T) {
 // Stats count what a Table did.
 type Stats struct {
 	UDP, Echo   int    // mappings now
+	Ports       int    // local ports that UDP may use; 0 without LimitPorts
 	Created     uint64 // mappings
 	Expired     uint64
 	Evicted     uint64 // to keep UDP or Echo, or by Evict
 	RateLimited uint64 // refused by NewPerSecond
+	OutOfPorts  uint64 // mappings that others went for, or that were not made, because of LimitPorts
 	Filtered    uint64 // packets from somebody the client did not speak to
 	Forgotten   uint64 // addresses, to keep Peers
 }

@@ -22,6 +22,7 @@ type naive struct {
 	now        time.Duration // the latest seen
 	saved      time.Duration // of the rate: time in which nothing was made, up to a second
 	counted    time.Duration // when saved was
+	ports      *naivePorts   // nil: not limited
 }
 
 type naiveMapping struct {
@@ -101,6 +102,9 @@ func (n *naive) limit(k Kind) int {
 	if k == Echo {
 		return n.limits.Echo
 	}
+	if p := n.ports; p != nil && (p.asked == 0 || p.refused) {
+		return min(n.limits.UDP, p.held)
+	}
 	return n.limits.UDP
 }
 
@@ -110,7 +114,12 @@ func (n *naive) add(k Key, port uint16, now time.Duration) (m, evicted *naiveMap
 		return nil, nil, false
 	}
 	if n.count(k.Kind) >= n.limit(k.Kind) {
-		evicted = n.evict(k.Kind)
+		if k.Kind == UDP && n.limit(UDP) < n.limits.UDP {
+			n.stats.OutOfPorts++
+		}
+		if evicted = n.evict(k.Kind); evicted == nil {
+			return nil, nil, false
+		}
 	}
 	n.serial++
 	n.stats.Created++
@@ -266,6 +275,7 @@ type both struct {
 	seen   Stats         // of all tables there were
 	lost   int           // mappings that found no room in the next table
 	late   int           // operations at a time before the latest
+	back   int           // ports given back
 }
 
 // renew makes an empty table and an empty oracle.
@@ -279,6 +289,10 @@ func (b *both) renew(l Limits) {
 	b.origin = now
 	b.tab = New[int](l, filtering, epoch.Add(now))
 	b.nai = &naive{limits: l, filtering: filtering, now: now, turned: now, counted: now, saved: time.Second}
+	if b.r.IntN(3) > 0 {
+		b.nai.ports = &naivePorts{held: b.r.IntN(2 * l.UDP)}
+		b.tab.LimitPorts(b.nai.ports.held)
+	}
 }
 
 func (b *both) limits() Limits {
@@ -421,6 +435,7 @@ func (b *both) count() {
 	b.seen.Filtered += s.Filtered
 	b.seen.Forgotten += s.Forgotten
 	b.seen.RateLimited += s.RateLimited
+	b.seen.OutOfPorts += s.OutOfPorts
 }
 
 func (b *both) remove() {
@@ -439,6 +454,9 @@ func (b *both) remove() {
 
 func (b *both) compare() {
 	b.nai.stats.UDP, b.nai.stats.Echo = b.nai.count(UDP), b.nai.count(Echo)
+	if b.nai.ports != nil {
+		b.nai.stats.Ports = b.nai.ports.held
+	}
 	if b.tab.Stats() != b.nai.stats || b.tab.Len() != len(b.nai.all) {
 		b.t.Fatalf("%d mappings, %+v\nnaive %d, %+v", b.tab.Len(), b.tab.Stats(), len(b.nai.all), b.nai.stats)
 	}
@@ -475,6 +493,8 @@ func (b *both) step() {
 		b.up()
 	case n < 850:
 		b.down()
+	case n < 900:
+		b.ports()
 	case n < 950:
 		b.expire()
 	case n < 995:
@@ -494,7 +514,7 @@ func (b *both) step() {
 // Every operation of the Table, at random times, against the oracle.
 func TestAgainstNaive(t *testing.T) {
 	var all Stats
-	lost, late := 0, 0
+	lost, late, back := 0, 0, 0
 	for seed := range uint64(40) {
 		b := &both{t: t, r: rand.New(rand.NewPCG(seed, 0)), val: make(map[Key]int)}
 		b.renew(b.limits())
@@ -506,11 +526,14 @@ func TestAgainstNaive(t *testing.T) {
 		all.RateLimited += s.RateLimited
 		lost += b.lost
 		late += b.late
+		back += b.back
+		all.OutOfPorts += s.OutOfPorts
 		if s.Evicted == 0 || s.Expired == 0 || s.Filtered == 0 || s.Forgotten == 0 && b.nai.filtering == AddressDependent {
 			t.Errorf("seed %d: the operations miss something: %+v", seed, s)
 		}
 	}
-	if all.RateLimited == 0 || lost == 0 || late == 0 {
-		t.Errorf("the operations miss something: %d times the rate, %d times no room, %d times the past", all.RateLimited, lost, late)
+	if all.RateLimited == 0 || lost == 0 || late == 0 || back == 0 || all.OutOfPorts == 0 {
+		t.Errorf("the operations miss something: %d times the rate, %d times no room, %d times the past, %d ports back, %d times no port",
+			all.RateLimited, lost, late, back, all.OutOfPorts)
 	}
 }

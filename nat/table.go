@@ -72,6 +72,7 @@ type Table[V any] struct {
 	peers     peerSet
 	turned    time.Duration // when peers had its last turn
 	bucket    Bucket
+	credit    credit
 	serial    uint64
 	stats     Stats
 }
@@ -100,7 +101,8 @@ func (t *Table[V]) clock(now time.Time) {
 func (t *Table[V]) Lookup(k Key) *Mapping[V] { return t.byKey[k] }
 
 // Add makes the mapping of k, which has none, for a packet to peer. If a bound
-// was reached, evicted is the mapping that is gone for it. The error is ErrRate.
+// was reached, evicted is the mapping that is gone for it. The error is ErrRate
+// or ErrPorts.
 func (t *Table[V]) Add(k Key, peer netip.AddrPort, v V, now time.Time) (m, evicted *Mapping[V], err error) {
 	t.clock(now)
 	if t.byKey[k] != nil {
@@ -111,7 +113,12 @@ func (t *Table[V]) Add(k Key, peer netip.AddrPort, v V, now time.Time) (m, evict
 		return nil, nil, ErrRate
 	}
 	if bound, n := t.bound(k.Kind); *n >= bound {
-		evicted = t.Evict(k.Kind)
+		if bound < t.limits.UDP && k.Kind == UDP {
+			t.stats.OutOfPorts++
+		}
+		if evicted = t.Evict(k.Kind); evicted == nil {
+			return nil, nil, ErrPorts
+		}
 	}
 	t.serial++
 	t.stats.Created++
@@ -129,7 +136,7 @@ func (t *Table[V]) bound(k Kind) (limit int, n *int) {
 	if k == Echo {
 		return t.limits.Echo, &t.stats.Echo
 	}
-	return t.limits.UDP, &t.stats.UDP
+	return min(t.limits.UDP, t.credit.bound()), &t.stats.UDP
 }
 
 func firstClass(k Kind, port uint16) class {
@@ -317,7 +324,11 @@ func (t *Table[V]) Clear(gone func(*Mapping[V])) {
 func (t *Table[V]) Len() int { return len(t.byKey) }
 
 // Stats returns the counters.
-func (t *Table[V]) Stats() Stats { return t.stats }
+func (t *Table[V]) Stats() Stats {
+	s := t.stats
+	s.Ports = t.credit.held
+	return s
+}
 
 // queue is a list of mappings, the least recently refreshed first.
 type queue[V any] struct {

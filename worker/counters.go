@@ -60,7 +60,7 @@ func (s *session) countDatagrams(m *ipc.Counters) {
 	m[ipc.CountDatagramsProhibited], m[ipc.CountDatagramsUnopened], m[ipc.CountDatagramsUnsent] = n.Prohibited, n.Unopened, n.Unsent
 	m[ipc.CountDatagramsUnexpected], m[ipc.CountICMPErrorsSent], m[ipc.CountICMPErrorsSuppressed] = n.Unexpected, n.Answered, n.Suppressed
 	m[ipc.CountNATCreated], m[ipc.CountNATExpired], m[ipc.CountNATEvicted] = n.NAT.Created, n.NAT.Expired, n.NAT.Evicted
-	m[ipc.CountNATRateLimited], m[ipc.CountNATFiltered] = n.NAT.RateLimited, n.NAT.Filtered
+	m[ipc.CountNATRateLimited], m[ipc.CountNATFiltered], m[ipc.CountNATOutOfPorts] = n.NAT.RateLimited, n.NAT.Filtered, n.NAT.OutOfPorts
 }
 
 // tlsName describes a connection in the way of GnuTLS, which ocserv's users

@@ -59,8 +59,9 @@ type world struct {
 
 	mu     sync.Mutex
 	stats  *ipc.SessionStats
-	kept   []ipc.Message // DETACHED and RETIRED
+	kept   []ipc.Message // DETACHED, RETIRED and WORKER_STATS
 	pairs  []int         // to keepers, for AUTH_COOKIE_REP
+	ports  *hostPorts    // nil: main does not count them
 	infos  []*ipc.SessionInfo
 	final  *ipc.CliStats
 	signed int
@@ -191,6 +192,10 @@ func (w *world) playMain(sc *ipc.SessionConfig) {
 			w.mu.Lock()
 			w.stats = m
 			w.mu.Unlock()
+		case ipc.PortsReqT:
+			w.grant(&rec)
+		case ipc.WorkerStatsT:
+			w.keep(&rec, new(ipc.WorkerStats))
 		case ipc.DetachedT:
 			w.keep(&rec, new(ipc.Detached))
 		case ipc.RetiredT:
@@ -218,7 +223,7 @@ func (w *world) answerCookie(req *ipc.AuthCookieReq, sc *ipc.SessionConfig) {
 	defer w.mu.Unlock()
 	w.main.Send(ipc.AuthCookieRepT, 0, &ipc.AuthCookieRep{
 		Result: ipc.CookieResult_COOKIE_OK, AppId: make([]byte, 32), User: "alice", ShortId: "abcdef",
-		LoginUnixMs: time.Now().UnixMilli(), Lease: lease,
+		LoginUnixMs: time.Now().UnixMilli(), Lease: lease, Ports: w.ports.open(),
 	}, append([]int{fd}, w.pairs...)...)
 	closeFDs(w.pairs)
 }

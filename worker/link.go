@@ -101,6 +101,15 @@ func (l *link) dispatch(c *client, rec *ipc.Record) error {
 	case ipc.PeerRepT, ipc.PeerPairT:
 		defer rec.Close()
 		return l.peer(rec)
+	case ipc.PortsT:
+		m := new(ipc.Ports)
+		if err := rec.Decode(m); err != nil {
+			return err
+		}
+		if s := l.current(); s != nil {
+			s.relay.Granted(int(m.More))
+		}
+		return nil
 	case ipc.WorkerStatsReqT:
 		if s := l.current(); s != nil {
 			l.conn.Send(ipc.WorkerStatsT, 0, s.stats())

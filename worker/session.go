@@ -115,7 +115,7 @@ func (s *session) makeInner() error {
 	})
 	s.relay = datagram.New(datagram.Config{
 		Net: s.outside.Net, Sink: &s.tunnel, Gateway4: l.gateway4, Gateway6: l.gateway6, MTU: mtu,
-		Up: s.rate.up, Down: s.rate.down, Limits: datagramLimits(limits), FullCone: s.offer.cfg.FullCone, Now: s.Clock.Now, Log: s.Log,
+		Up: s.rate.up, Down: s.rate.down, Limits: datagramLimits(limits), Ports: s.ports(), FullCone: s.offer.cfg.FullCone, Now: s.Clock.Now, Log: s.Log,
 	})
 	stack, err := netstack.New(netstack.Config{
 		Addrs: l.addrs(), Gateway4: l.gateway4, Gateway6: l.gateway6, MTU: mtu, Sink: &s.tunnel, Net: s.outside.Net,

@@ -69,6 +69,7 @@ const (
 	CountPeersPairs     // pairs to other workers that were opened
 	CountPacketsLimited // beyond rx-data-per-sec or tx-data-per-sec, and not TCP
 	CountPeersBroken    // pairs that were ended because the other worker broke the rules
+	CountNATOutOfPorts  // mappings that went, or were not made, for want of a local port
 	NumCounters
 )
 
@@ -130,6 +131,7 @@ var counterNames = [NumCounters]string{
 	CountPeersRefused:          "peers_refused",
 	CountPeersDropped:          "peers_dropped",
 	CountPeersForged:           "peers_forged",
+	CountNATOutOfPorts:         "nat_out_of_ports",
 	CountPeersPairs:            "peers_pairs",
 	CountPacketsLimited:        "packets_limited",
 	CountPeersBroken:           "peers_broken",

@@ -33,6 +33,8 @@ const (
 	UDPOfferT       Type = 65
 	WhyT            Type = 66
 	WhyAnswerT      Type = 67
+	PortsReqT       Type = 68
+	PortsT          Type = 69
 
 	// Between worker and sec-mod.
 	ResumeSealT Type = 6
@@ -99,6 +101,7 @@ var typeNames = map[Type]string{
 	WorkerStatsReqT: "WORKER_STATS_REQ", WorkerStatsT: "WORKER_STATS",
 	DetachedT: "DETACHED", RetireT: "RETIRE", RetiredT: "RETIRED", WhyT: "WHY", WhyAnswerT: "WHY_ANSWER",
 	PeerNetsT: "PEER_NETS", PeerReqT: "PEER_REQ", PeerRepT: "PEER_REP", PeerPairT: "PEER_PAIR",
+	PortsReqT: "PORTS_REQ", PortsT: "PORTS",
 	ResumeSealT: "RESUME_SEAL", ResumeOpenT: "RESUME_OPEN", ResumeRepT: "RESUME_REP",
 	AuthInitT: "SEC_AUTH_INIT", AuthContT: "SEC_AUTH_CONT", AuthReplyT: "SEC_AUTH_REPLY",
 	SignT: "SEC_SIGN", SignRepT: "SEC_SIGN_REP", CliStatsT: "SEC_CLI_STATS",

@@ -32,6 +32,9 @@
 // rest is the flow's. Of packets with few hops the headers are remembered (the
 // latest 64), because programs that trace a route know them by their fields.
 //
+// Every UDP flow is a local port of the host. With Config.Ports the relay asks
+// for them, by Say, before it is in need, and goes on meanwhile.
+//
 // What is refused is answered truthfully, with an ICMP error that quotes the
 // packet: prohibited by policy (or by the host, for ping), unreachable, too big,
 // time to live used up, no such protocol. It comes from the gateway's address,

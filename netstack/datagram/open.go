@@ -47,10 +47,19 @@ func (r *Relay) openFlow(k nat.Key, dst netip.AddrPort) (*flow, error) {
 // enter puts a flow into the table; false if it takes no more.
 func (r *Relay) enter(f *flow, k nat.Key, dst netip.AddrPort) bool {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	if r.closed {
+		r.mu.Unlock()
 		return false
 	}
+	ok := r.addFlow(f, k, dst)
+	more := r.table.NeedPorts(r.up.now)
+	r.mu.Unlock()
+	r.sayPorts(more, 0)
+	return ok
+}
+
+// addFlow does so. The lock is held.
+func (r *Relay) addFlow(f *flow, k nat.Key, dst netip.AddrPort) bool {
 	m, evicted, err := r.table.Add(k, dst, f, r.up.now)
 	if err != nil {
 		r.up.stats.Unopened++

@@ -30,6 +30,7 @@ type Config struct {
 
 	MTU      int // of the tunnel, in bytes; see SetMTU
 	Limits   Limits
+	Ports    *Ports           // nil: as many as Limits allow
 	FullCone bool             // let everybody answer, not only whom the client spoke to
 	Now      func() time.Time // nil: time.Now
 	Log      *slog.Logger
@@ -39,6 +40,15 @@ type Config struct {
 type Limits struct {
 	nat.Limits
 	Errors int // ICMP errors to the client in a second, and at once: 100. RFC 1812 section 4.3.2.8
+}
+
+// Ports bounds how many local ports a relay uses for UDP.
+type Ports struct {
+	Held int // at first
+
+	// Say says that more are wanted, to which Granted must be the answer, or that
+	// some are given back. It is called without locks and must not wait.
+	Say func(more, back int)
 }
 
 // Relay carries one client's UDP and ICMP echo between its packets and the
@@ -114,6 +124,9 @@ func New(cfg Config) *Relay {
 	}
 	now := cfg.Now()
 	r := &Relay{cfg: cfg, table: nat.New[*flow](cfg.Limits.Limits, filtering, now), ids: rand.Uint32()}
+	if cfg.Ports != nil {
+		r.table.LimitPorts(cfg.Ports.Held)
+	}
 	r.up.start = now
 	r.SetMTU(cfg.MTU)
 	return r
@@ -132,6 +145,27 @@ func (r *Relay) Tick(now time.Time) {
 	if r.table.Len() == 0 {
 		r.traces.trim()
 	}
+	more, back := 0, 0
+	if !r.closed {
+		more, back = r.table.NeedPorts(now), r.table.SparePorts(now)
+	}
+	r.mu.Unlock()
+	closeAll(socks)
+	r.sayPorts(more, back)
+}
+
+func (r *Relay) sayPorts(more, back int) {
+	if more > 0 || back > 0 {
+		r.cfg.Ports.Say(more, back)
+	}
+}
+
+// Granted is told how many more local ports there are, which may be fewer than
+// were asked for.
+func (r *Relay) Granted(n int) {
+	var socks []egress.PacketSocket
+	r.mu.Lock()
+	r.table.Granted(n, r.cfg.Now(), func(m *nat.Mapping[*flow]) { socks = m.Value.end(socks) })
 	r.mu.Unlock()
 	closeAll(socks)
 }

@@ -335,6 +335,43 @@ func TestEviction(t *testing.T) {
 	}
 }
 
+// Sockets are no more than the ports that were granted, once it is known.
+func TestPorts(t *testing.T) {
+	var said []string
+	g := newRig(t, func(c *Config) {
+		c.Ports = &Ports{Held: 32, Say: func(more, back int) { said = append(said, fmt.Sprintf("+%d-%d", more, back)) }}
+	})
+	for port := range uint16(40) {
+		g.inject(udp(5000+port, web4, "x"))
+	}
+	if n := g.net.openNow(); n != 40 || fmt.Sprint(said) != "[+32-0]" {
+		t.Errorf("%d sockets open while an answer is awaited, said %v", n, said)
+	}
+	g.Granted(3)
+	if st := g.Stats(); g.net.openNow() != 35 || st.NAT.Ports != 35 || st.NAT.OutOfPorts != 5 {
+		t.Errorf("%d sockets open with 35 ports, %+v", g.net.openNow(), st.NAT)
+	}
+	g.inject(udp(6000, web4, "y"))
+	if g.net.openNow() != 35 || g.Stats().Up.Packets != 41 {
+		t.Errorf("%d sockets open, %+v", g.net.openNow(), g.Stats())
+	}
+	for s := range time.Duration(150) {
+		g.Tick(epoch.Add(s * time.Second))
+		if len(said) == 2 && said[1] != "" {
+			g.Granted(64)
+			said = append(said, "")
+		}
+	}
+	if n := g.Stats().NAT.Ports; fmt.Sprint(said) != "[+32-0 +64-0  +0-64]" || n != 35 {
+		t.Errorf("%d ports left, said %q", n, said)
+	}
+	g.Close()
+	g.Tick(epoch.Add(time.Hour))
+	if len(said) != 4 {
+		t.Errorf("a closed relay says %q", said[4:])
+	}
+}
+
 // A flow evicted within a batch still sends what the batch had for it.
 func TestEvictionWithinBatch(t *testing.T) {
 	g := newRig(t, func(c *Config) { c.Limits.UDP = 1 })
