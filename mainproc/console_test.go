@@ -228,4 +228,5 @@ func TestConsoleAndDeafWorker(t *testing.T) {
 		}
 	}
 	r.cmd.Process.Kill()
+	<-r.exit
 }
