@@ -81,7 +81,7 @@ func (d *Direct) DialTCP(ctx context.Context, _, dst netip.AddrPort) (Stream, er
 	if denied := t.judge(d.policy.rules.Load(), dst); denied != 0 {
 		return nil, denied
 	}
-	s, err := d.DialConfigured(ctx, t.out(dst))
+	s, err := connectTCP(ctx, t.out(dst), &d.cfg.Binding)
 	err = t.dialError(err)
 	if rep := (*ReportError)(nil); errors.As(err, &rep) {
 		d.policy.rules.Load().hide(&rep.Report)
@@ -90,16 +90,36 @@ func (d *Direct) DialTCP(ctx context.Context, _, dst netip.AddrPort) (Stream, er
 }
 
 // DialConfigured connects to what the configuration names, a proxy or a
-// resolver: the policy is for what clients name.
+// resolver: the policy is for what clients name. An IPv4 address to which the
+// host has no route is reached by the NAT64, if there is one; the stream's remote
+// address is dst nevertheless.
 func (d *Direct) DialConfigured(ctx context.Context, dst netip.AddrPort) (Stream, error) {
-	return connectTCP(ctx, dst, &d.cfg.Binding)
+	s, err := connectTCP(ctx, dst, &d.cfg.Binding)
+	t := d.around(dst, err)
+	if !t.on() {
+		return s, err
+	}
+	dst = netip.AddrPortFrom(dst.Addr().Unmap(), dst.Port())
+	s, err = connectTCP(ctx, t.out(dst), &d.cfg.Binding)
+	if err != nil {
+		return nil, t.dialError(err)
+	}
+	s.(*stream).remote = dst
+	return s, nil
 }
 
 // OpenConfigured makes a UDP socket with one peer, which the policy does not
-// judge. failed is told, on the goroutine that receives, what ICMP said.
+// judge and which is reached as by DialConfigured. failed is told, on the
+// goroutine that receives, what ICMP said.
 func (d *Direct) OpenConfigured(peer netip.AddrPort, r Receiver, failed func(error)) (PacketSocket, error) {
 	peer = netip.AddrPortFrom(peer.Addr().Unmap(), peer.Port())
-	return d.open(socketSpec{family: family(peer.Addr().Is6()), proto: UDP, connect: peer, failed: failed}, r)
+	spec := socketSpec{family: family(peer.Addr().Is6()), proto: UDP, connect: peer, failed: failed}
+	s, err := d.open(spec, r)
+	if t := d.around(peer, err); t.on() {
+		spec.family, spec.translator, spec.connect = unix.AF_INET6, t, t.out(peer)
+		return d.open(spec, r)
+	}
+	return s, err
 }
 
 // OpenUDP implements Network.

@@ -13,7 +13,9 @@ import (
 // as IPv6 to an address with the IPv4 one inside. Clients and the policy know
 // nothing of it: the destination is the IPv4 address, and what comes back is
 // from there. The address that was made of it is held to the hard tier too,
-// because it was the network's word what to make it of.
+// because it was the network's word what to make it of. The configuration's
+// own addresses, of proxies and resolvers, are translated where the host has no
+// other way there.
 
 // translationCost is by how much an IPv6 header is longer, in bytes.
 const translationCost = 20
@@ -38,6 +40,16 @@ type translator struct {
 func (d *Direct) translator(v6 bool) (t translator) {
 	if p := d.shared.nat64.Load(); p != nil && !v6 {
 		t.prefix = *p
+	}
+	return t
+}
+
+// around is by what to reach a configured address that failed as err says. What
+// has a route of its own, as the host's loopback or a network of its own has, is
+// not translated.
+func (d *Direct) around(dst netip.AddrPort, err error) (t translator) {
+	if errors.Is(err, unix.ENETUNREACH) && dst.Addr().Unmap().Is4() {
+		t = d.translator(false)
 	}
 	return t
 }

@@ -3,6 +3,7 @@ package egress
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"testing"
 
@@ -150,6 +151,92 @@ func TestTranslatedReceive(t *testing.T) {
 	if testNAT64.localMTU(1500) != 1480 || (translator{}).localMTU(1500) != 1500 {
 		t.Error("MTU")
 	}
+}
+
+// by64 is a Direct that leaves by IPv6 only, where the NAT64 is loopback: what it
+// makes of 0.0.0.1 is ::1.
+func by64(t *testing.T) *Direct {
+	d := NewDirect(mustPolicy(t, PolicyConfig{}), DirectConfig{Binding: Binding{Source6: netip.IPv6Loopback()}})
+	t.Cleanup(func() { d.Close() })
+	prefix := netip.MustParsePrefix("::/96")
+	d.shared.nat64.Store(&prefix)
+	return d
+}
+
+// A proxy that is named by an IPv4 address to which there is no way.
+func TestDialConfiguredByNAT64(t *testing.T) {
+	l, err := net.Listen("tcp6", "[::1]:0")
+	if err != nil {
+		t.Skip("no IPv6 here:", err)
+	}
+	defer l.Close()
+	proxy := netip.AddrPortFrom(addr("0.0.0.1"), l.Addr().(*net.TCPAddr).AddrPort().Port())
+	d := by64(t)
+	s, err := d.DialConfigured(t.Context(), proxy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if got := s.RemoteAddr().String(); got != proxy.String() {
+		t.Errorf("connected to %s, want the address as it was given", got)
+	}
+	l.Close()
+	if _, err := d.DialConfigured(t.Context(), proxy); !errors.Is(err, unix.ECONNREFUSED) {
+		t.Errorf("a closed port: %v", err)
+	}
+	d.SetNAT64(netip.Prefix{})
+	if _, err := d.DialConfigured(t.Context(), proxy); !errors.Is(err, unix.ENETUNREACH) {
+		t.Errorf("without a NAT64: %v", err)
+	}
+}
+
+// The same for resolvers, and for relays of SOCKS5.
+func TestOpenConfiguredByNAT64(t *testing.T) {
+	l, err := net.ListenPacket("udp6", "[::1]:0")
+	if err != nil {
+		t.Skip("no IPv6 here:", err)
+	}
+	defer l.Close()
+	peer := netip.AddrPortFrom(addr("0.0.0.1"), l.LocalAddr().(*net.UDPAddr).AddrPort().Port())
+	d, in := by64(t), newInbox()
+	s, err := d.OpenConfigured(peer, in, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if n, err := s.Send([]Message{{Addr: peer, Payload: []byte("question")}}); n != 1 {
+		t.Fatal(err)
+	}
+	b := make([]byte, 100)
+	n, from, err := l.ReadFrom(b)
+	if err != nil || string(b[:n]) != "question" {
+		t.Fatalf("%q, %v", b[:n], err)
+	}
+	l.WriteTo([]byte("answer"), from)
+	if got := in.wait(t, 1); string(got[0].Payload) != "answer" || got[0].Addr != peer {
+		t.Errorf("%q from %v, want it from the address as it was given", got[0].Payload, got[0].Addr)
+	}
+	d.SetNAT64(netip.Prefix{})
+	if _, err := d.OpenConfigured(peer, in, nil); !errors.Is(err, unix.ENETUNREACH) {
+		t.Errorf("without a NAT64: %v", err)
+	}
+}
+
+// What has a route is not translated: the host's own resolver on loopback.
+func TestConfiguredWithRoute(t *testing.T) {
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	d := NewDirect(mustPolicy(t, PolicyConfig{}), DirectConfig{})
+	defer d.Close()
+	d.SetNAT64(testNAT64.prefix)
+	s, err := d.DialConfigured(t.Context(), l.Addr().(*net.TCPAddr).AddrPort())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
 }
 
 type nobody struct{}

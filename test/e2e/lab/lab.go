@@ -39,6 +39,8 @@ type Lab struct {
 	Routed   *routed  // nil but for OpenRouted
 	Distant  *distant // nil but for OpenDistant
 
+	translated bool // StartNAT64 has been
+
 	janitor *exec.Cmd
 	hold    io.Closer // the janitor waits for its end
 }

@@ -104,7 +104,7 @@ func (l *Lab) proxy(port int) (*proxy, error) {
 logoutput: stderr
 internal: %s port = %d
 internal: %s port = %d
-external: eth0
+%sexternal: eth0
 external: lo
 external.rotation: route
 socksmethod: none
@@ -114,7 +114,7 @@ user.unprivileged: nobody
 client pass { from: 0/0 to: 0/0 }
 socks block { from: 0/0 to: 0/0 port = 7777 }
 socks pass { from: 0/0 to: 0/0 log: connect error }
-`, Tgt4, port, Tgt6, port)}, nil
+`, Tgt4, port, Tgt6, port, l.beyond(port))}, nil
 	case PortMicrosocks:
 		return &proxy{file: "none", argv: []string{"microsocks", "-i", "::", "-p", strconv.Itoa(port), "-u", ProxyUser, "-P", ProxyPassword}}, nil
 	case PortSquid:
