@@ -195,6 +195,8 @@ func TestGroupSignal(t *testing.T) {
 	r := start(t, defaults())
 	c := r.dial()
 	c.ask("hello")
+	// One that is just being started has not come to ignoring signals.
+	eventually(t, "a full pool", func() bool { return strings.Count(r.log.String(), "worker is ready") > poolSize })
 	syscall.Kill(-r.cmd.Process.Pid, syscall.SIGTERM)
 	if status := r.wait(); status != 0 {
 		t.Errorf("exit status %d", status)
