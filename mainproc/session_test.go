@@ -60,6 +60,7 @@ func TestReconnect(t *testing.T) {
 	first := a.open(sid)
 	psk := strings.Repeat("ab", 32)
 	a.ask("info %s", psk)
+	a.ask("ports 1 0") // answered by main, which has read what was before
 	b := r.dial()
 	second := b.open(sid)
 	if !strings.HasPrefix(second, "ok") {
