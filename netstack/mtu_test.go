@@ -1,6 +1,7 @@
 package netstack
 
 import (
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net/netip"
@@ -118,5 +119,59 @@ func TestMTUBounds(t *testing.T) {
 	b.stack.SetMTU(1 << 20)
 	if n := b.stack.link.MTU(); n != maxMTU {
 		t.Errorf("MTU %d", n)
+	}
+}
+
+// TestClientIsTold: when the tunnel becomes narrower, the client's end of a flow
+// is told by a message that it believes: about a packet of the length so far, which
+// begins with the first byte that was not acknowledged.
+func TestClientIsTold(t *testing.T) {
+	for _, tt := range []struct {
+		family   string
+		mtu      int
+		want     string // type, code and MTU
+		sack     bool   // else recovery leaves the flow to the stack
+		reporter netip.Addr
+	}{
+		{"v4", 1000, "3/4 1000", true, gateway4},
+		{"v4", 1000, "3/4 1000", false, gateway4},
+		{"v6", 1300, "2/0 1300", true, gateway6},
+		{"v6", 1000, "2/0 1280", false, gateway6},
+	} {
+		t.Run(fmt.Sprint(tt.family, " ", tt.mtu, " ", tt.sack), func(t *testing.T) {
+			b := newBare(t, Limits{}, nil)
+			src, dst := port(pairs[tt.family][0], 1), port(pairs[tt.family][1], 80)
+			b.network.Serve(dst, stacktest.Discard)
+			var options []byte
+			if tt.sack {
+				options = []byte{1, 1, 4, 2}
+			}
+			b.inject(segment{src: src, dst: dst, seq: 100, flags: syn, window: 60000, options: options})
+			s := b.nextSegment()
+			b.inject(segment{src: src, dst: dst, seq: 101, ack: s.seq + 1, flags: ack | psh, window: 60000, payload: make([]byte, 500)})
+			if s = b.nextSegment(); s.ack != 601 {
+				t.Fatalf("instead of an acknowledgement: %+v", s)
+			}
+			b.stack.SetMTU(tt.mtu)
+			h, p := b.next()
+			m := h.Payload(p)
+			if !h.IsICMP() || h.Src != tt.reporter || h.Dst != src.Addr() {
+				t.Fatalf("instead of an ICMP error: %+v", h)
+			}
+			q, ok := packet.ParseCut(m[8:])
+			if got := fmt.Sprintf("%d/%d %d", m[0], m[1], binary.BigEndian.Uint32(m[4:])); got != tt.want || !ok {
+				t.Errorf("told %s, want %s", got, tt.want)
+			}
+			about, length := header.TCP(q.Payload(m[8:])), binary.BigEndian.Uint16(m[10:])
+			if tt.family == "v6" {
+				length = binary.BigEndian.Uint16(m[12:]) + header.IPv6MinimumSize
+			}
+			if q.Src != src.Addr() || q.Dst != dst.Addr() || length != testMTU || !q.DF || len(about) != header.TCPMinimumSize || about.SourcePort() != 1 || about.DestinationPort() != 80 || about.SequenceNumber() != 601 {
+				t.Errorf("about %+v, % x", q, []byte(about))
+			}
+			b.stack.SetMTU(tt.mtu + 100) // wider again: nothing to be said
+			b.stack.SetMTU(testMTU)
+			b.silent()
+		})
 	}
 }

@@ -274,34 +274,6 @@ func (s *Stack) SetLossless(lossless bool) { s.repair.path.SetLossless(lossless)
 // forgotten.
 func (s *Stack) Moved() { s.repair.path.Moved() }
 
-// SetMTU tells the length of the longest inner packet in bytes. When it
-// shrinks, established flows learn it. It does not wait.
-func (s *Stack) SetMTU(mtu int) {
-	old := s.mtu.Load()
-	s.setMTU(mtu)
-	if s.mtu.Load() < old {
-		s.table.spawn(s.shrinkFlows)
-	}
-}
-
-func (s *Stack) setMTU(mtu int) {
-	mtu = min(max(mtu, minMTU), maxMTU)
-	s.mtu.Store(int64(mtu))
-	for _, a := range s.cfg.Addrs {
-		if a.Is6() { // RFC 8200 section 5. IPv4 flows learn theirs in establish.
-			mtu = max(mtu, header.IPv6MinimumMTU)
-		}
-	}
-	s.link.mtu.Store(uint32(mtu))
-}
-
-// shrinkFlows takes the endpoints' locks, and so waits while the tunnel does.
-func (s *Stack) shrinkFlows() {
-	for _, f := range s.established() {
-		f.shrinkTo(int(s.mtu.Load()))
-	}
-}
-
 // established returns the flows that have an endpoint.
 func (s *Stack) established() (list []*flow) {
 	s.table.each(func(f *flow) {

@@ -23,7 +23,7 @@ const (
 // ocserv and openconnect. A client's answer has no length, so only one size is
 // asked for at a time, and an answer tells that it got through.
 //
-//	a new path, or one that has sent something  →  is the size in use answered?
+//	a new path, or one that carries something   →  is the size in use answered?
 //	it is not, three times  →  are 1200 bytes, else 576?  The first that are
 //	         become the size in use, and a larger one is searched for. If none
 //	         are, it is not the length: nothing changes, DPD will judge
@@ -47,7 +47,7 @@ type prober struct {
 	out     probe
 	stale   int // answers to earlier probes that may yet come
 	at      struct{ confirmed, found tcpip.MonotonicTime }
-	carried uint64 // bytes that had been sent to the client when good was asked for because of that
+	carried uint64 // bytes that had been carried, both ways, when good was asked for because of that
 }
 
 // probe is a size that is being asked for.
@@ -135,9 +135,9 @@ func (p *prober) answered() {
 	}
 }
 
-// look does what is due; down is how much the client was sent. It says whether
-// to look again soon.
-func (p *prober) look(down uint64) (soon bool) {
+// look does what is due; total is how much was carried both ways: an upload that
+// stands still has nothing to acknowledge. It says whether to look again soon.
+func (p *prober) look(total uint64) (soon bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.clock.NowMonotonic()
@@ -145,7 +145,7 @@ func (p *prober) look(down uint64) (soon bool) {
 	case !p.started:
 		return false
 	case p.out.size == 0:
-		return p.next(now, down)
+		return p.next(now, total)
 	case now.Sub(p.out.sent) < probeTimer:
 	case p.out.tries < maxProbes:
 		p.ask(p.out.size, now)
@@ -156,7 +156,7 @@ func (p *prober) look(down uint64) (soon bool) {
 }
 
 // next looks for something to ask. p.mu is held.
-func (p *prober) next(now tcpip.MonotonicTime, down uint64) bool {
+func (p *prober) next(now tcpip.MonotonicTime, total uint64) bool {
 	if p.good < p.most && p.bad <= p.most && now.Sub(p.at.found) >= raiseTimer {
 		p.forget()
 	}
@@ -166,8 +166,8 @@ func (p *prober) next(now tcpip.MonotonicTime, down uint64) bool {
 		p.ask(p.bad-1, now)
 	case p.bad-p.good > probeStep:
 		p.ask(p.good+(p.bad-p.good)/2, now)
-	case now.Sub(p.at.confirmed) >= confirmTimer && down-p.carried > basePacket:
-		p.carried = down
+	case now.Sub(p.at.confirmed) >= confirmTimer && total-p.carried > basePacket:
+		p.carried = total
 		p.ask(p.good, now)
 	default:
 		return false

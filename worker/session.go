@@ -378,7 +378,7 @@ func (s *session) upkeep() (busy bool) {
 	s.relay.Tick(s.Clock.Now())
 	s.tunnel.inner.peers.Tick()
 	busy = s.relay.Flows() > 0
-	if d := s.tunnel.dtls.Load(); d != nil && d.probe.look(s.tunnel.counters.bytesDown.Load()) {
+	if d := s.tunnel.dtls.Load(); d != nil && d.probe.look(s.tunnel.counters.bytesDown.Load()+s.tunnel.counters.bytesUp.Load()) {
 		busy = true
 	}
 	s.reportMTU()

@@ -43,6 +43,7 @@ type told struct {
 
 // reply is what the stack's own segments said last: what is sent again says it too.
 type reply struct {
+	said   bool
 	ack    uint32
 	window uint16 // the field
 }

@@ -162,6 +162,18 @@ func (p *Path) Open(name Flow, scale int, sack bool) {
 	p.flows[name] = f
 }
 
+// Acknowledged is up to where the stack has acknowledged what the client sent;
+// false if the flow is not known, or has not begun.
+func (p *Path) Acknowledged(name Flow) (seq uint32, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f := p.flows[name]
+	if f == nil || !f.reply.said {
+		return 0, false
+	}
+	return f.reply.ack, true
+}
+
 // Forget ends the care for a flow.
 func (p *Path) Forget(name Flow) {
 	p.mu.Lock()

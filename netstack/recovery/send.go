@@ -29,12 +29,14 @@ func (p *Path) Sent(s Segment) Verdict {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f := p.find(&name)
-	if f == nil || f.state == unmanaged {
+	if f == nil {
+		return Send
+	}
+	f.reply = reply{said: true, ack: be32(t[8:]), window: uint16(t[14])<<8 | uint16(t[15])}
+	if f.state == unmanaged {
 		return Send
 	}
 	seq := be32(t[4:])
-	f.reply.ack = be32(t[8:])
-	f.reply.window = uint16(t[14])<<8 | uint16(t[15])
 	switch {
 	case flags&flagRST != 0:
 		p.letGo(f)

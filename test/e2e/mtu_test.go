@@ -10,8 +10,8 @@ import (
 	"rocserv/test/e2e/lab"
 )
 
-// The path becomes narrower while a download goes through the tunnel: it goes on,
-// by datagrams, and the server says what it found. A router may tell or not, and
+// The path becomes narrower while a download and uploads go through the tunnel:
+// they go on, by datagrams, and the server says what it found. A router may tell or not, and
 // without try-mtu-discovery may cut what is too long. What begins later goes both
 // ways.
 func TestPathBecomesNarrow(t *testing.T) {
@@ -30,6 +30,7 @@ func TestPathBecomesNarrow(t *testing.T) {
 		{"told", discover, lab.Srv4, 1400, true, 1400 - header4 - udp - record, 0},
 		{"told, IPv6", discover, lab.Srv6, 1400, true, 1400 - header6 - udp - record, 0},
 		{"not told", discover, lab.Srv4, 1300, false, 1300 - header4 - udp - record, 8},
+		{"not told, IPv6 inside", discover, lab.Srv4, 1400, false, 1400 - header4 - udp - record, 8},
 		{"cut", nil, lab.Srv4, 1400, true, 0, 0},
 	} {
 		t.Run(k.name, func(t *testing.T) {
@@ -43,6 +44,13 @@ func TestPathBecomesNarrow(t *testing.T) {
 			c := r.connect(lab.Dial{To: lab.ServerAt(k.to)})
 			r.must(hello4.run(r, c))
 			arrived := r.steady(c, 25)
+			uploaded, uploaded6 := func() error { return nil }, func() error { return nil }
+			if k.to == lab.Srv4 { // openconnect ends its channel itself if IPv6 refuses what it sends
+				uploaded = r.uploading(c, lab.Tgt4, 25)
+				if k.mtu >= 1280 {
+					uploaded6 = r.uploading(c, lab.Tgt6, 25)
+				}
+			}
 			time.Sleep(time.Second)
 			mark := r.srv.Mark()
 			r.must(r.Distant.Narrow(k.path, k.told))
@@ -62,6 +70,8 @@ func TestPathBecomesNarrow(t *testing.T) {
 				})
 			}
 			r.must(arrived())
+			r.must(uploaded())
+			r.must(uploaded6())
 			r.must(transfer(c, lab.Transfer{Host: lab.Tgt4, Bytes: 5 * megabyte}, lab.Transfer{Host: lab.Tgt4, Upload: true, Bytes: 5 * megabyte}))
 			if k.mtu >= 1280 {
 				r.must(transfer(c, lab.Transfer{Host: lab.Tgt6, Bytes: 5 * megabyte}, lab.Transfer{Host: lab.Tgt6, Upload: true, Bytes: 5 * megabyte}))

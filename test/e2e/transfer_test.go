@@ -31,6 +31,21 @@ func (r *rig) steady(c *lab.Client, seconds int64) (wait func() error) {
 	return func() error { return <-done }
 }
 
+// uploading is an upload of the same kind.
+func (r *rig) uploading(c *lab.Client, host string, seconds int64) (wait func() error) {
+	r.Helper()
+	const rate = megabyte / 2
+	done := make(chan error, 1)
+	mark := r.tgt.Mark()
+	go func() {
+		done <- transfer(c, lab.Transfer{Host: host, Upload: true, Bytes: seconds * rate, Rate: rate})
+	}()
+	if _, err := r.tgt.ExpectAfter(mark, "^taking ", 10*time.Second); err != nil {
+		r.Fatal(err)
+	}
+	return func() error { return <-done }
+}
+
 // transfer runs transfers through a client's tunnel, at the same time.
 func transfer(c *lab.Client, all ...lab.Transfer) error {
 	results, err := lab.Fetch(c.From, 3*time.Minute, all...)

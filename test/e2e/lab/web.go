@@ -32,7 +32,7 @@ func httpMux(log *witness) *http.ServeMux {
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, Hello) })
 	mux.HandleFunc("GET /whoami", func(w http.ResponseWriter, r *http.Request) { fmt.Fprintln(w, r.RemoteAddr) })
 	mux.HandleFunc("GET /bytes", log.sendBytes)
-	mux.HandleFunc("POST /upload", takeUpload)
+	mux.HandleFunc("POST /upload", log.takeUpload)
 	return mux
 }
 
@@ -84,7 +84,8 @@ type received struct {
 	SHA256 string
 }
 
-func takeUpload(w http.ResponseWriter, r *http.Request) {
+func (l *witness) takeUpload(w http.ResponseWriter, r *http.Request) {
+	l.print("taking %d bytes from %s", r.ContentLength, r.RemoteAddr)
 	sum := sha256.New()
 	n, err := io.Copy(sum, r.Body)
 	if err != nil {
