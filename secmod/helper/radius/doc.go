@@ -28,7 +28,7 @@
 //
 // With dynauth-listen PORT in the file its acctservers may have sessions ended
 // (disconnect.go): a Disconnect-Request is answered once sec-mod has ended those that
-// it names, of those that are accounted here. A request that is sent again finds none.
+// it names, of those that are accounted by this line. A request that is sent again finds none.
 //
 // # Security
 //
