@@ -74,9 +74,12 @@ func (c *contender) come(via int, p relay.Path) (*badPath, *lab.Client, error) {
 	if err := c.openPath(via); err != nil {
 		return nil, nil, err
 	}
-	c.paths[via].set(p)
+	whole := p
+	whole.Loss, whole.Late = 0, 0 // a lost handshake is not what is measured
+	c.paths[via].set(whole)
 	c.hangUp(via)
 	o, err := c.client(via)
+	c.paths[via].set(p)
 	return c.paths[via], o, err
 }
 
