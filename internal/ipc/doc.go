@@ -23,6 +23,11 @@
 // than its type has (types.go) is a Violation: the receiver closes the
 // channel and main ends the worker. Descriptors of such a record are closed.
 //
+// Both sides write, and workers read, with code that vtprotobuf generates: the
+// tables of protobuf's own, which it makes at the first message, would be a part of
+// every worker's memory. main and sec-mod read what workers send with protobuf, which
+// wants strings to be UTF-8 (Conn.Trust).
+//
 // The generated types are for transport: code that decides something
 // converts at its edge.
 //
