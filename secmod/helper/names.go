@@ -11,13 +11,28 @@ import (
 	"time"
 )
 
-// resolveTime bounds a look-up.
-const resolveTime = 10 * time.Second
+// ResolveTime bounds a look-up.
+const ResolveTime = 10 * time.Second
 
 var errNoAddress = errors.New("no address")
 
 // Lookup finds the addresses of a name; a test has its own.
 type Lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
+
+// Addresses are at least one, of a name or of what is one itself.
+func (find Lookup) Addresses(ctx context.Context, host string) ([]netip.Addr, error) {
+	if a, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{a.Unmap()}, nil
+	}
+	list, err := find(ctx, "ip", host)
+	for i := range list {
+		list[i] = list[i].Unmap()
+	}
+	if err == nil && len(list) == 0 {
+		err = errNoAddress
+	}
+	return list, err
+}
 
 // ResolverFiles are what a look-up reads, for a method's Files.
 func ResolverFiles() []string {
@@ -36,7 +51,7 @@ type Names struct {
 // Resolve looks names up; who is not found is a warning, and looked for later.
 func Resolve(find Lookup, hosts ...string) (n *Names, warnings []string) {
 	n = &Names{lookup: find, known: map[string][]netip.Addr{}}
-	ctx, cancel := context.WithTimeout(context.Background(), resolveTime)
+	ctx, cancel := context.WithTimeout(context.Background(), ResolveTime)
 	defer cancel()
 	for _, h := range hosts {
 		if _, err := n.refresh(ctx, h); err != nil {
@@ -55,14 +70,9 @@ func (n *Names) Known(host string) bool {
 
 // refresh looks a name up. Where that fails, what was known of it stays.
 func (n *Names) refresh(ctx context.Context, host string) ([]netip.Addr, error) {
-	var list []netip.Addr
-	if a, err := netip.ParseAddr(host); err == nil {
-		list = []netip.Addr{a}
-	} else if list, err = n.lookup(ctx, "ip", host); err != nil {
+	list, err := n.lookup.Addresses(ctx, host)
+	if err != nil {
 		return nil, err
-	}
-	for i := range list {
-		list[i] = list[i].Unmap()
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -26,7 +26,6 @@ const (
 	defaultTimeout = 10 * time.Second
 	defaultRetries = 3
 	maxConf        = 1 << 20 // bytes of a file
-	resolveTime    = 10 * time.Second
 )
 
 // conf is a file as radcli reads it (radiusclient.conf), with its servers' file.
@@ -57,9 +56,6 @@ var ignored = []string{
 	"auth_order", "radius_log", "clientdebug", "use-public-addr",
 }
 
-// lookup finds the addresses of a name; a test has its own.
-type lookup func(ctx context.Context, network, host string) ([]netip.Addr, error)
-
 // draft is a conf before its servers' names are looked up.
 type draft struct {
 	conf
@@ -87,12 +83,12 @@ type named struct {
 
 // readConf reads the file and the one of secrets that it names, and looks up the
 // servers.
-func readConf(name string, use purpose, find lookup) (c *conf, warnings []string, err error) {
+func readConf(name string, use purpose, find helper.Lookup) (c *conf, warnings []string, err error) {
 	d, warnings, err := readDraft(name, use)
 	if err != nil {
 		return nil, nil, err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), resolveTime)
+	ctx, cancel := context.WithTimeout(context.Background(), helper.ResolveTime)
 	defer cancel()
 	if d.servers, err = d.find(ctx, find); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", name, err)
@@ -246,9 +242,9 @@ func readSecrets(name string) (list secrets, err error) {
 }
 
 // find finds the address and the secret of each server.
-func (d *draft) find(ctx context.Context, find lookup) (list []server, err error) {
+func (d *draft) find(ctx context.Context, find helper.Lookup) (list []server, err error) {
 	for _, n := range d.names {
-		addrs, err := addresses(ctx, find, n.host)
+		addrs, err := find.Addresses(ctx, n.host)
 		if err != nil {
 			return nil, fmt.Errorf("server %s: %w", n.host, err)
 		}
@@ -267,33 +263,19 @@ func (d *draft) find(ctx context.Context, find lookup) (list []server, err error
 
 // of finds the secret of a server: by its name, with or without its port, or by
 // one of its addresses.
-func (s secrets) of(ctx context.Context, find lookup, host string, port uint16, addrs []netip.Addr) secret.Text {
+func (s secrets) of(ctx context.Context, find helper.Lookup, host string, port uint16, addrs []netip.Addr) secret.Text {
 	for _, e := range s {
 		if e.host == host || e.host == net.JoinHostPort(host, strconv.Itoa(int(port))) {
 			return e.word
 		}
 	}
 	for _, e := range s {
-		others, err := addresses(ctx, find, strings.Trim(e.host, "[]"))
+		others, err := find.Addresses(ctx, strings.Trim(e.host, "[]"))
 		if err == nil && slices.ContainsFunc(others, func(a netip.Addr) bool { return slices.Contains(addrs, a) }) {
 			return e.word
 		}
 	}
 	return secret.Text{}
-}
-
-func addresses(ctx context.Context, find lookup, host string) ([]netip.Addr, error) {
-	if a, err := netip.ParseAddr(host); err == nil {
-		return []netip.Addr{a.Unmap()}, nil
-	}
-	list, err := find(ctx, "ip", host)
-	for i := range list {
-		list[i] = list[i].Unmap()
-	}
-	if err == nil && len(list) == 0 {
-		err = errors.New("no address")
-	}
-	return list, err
 }
 
 // splitServer reads host, host:port and host:port:secret, and the same with an

@@ -56,14 +56,14 @@ func CheckAccount(line map[string]string) (warnings []string, err error) {
 	return warnings, err
 }
 
-func makeMethod(line map[string]string, log helper.Logger, find lookup) (helper.Made, error) {
+func makeMethod(line map[string]string, log helper.Logger, find helper.Lookup) (helper.Made, error) {
 	m, warnings, err := makeFor(logins, line, log, find)
 	made := helper.Made{Method: m, Warnings: warnings}
 	made.Files.Exact = helper.ResolverFiles()
 	return made, err
 }
 
-func makeFor(use purpose, line map[string]string, log helper.Logger, find lookup) (*method, []string, error) {
+func makeFor(use purpose, line map[string]string, log helper.Logger, find helper.Lookup) (*method, []string, error) {
 	o, err := readOptions(line)
 	if err != nil {
 		return nil, nil, err

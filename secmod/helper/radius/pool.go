@@ -21,7 +21,7 @@ var errNoServer = errors.New("no RADIUS server is configured for this")
 // does not answer is dead for a while, and asked only if no other is left.
 type pool struct {
 	conf *conf
-	find lookup
+	find helper.Lookup
 	log  helper.Logger
 	now  func() time.Time
 
@@ -31,7 +31,7 @@ type pool struct {
 	looking bool                 // for where one has moved
 }
 
-func newPool(c *conf, find lookup, log helper.Logger) *pool {
+func newPool(c *conf, find helper.Lookup, log helper.Logger) *pool {
 	return &pool{servers: slices.Clone(c.servers), conf: c, find: find, log: log, now: time.Now, dead: map[string]time.Time{}}
 }
 
@@ -45,9 +45,9 @@ func (p *pool) seek(s server) {
 	if busy {
 		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), resolveTime)
+	ctx, cancel := context.WithTimeout(context.Background(), helper.ResolveTime)
 	defer cancel()
-	addrs, err := addresses(ctx, p.find, s.host)
+	addrs, err := p.find.Addresses(ctx, s.host)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.looking = false
