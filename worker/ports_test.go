@@ -97,7 +97,8 @@ func TestLocalPorts(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer u.Close()
+			// Open until the end: no port of the client's comes again.
+			t.Cleanup(func() { u.Close() })
 			u.SetDeadline(time.Now().Add(10 * time.Second))
 			fmt.Fprint(u, i)
 			buf := make([]byte, 100)
