@@ -17,7 +17,8 @@ type egressFiles struct {
 	cas    map[string][]byte // others', by the name in the configuration
 	block  blocklist.Set     // names that the resolver does not answer
 
-	clients map[config.KeyPair]*keys.Key // to show to proxies; the worker is given the certificate
+	clients  map[config.KeyPair]*keys.Key // to show to proxies; the worker is given the certificate
+	warnings []string                     // about these
 }
 
 const maxCABundle = 2 << 20
@@ -42,11 +43,14 @@ func (s *server) egressFiles(u *config.User) (*egressFiles, error) {
 			return nil, err
 		}
 		if pair := w.Client; pair.Cert != "" && f.clients[pair] == nil {
-			k, _, err := keys.Load(pair.Cert, pair.Key, nil, s.Now())
+			k, warnings, err := keys.Load(pair.Cert, pair.Key, nil, s.Now())
 			if err != nil {
 				return nil, fmt.Errorf("way %s: %w", w.Name, err)
 			}
 			f.clients[pair] = k
+			for _, said := range warnings {
+				f.warnings = append(f.warnings, fmt.Sprintf("way %s: %s", w.Name, said))
+			}
 		}
 	}
 	for _, d := range u.Resolver.Servers {

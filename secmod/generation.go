@@ -261,9 +261,7 @@ func (l *loader) vhost(c *config.Vhost) *vhost {
 			l.warn(c, "auto-select-group", 0, fmt.Sprintf("auto-select-group: only %d of %d groups are offered", most, n))
 		}
 	}
-	if _, err := l.server.egressFiles(&c.User); err != nil { // rather now than when a client comes
-		l.fail(c, "egress", 0, fmt.Errorf("egress: %w", err))
-	}
+	l.egress(c)
 	l.warnRoutes(c, "", c.User)
 	_, err := readProfile(&c.User)
 	l.fail(c, "user-profile", 0, err)
@@ -272,6 +270,18 @@ func (l *loader) vhost(c *config.Vhost) *vhost {
 	}
 	l.staple(c, v.public.Chains)
 	return v
+}
+
+// egress reads what the ways out need: rather now than when a client comes.
+func (l *loader) egress(c *config.Vhost) {
+	files, err := l.server.egressFiles(&c.User)
+	if err != nil {
+		l.fail(c, "egress", 0, fmt.Errorf("egress: %w", err))
+		return
+	}
+	for _, w := range files.warnings {
+		l.warn(c, "egress", 0, "egress: "+w)
+	}
 }
 
 // camouflage is what a worker knows a secret by without having it.

@@ -192,6 +192,32 @@ func TestConfigurationWarnings(t *testing.T) {
 	}
 }
 
+// TestWayKeyWarning: of the key that a proxy is shown as of the server's.
+func TestWayKeyWarning(t *testing.T) {
+	st := newSite(t, "empty:*:")
+	st.write("way.key", string(mustRead(t, st.path("p256.key"))))
+	st.add("egress = out https://192.0.2.1 ca=" + st.path("p256.crt") + " client-cert=" + st.path("p256.crt") + " client-key=" + st.path("way.key"))
+	warned := func() string {
+		rep := newRig(t).configure(1, st.text())
+		if rep.Error != "" {
+			t.Fatal(rep.Error)
+		}
+		return strings.Join(rep.Warnings, "\n")
+	}
+	for _, k := range []struct {
+		mode os.FileMode
+		want bool
+	}{{0o600, false}, {0o640, true}} {
+		if err := os.Chmod(st.path("way.key"), k.mode); err != nil {
+			t.Fatal(err)
+		}
+		said := "egress: way out: key " + st.path("way.key") + ": readable by others"
+		if all := warned(); strings.Contains(all, said) != k.want {
+			t.Errorf("mode %04o: %q", k.mode, all)
+		}
+	}
+}
+
 // TestManyWarningsFit: an answer is never longer than a record.
 func TestManyWarningsFit(t *testing.T) {
 	st := newSite(t)
