@@ -20,7 +20,7 @@ var methods = helper.Table{
 	"ldap":   {Make: ldap.Make, Check: ldap.Check},
 	"oidc":   {Make: oidc.Make, Check: oidc.Check},
 	"pam":    {Check: pam.Check, CheckAccount: pam.Check}, // played by rocserv-pam
-	"radius": {Make: radius.Make, Check: radius.Check, MakeAccount: radius.MakeAccount, CheckAccount: radius.CheckAccount},
+	"radius": {Make: radius.Make, Check: radius.Check, MakeAccount: radius.MakeAccount, CheckAccount: radius.CheckAccount, Together: radius.Together},
 }
 
 // checkHelpers reads what login helpers would, once for each line of the
@@ -28,6 +28,7 @@ var methods = helper.Table{
 func checkHelpers(c *config.Config) (warnings []string, err error) {
 	var errs []error
 	seen := map[string]bool{}
+	accounts := map[string][]map[string]string{}
 	read := func(option string, list []config.Method, check func(helper.Kind) helper.Check) {
 		for _, m := range list {
 			key := option + m.String()
@@ -41,6 +42,14 @@ func checkHelpers(c *config.Config) (warnings []string, err error) {
 			}
 			for _, w := range said {
 				warnings = append(warnings, c.Line(m.Line)+": "+m.Name+": "+w)
+			}
+			together := methods[m.Name].Together
+			if option != "acct" || together == nil {
+				continue
+			}
+			accounts[m.Name] = append(accounts[m.Name], m.Options)
+			if err := together(accounts[m.Name]); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %s = %s: %w", c.Line(m.Line), option, m.Name, err))
 			}
 		}
 	}

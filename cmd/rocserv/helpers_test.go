@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -35,6 +36,19 @@ func TestCheckHelpers(t *testing.T) {
 	_, err := checkHelpers(c)
 	if err == nil || err.Error() != strings.Join(want, "\n") {
 		t.Errorf("%v\nwant\n%s", err, strings.Join(want, "\n"))
+	}
+	var files []string
+	for _, name := range []string{"one", "two"} {
+		file := filepath.Join(t.TempDir(), name)
+		if err := os.WriteFile(file, []byte("acctserver 127.0.0.1:9:x\ndynauth-listen 3799\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	_, err = checkHelpers(parse("auth = plain[passwd="+gone+"]", "acct = radius[config="+files[0]+"]", "[vhost:a.example]", "acct = radius[config="+files[1]+"]",
+		"[vhost:b.example]", "acct = radius[config="+files[0]+"]"))
+	if err == nil || !strings.HasPrefix(err.Error(), "ocserv.conf:10: acct = radius: "+files[1]+": dynauth-listen: "+files[0]+" hears ") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("one port for two: %v", err)
 	}
 	if warnings, err := checkHelpers(parse("auth = plain[passwd=" + gone + "]")); len(warnings) > 0 || err != nil {
 		t.Errorf("without helpers: %q, %v", warnings, err)

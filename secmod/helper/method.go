@@ -144,6 +144,9 @@ type Kind struct {
 	// The same for lines of acct; nil: it has no accounting.
 	MakeAccount  Make
 	CheckAccount Check
+	// Together says what keeps lines of acct, each of which is good, from being in
+	// effect at the same time. nil: nothing does.
+	Together func(lines []map[string]string) error
 
 	Modules bool // it loads libraries in C once it is confined
 }

@@ -106,12 +106,16 @@ func (s *server) configure() error {
 
 func (s *server) make(m *ipc.HelperConfig, rep *ipc.HelperReady) error {
 	var files sandbox.Files
+	var accounts []map[string]string
 	for _, line := range m.Methods {
 		made, err := s.Kind.make(line, s.Log)
 		if err != nil {
 			return err
 		}
 		s.made = append(s.made, made)
+		if line.Account {
+			accounts = append(accounts, line.Options)
+		}
 		for _, w := range made.Warnings {
 			if !slices.Contains(rep.Warnings, w) {
 				rep.Warnings = append(rep.Warnings, w)
@@ -121,6 +125,11 @@ func (s *server) make(m *ipc.HelperConfig, rep *ipc.HelperReady) error {
 		files.List = append(files.List, made.Files.List...)
 		files.Write = append(files.Write, made.Files.Write...)
 		files.Exact = append(files.Exact, made.Files.Exact...)
+	}
+	if s.Kind.Together != nil {
+		if err := s.Kind.Together(accounts); err != nil {
+			return err
+		}
 	}
 	if s.Confine == nil {
 		return nil

@@ -137,6 +137,30 @@ func (r *rig) configure(config ...string) *ipc.HelperReady {
 	return rep
 }
 
+// TestTogether: lines of acct that cannot be in effect together are refused, and a
+// line of auth is none of them.
+func TestTogether(t *testing.T) {
+	for accounts, want := range map[int]string{1: "", 2: "they clash"} {
+		r := newRig(t, func(o *Options) {
+			o.Kind.MakeAccount = o.Kind.Make
+			o.Kind.Together = func(lines []map[string]string) error {
+				if len(lines) > 1 {
+					return errors.New("they clash")
+				}
+				return nil
+			}
+		})
+		m := &ipc.HelperConfig{Methods: []*ipc.HelperMethod{{Options: map[string]string{}}}}
+		for range accounts {
+			m.Methods = append(m.Methods, &ipc.HelperMethod{Options: map[string]string{}, Account: true})
+		}
+		rep := new(ipc.HelperReady)
+		if err := r.secmod.Call(ipc.HelperConfigT, m, ipc.HelperReadyT, rep); err != nil || rep.Error != want {
+			t.Errorf("%d of acct: %q, %v", accounts, rep.Error, err)
+		}
+	}
+}
+
 func ready(t *testing.T) *rig {
 	r := newRig(t)
 	if rep := r.configure("a", "b"); rep.Error != "" || len(rep.Warnings) != 1 {

@@ -145,6 +145,43 @@ func TestAccountingFailover(t *testing.T) {
 	}
 }
 
+// TestTogether: two files that hear Disconnect-Requests at one port are refused, and
+// not what nothing is heard at.
+func TestTogether(t *testing.T) {
+	at := func(listen string) map[string]string {
+		lines := []string{"acctserver 127.0.0.1:9:x"}
+		if listen != "" {
+			lines = append(lines, "dynauth-listen "+listen)
+		}
+		return map[string]string{"config": written(t, nil, lines...)}
+	}
+	for _, k := range []struct {
+		listen []string
+		want   bool
+	}{
+		{nil, true},
+		{[]string{"", "", "3799"}, true},
+		{[]string{"3799", "", "3800"}, true},
+		{[]string{"127.0.0.1:3799", "127.0.0.2:3799"}, true},
+		{[]string{"3799", "3799"}, false},
+		{[]string{"127.0.0.1:3799", "3800", "127.0.0.1:3799"}, false},
+		{[]string{"127.0.0.1:3799", "3799"}, false},
+		{[]string{"0.0.0.0:3799", "127.0.0.1:3799"}, false},
+	} {
+		var lines []map[string]string
+		for _, l := range k.listen {
+			lines = append(lines, at(l))
+		}
+		err := Together(lines)
+		if (err == nil) != k.want {
+			t.Errorf("%q: %v", k.listen, err)
+		}
+		if err != nil && (!strings.Contains(err.Error(), "dynauth-listen") || !strings.Contains(err.Error(), "port 3799")) {
+			t.Errorf("%q: %v", k.listen, err)
+		}
+	}
+}
+
 func TestMakeAccountErrors(t *testing.T) {
 	logins := map[string]string{"config": written(t, nil, "authserver 127.0.0.1:1812:x")}
 	if _, err := MakeAccount(logins, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "no acctserver") {

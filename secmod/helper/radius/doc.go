@@ -29,6 +29,7 @@
 // With dynauth-listen PORT in the file its acctservers may have sessions ended
 // (disconnect.go): a Disconnect-Request is answered once sec-mod has ended those that
 // it names, of those that are accounted by this line. A request that is sent again finds none.
+// Two files with one port are refused: whose request it is would be chance.
 //
 // # Security
 //

@@ -3,6 +3,7 @@ package radius
 import (
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 
 	"rocserv/secmod/helper"
@@ -54,6 +55,33 @@ func CheckAccount(line map[string]string) (warnings []string, err error) {
 	}
 	_, warnings, err = readDraft(line["config"], accounts)
 	return warnings, err
+}
+
+// Together refuses lines of acct that hear Disconnect-Requests at the same port: each
+// of their sockets would get some of the other's. It implements helper.Kind.
+func Together(lines []map[string]string) error {
+	var heard []netip.AddrPort
+	for _, line := range lines {
+		var at netip.AddrPort
+		if d, _, err := readDraft(line["config"], accounts); err == nil {
+			at = d.dynamic
+		}
+		for j, other := range heard {
+			if overlap(at, other) {
+				return fmt.Errorf("%s: dynauth-listen: %s hears Disconnect-Requests at port %d too, for another line of acct; give each a port of its own",
+					line["config"], lines[j]["config"], at.Port())
+			}
+		}
+		heard = append(heard, at)
+	}
+	return nil
+}
+
+// overlap says whether a datagram can be for either of two sockets. One of every
+// address is of IPv4's too.
+func overlap(a, b netip.AddrPort) bool {
+	return a.IsValid() && b.IsValid() && a.Port() == b.Port() &&
+		(a.Addr() == b.Addr() || a.Addr().IsUnspecified() || b.Addr().IsUnspecified())
 }
 
 func makeMethod(line map[string]string, log helper.Logger, find helper.Lookup) (helper.Made, error) {
