@@ -55,7 +55,8 @@
 // folders of the lab, and the system calls of podman's default profile
 // (lab/profile.go). Either has the lab's network namespace, and the host's
 // programs for scripts. TestSandboxed and TestInPodman do some of each kind so in
-// every run; TestContainerfile builds the image of deploy/container and runs it.
+// every run, TestUnderKubernetesProfile with the default profile of Kubernetes
+// (testdata/kubernetes) in place of podman's; TestContainerfile builds the image of deploy/container and runs it.
 //
 // What differs there, and where the tests say so: the server's own process ids
 // are not those of the host (ownPID: pid file, ID of scripts, orders to hostile

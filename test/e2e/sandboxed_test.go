@@ -7,9 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"testing"
+	"time"
 
+	"rocserv/internal/sandbox"
 	"rocserv/test/e2e/lab"
 )
 
@@ -30,8 +33,11 @@ var sandboxed = []struct {
 	{"what keeps it from starting", TestCannotStart},
 }
 
-// inPodman are those that TestInPodman has once more.
-var inPodman = []string{"conditions", "logins", "processes", "a killed worker", "upgrade", "stop"}
+// Those that TestInPodman and TestUnderKubernetesProfile have once more.
+var (
+	inPodman     = []string{"conditions", "logins", "processes", "a killed worker", "upgrade", "stop"}
+	inKubernetes = []string{"conditions", "what a tunnel carries", "processes", "a killed worker", "upgrade"}
+)
 
 // A server as in a container with podman's default profile does all that it
 // does outside.
@@ -53,12 +59,69 @@ func runSandboxed(t *testing.T, in lab.Sandbox, wanted func(name string) bool) {
 		t.Run("conditions", testSandboxConditions)
 		return
 	}
-	server.Sandbox = in
-	t.Cleanup(func() { server.Sandbox = lab.NoSandbox })
+	runIn(t, in, "", wanted)
+}
+
+// runIn runs tests once more in a sandbox, with a profile of its own if one is
+// named.
+func runIn(t *testing.T, in lab.Sandbox, profile string, wanted func(name string) bool) {
+	before := server
+	t.Cleanup(func() { server = before })
+	server.Sandbox, server.Profile = in, profile
 	for _, s := range sandboxed {
 		if wanted(s.name) {
 			t.Run(s.name, s.test)
 		}
+	}
+}
+
+// The default profile of Kubernetes, of which podman's differs, takes no layer of
+// confinement away either: the server says so, and works.
+func TestUnderKubernetesProfile(t *testing.T) {
+	rocservOnly(t, "it needs root and devices")
+	needsPodman(t)
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the profile in testdata/kubernetes is amd64's")
+	}
+	profile, err := filepath.Abs("testdata/kubernetes/seccomp.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runIn(t, lab.Podman, profile, func(name string) bool { return slices.Contains(inKubernetes, name) })
+	t.Run("layers", testProfileLayers)
+}
+
+// testProfileLayers makes sure that the profile is in effect, and that every layer
+// of the server's own is on top of it.
+func testProfileLayers(t *testing.T) {
+	r := newLab(t, 1)
+	r.mayUnshare(true, lab.Program{Kind: lab.Rocserv, Path: "/usr/bin/unshare", Sandbox: lab.Podman})
+	r.mayUnshare(false, lab.Program{Kind: lab.Rocserv, Path: "/usr/bin/unshare", Sandbox: lab.Podman, Profile: server.Profile})
+	said := r.doctorSays(0)
+	for _, layer := range []string{"Landlock", "system call filter"} {
+		if !regexp.MustCompile(`ok +`+layer+` `).MatchString(said) && (layer != "Landlock" || sandbox.LandlockABI() != 0) {
+			t.Errorf("doctor does not find the layer %s:\n%s", layer, said)
+		}
+	}
+	r.start()
+	r.each(r.connect(lab.Dial{}), hello4, hello6, lookup, echoes)
+	for _, who := range []string{"main", "sec-mod", "workers"} {
+		r.expect(r.srv.Process, who+` (is|are) confined reached=.*system call filter`, 10*time.Second)
+	}
+	if sandbox.LandlockABI() != 0 && r.srv.Has(` not confined by `) {
+		t.Error("a layer of confinement is missing")
+	}
+}
+
+// mayUnshare runs unshare, which makes a user namespace: podman's profile lets a
+// container do so, that of Kubernetes does not.
+func (r *rig) mayUnshare(may bool, unshare lab.Program) {
+	r.Helper()
+	p, err := r.Launch(unshare, "--user", "/bin/true")
+	r.must(err)
+	status, err := p.Wait(30 * time.Second)
+	if err != nil || (status == 0) != may || !may && !p.Has("Operation not permitted") {
+		r.Errorf("unshare with the profile %q: status %d, %v\n%s", unshare.Profile, status, err, p.Story())
 	}
 }
 

@@ -63,23 +63,26 @@ func succeeded(p *Process, limit time.Duration) error {
 	return nil
 }
 
-// startInPodman starts a server in a container with podman's own profile and
-// what startInBwrap makes.
+// startInPodman starts a server in a container with podman's own profile, or
+// the program's, and what startInBwrap makes.
 func (l *Lab) startInPodman(by []string, p Program, args ...string) (*Process, error) {
 	own, err := l.ownFolders()
 	if err != nil {
 		return nil, err
 	}
-	var volumes []string
+	var options []string
+	if p.Profile != "" {
+		options = append(options, "--security-opt=seccomp="+p.Profile)
+	}
 	for _, dir := range []string{filepath.Dir(p.Path), l.Dir} {
 		if !slices.Contains(own, dir) {
-			volumes = append(volumes, "--volume="+dir+":"+dir+":ro")
+			options = append(options, "--volume="+dir+":"+dir+":ro")
 		}
 	}
 	for _, dir := range own {
-		volumes = append(volumes, "--volume="+dir+":"+dir)
+		options = append(options, "--volume="+dir+":"+dir)
 	}
-	return l.runInPodman(by, string(p.Kind), slices.Concat(volumes, l.host(), []string{p.Path}, args)...)
+	return l.runInPodman(by, string(p.Kind), slices.Concat(options, l.host(), []string{p.Path}, args)...)
 }
 
 // hostVolumes are the host's programs.

@@ -38,6 +38,7 @@ type Program struct {
 	Path    string
 	Sandbox Sandbox   // as in a container: startSandboxed
 	Lacks   []uintptr // system calls that there are none of in the sandbox: NoLandlock, NoFilters
+	Profile string    // file of the system calls that podman lets it have; empty: podman's own
 }
 
 // GID is the group it runs as.
