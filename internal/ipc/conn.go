@@ -180,10 +180,12 @@ func (c *Conn) Recv() (rec Record, err error) {
 	return rec, err
 }
 
+// recvmsg receives once. A peer that ended with records unread resets the channel,
+// of which the kernel tells once, before what the peer had sent.
 func recvmsg(fd int, r *room) (n, oobn, flags int, from unix.Sockaddr, err error) {
 	for {
 		n, oobn, flags, from, err = unix.Recvmsg(fd, r.rec[:], r.oob[:], unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
-		if err != unix.EINTR {
+		if err != unix.EINTR && err != unix.ECONNRESET {
 			return n, oobn, flags, from, err
 		}
 	}

@@ -86,6 +86,29 @@ func TestEmptyMessageIsNoEndOfStream(t *testing.T) {
 	}
 }
 
+// TestLastWordsOfWhoDoesNotListen: an end with records unread is an end like any
+// other, and what was sent before it is heard.
+func TestLastWordsOfWhoDoesNotListen(t *testing.T) {
+	a, b := channel(t)
+	if err := a.Send(CliStatsT, 0, &CliStats{BytesDown: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Send(CliStatsT, 0, &CliStats{BytesUp: 2}); err != nil {
+		t.Fatal(err)
+	}
+	b.Close()
+	rec, err := a.Recv()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if last := new(CliStats); rec.Decode(last) != nil || last.BytesUp != 2 {
+		t.Errorf("the last record is %v", last)
+	}
+	if _, err := a.Recv(); err != io.EOF {
+		t.Errorf("after the last record: %v", err)
+	}
+}
+
 func TestDescriptorsTravel(t *testing.T) {
 	a, b := channel(t)
 	fd, err := SealMessage("test", &SessionConfig{Banner: "hello"})
