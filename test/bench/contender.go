@@ -33,6 +33,7 @@ var settings = []string{
 
 // contender is one server with its clients, in a lab of its own.
 type contender struct {
+	label   string // in results
 	program lab.Program
 	lab     *lab.Lab
 	state   *lab.State
@@ -42,7 +43,7 @@ type contender struct {
 	moved   time.Time // when bytes for the memory row were last moved
 }
 
-func (c *contender) name() string { return string(c.program.Kind) }
+func (c *contender) name() string { return c.label }
 
 // start makes the lab, the server and its clients.
 func (c *contender) start() error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -43,7 +44,7 @@ func main() {
 	flag.BoolVar(&o.quick, "quick", false, "one round of the rows that change most")
 	flag.DurationVar(&o.limit, "limit", 14*time.Minute, "begin no measurement after this `time`")
 	flag.DurationVar(&o.settle, "settle", 20*time.Second, "wait so long for a quiet machine before a measurement")
-	flag.StringVar(&o.servers, "servers", "ocserv,rocserv", "what to measure")
+	flag.StringVar(&o.servers, "servers", "ocserv,rocserv", "what to measure; rocserv=`PATH` is another build, named after its file")
 	flag.StringVar(&o.set, "set", "", "lines of configuration, separated by ;, that the servers get beside ours")
 	flag.StringVar(&o.json, "json", "", "write all samples to this `file`")
 	flag.StringVar(&o.doc, "doc", "", "write performance.md and its charts to this `folder`")
@@ -128,12 +129,19 @@ func results(o options) (*result, error) {
 // contenders finds the servers that are named.
 func contenders(servers string) (all []*contender, err error) {
 	for name := range strings.SplitSeq(servers, ",") {
-		c := &contender{program: lab.Program{Kind: lab.Kind(name)}}
+		name, build, _ := strings.Cut(name, "=")
+		c := &contender{label: name, program: lab.Program{Kind: lab.Kind(name), Path: build}}
+		if build != "" {
+			c.label = filepath.Base(build)
+		}
 		switch c.program.Kind {
 		case lab.Ocserv:
 			c.program.Path = "/usr/sbin/ocserv"
 		case lab.Rocserv:
-			if c.program.Path = os.Getenv("ROCSERV_BIN"); c.program.Path == "" {
+			if c.program.Path == "" {
+				c.program.Path = os.Getenv("ROCSERV_BIN")
+			}
+			if c.program.Path == "" {
 				return nil, errors.New("ROCSERV_BIN names no server: use test/bench/run, which builds one")
 			}
 		default:
