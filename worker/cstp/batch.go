@@ -41,9 +41,10 @@ func (b *batch) room() bool {
 	return false
 }
 
-// deliver gives the packets to r and starts anew with what is left of a frame.
-func (b *batch) deliver(r Receiver) {
-	if len(b.packets) > 0 {
+// deliver gives the packets to r and starts anew with what is left of a frame. It
+// returns how many packets there were, and how long with their headers.
+func (b *batch) deliver(r Receiver) (n, length int) {
+	if n, length = len(b.packets), b.r; n > 0 {
 		r.Packets(b.packets)
 	}
 	b.packets = b.packets[:0]
@@ -59,6 +60,7 @@ func (b *batch) deliver(r Receiver) {
 		copy(buf, b.buf[:b.w])
 		b.buf = buf
 	}
+	return n, length
 }
 
 // trim goes back to the small buffer. Nothing is undelivered when it is called

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rocserv/internal/wire"
+	"rocserv/worker/moderation"
 )
 
 const (
@@ -29,8 +30,9 @@ type Receiver interface {
 
 // Channel sends and receives frames on an established TLS connection.
 type Channel struct {
-	tls  *tls.Conn
-	conn *Conn
+	tls   *tls.Conn
+	conn  *Conn
+	meter moderation.Meter // of what is received; Serve's
 
 	// Sending; the caller serialises.
 	frame   []byte // header and payload of the packet being built
@@ -90,6 +92,7 @@ func (c *Channel) Busy() bool { return false }
 // (openconnect closes without close_notify), ErrFrame, net.ErrClosed.
 func (c *Channel) Serve(r Receiver) error {
 	b := batch{buf: make([]byte, smallBatch)}
+	c.meter.Start(time.Now(), false)
 	for {
 		n, err := c.tls.Read(b.buf[b.w:])
 		b.w += n
@@ -106,11 +109,13 @@ func (c *Channel) Serve(r Receiver) error {
 		if err == nil && b.room() && c.conn.More() {
 			continue
 		}
-		b.deliver(r)
+		n, length := b.deliver(r)
 		if err != nil {
 			return eof(err)
 		}
 		runtime.Gosched() // let the stack work on the batch before the next is read
+		c.meter.Add(n, length, time.Now())
+		c.meter.Nap()
 	}
 }
 

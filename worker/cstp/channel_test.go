@@ -12,7 +12,9 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -252,6 +254,49 @@ func TestRecordsOfOneWakeUpAreOneBatch(t *testing.T) {
 	}
 	if len(box.batches) > n/4 {
 		t.Errorf("%d packets came in %d batches", n, len(box.batches))
+	}
+}
+
+// metered notes whether Serve thought that a client uploads.
+type metered struct {
+	ch   *Channel
+	n    atomic.Int64
+	busy atomic.Bool
+}
+
+func (m *metered) Packets(p []wire.Packet) {
+	m.n.Add(int64(len(p)))
+	if m.ch.meter.Busy() {
+		m.busy.Store(true)
+	}
+}
+
+// Serve knows an upload, for which it naps, and nothing is lost over it.
+func TestUploadIsMetered(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	l := newLink(t, tls.VersionTLS13)
+	m := &metered{ch: l.ch}
+	ended := make(chan error, 1)
+	go func() { ended <- l.ch.Serve(m) }()
+	sent := int64(0)
+	f := frame(wire.Data, make([]byte, 1400))
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end) && !m.busy.Load(); {
+		for range 100 {
+			if _, err := l.client.Write(f); err != nil {
+				t.Fatal(err)
+			}
+			sent++
+		}
+	}
+	l.client.Close()
+	if err := <-ended; !errors.Is(err, io.EOF) {
+		t.Errorf("Serve ended with %v", err)
+	}
+	if got := m.n.Load(); got != sent {
+		t.Errorf("%d of %d packets arrived", got, sent)
+	}
+	if !m.busy.Load() {
+		t.Skip("this machine does not reach the rate")
 	}
 }
 

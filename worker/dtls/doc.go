@@ -88,10 +88,9 @@
 // # Moderation
 //
 // With one processor (a worker's setting) and more than 20,000 packets a second,
-// the reading goroutine naps 50 to 100 µs between small batches, by a raw system
-// call that stops the whole process. Before, it yields, so that the stack has
-// worked off the batch. Fewer, larger batches cost far less than what the wait
-// delays. Busy tells the tunnel, which then may put off its flushes too.
+// the reading goroutine naps between small batches (worker/moderation). Before, it
+// yields, so that the stack has worked off the batch. Busy tells the tunnel, which
+// then may put off its flushes too.
 //
 // # Invariants
 //

@@ -11,6 +11,7 @@ import (
 
 	"rocserv/internal/dtlsrecord"
 	"rocserv/internal/wire"
+	"rocserv/worker/moderation"
 )
 
 const (
@@ -23,12 +24,12 @@ const (
 // reader is what the reading goroutine owns: the way of a datagram from the
 // socket to the Receiver, in the order of this file.
 type reader struct {
-	c          *Channel
-	batch      batch
-	moderation moderation
-	errors     int           // of receiving, in a row
-	packets    []wire.Packet // opened, not delivered yet
-	bytes      uint64        // in them
+	c       *Channel
+	batch   batch
+	meter   moderation.Meter
+	errors  int           // of receiving, in a row
+	packets []wire.Packet // opened, not delivered yet
+	bytes   uint64        // in them
 
 	session []byte       // session_id of the first ClientHello: the App-ID
 	pending *handshake   // pion is busy with it; nil between handshakes
@@ -42,7 +43,7 @@ func (r *reader) init(c *Channel, session []byte) {
 	r.c = c
 	r.session = bytes.Clone(session)
 	r.batch.init(c.cfg.MaxPacket)
-	r.moderation.init(c.cfg.Now())
+	r.meter.Start(c.cfg.Now(), true)
 }
 
 // poll receives until the socket is empty; then it returns false, to be called
@@ -92,17 +93,18 @@ func (r *reader) failed(errno unix.Errno) bool {
 // received handles n datagrams of the batch, and naps if there is much to do. It
 // says whether it is worth to ask the socket for more before waiting for it.
 func (r *reader) received(n int) (more bool) {
-	peer := r.c.sock.peer
+	peer, length := r.c.sock.peer, 0
 	for i := range n {
 		if p, ok := r.batch.datagram(i, peer); ok {
+			length += len(p)
 			r.datagram(p)
 		} else {
 			r.c.count.odd.Add(1)
 		}
 	}
 	r.deliver()
-	r.moderation.add(n, r.c.cfg.Now())
-	busy := r.moderation.busy()
+	r.meter.Add(n, length, r.c.cfg.Now())
+	busy := r.meter.Busy()
 	r.c.busy.Store(busy)
 	full := n == len(r.batch.msgs)
 	if full {
@@ -116,9 +118,7 @@ func (r *reader) received(n int) (more bool) {
 		return false
 	}
 	runtime.Gosched() // let the stack work on this batch before the next is read
-	if d := r.moderation.nap(n); d > 0 {
-		nap(d)
-	}
+	r.meter.Nap()
 	return true
 }
 

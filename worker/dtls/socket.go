@@ -176,10 +176,3 @@ func sendmmsg(fd uintptr, msgs []mmsghdr) (int, unix.Errno) {
 		unix.MSG_DONTWAIT, 0, 0)
 	return int(n), errno
 }
-
-// nap sleeps without telling the scheduler. Its own sleep is rounded up to about
-// a millisecond by the poller.
-func nap(d time.Duration) {
-	ts := unix.NsecToTimespec(int64(d))
-	unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
-}

@@ -1,53 +1,87 @@
-package dtls
+package moderation
 
 import (
 	"runtime"
 	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
 	busyRate = 20_000 // packets a second above which the reading goroutine naps
 	rateSpan = 5 * time.Millisecond
-	napBatch = 32 // packets that make a batch large enough
 	minNap   = 50 * time.Microsecond
-	maxNap   = 100 * time.Microsecond
+	// longPacket is the mean length, in bytes, from which on packets are an upload.
+	longPacket = 512
 )
 
-// moderation decides when to let datagrams gather before they are read. With
-// one processor a nap of the reading goroutine is a nap of the process, and
-// what it saves are wake-ups and system calls: the largest single cost of
-// receiving. At low rates it never naps, so that it costs no latency.
-type moderation struct {
-	on   bool
-	rate float64 // packets per nanosecond, smoothed over about rateSpan
-	last time.Time
+// gathering is what a nap waits for.
+type gathering struct {
+	packets int           // that make a batch large enough
+	most    time.Duration // to wait for them
 }
 
-// init switches it on where it pays: with more processors the others work on
-// while this one naps.
-func (m *moderation) init(now time.Time) {
-	m.on = runtime.GOMAXPROCS(0) == 1
-	m.last = now
+var (
+	ofLong  = gathering{45, 400 * time.Microsecond}
+	ofShort = gathering{32, 100 * time.Microsecond}
+)
+
+// Meter follows the rate at which a channel receives, and waits accordingly.
+type Meter struct {
+	on        bool
+	shortToo  bool
+	rate      float64 // packets per nanosecond, smoothed over about rateSpan
+	last      time.Time
+	n, length int // packets of the last batch, and bytes in them
 }
 
-// add notes that n packets were received since the last call.
-func (m *moderation) add(n int, now time.Time) {
+// Start begins at now. shortToo says whether short packets gather too. Naps are
+// for one processor only (a worker's setting): with more the others work on while
+// this one naps, and nothing gathers for them.
+func (m *Meter) Start(now time.Time, shortToo bool) {
+	*m = Meter{on: runtime.GOMAXPROCS(0) == 1, shortToo: shortToo, last: now}
+}
+
+// Add notes a batch: n packets of length bytes together.
+func (m *Meter) Add(n, length int, now time.Time) {
 	if !m.on {
 		return
 	}
 	since := float64(max(now.Sub(m.last), 0))
 	m.last = now
 	m.rate = (m.rate*float64(rateSpan) + float64(n)) / (float64(rateSpan) + since)
+	m.n, m.length = n, length
 }
 
-// busy says that the rate is high enough for naps.
-func (m *moderation) busy() bool { return m.rate*float64(time.Second) > busyRate }
+// Busy says that the rate is high enough for naps.
+func (m *Meter) Busy() bool { return m.rate*float64(time.Second) > busyRate }
 
-// nap is how long to wait before the next batch, after one of n packets: about
-// until napBatch packets are there, and not at all if that many were.
-func (m *moderation) nap(n int) time.Duration {
-	if !m.busy() || n >= napBatch {
+// Nap waits until about as much has gathered as makes a batch large enough, and
+// not at all if the last one was.
+func (m *Meter) Nap() {
+	if d := m.nap(); d > 0 {
+		sleep(d)
+	}
+}
+
+func (m *Meter) nap() time.Duration {
+	want := ofLong
+	if m.length < m.n*longPacket {
+		want = ofShort
+		if !m.shortToo {
+			return 0
+		}
+	}
+	if m.n == 0 || m.n >= want.packets || !m.Busy() {
 		return 0
 	}
-	return min(max(time.Duration(float64(napBatch-n)/m.rate), minNap), maxNap)
+	return min(max(time.Duration(float64(want.packets-m.n)/m.rate), minNap), want.most)
+}
+
+// sleep does not tell the scheduler, whose own sleep is rounded up to about a
+// millisecond by the poller.
+func sleep(d time.Duration) {
+	ts := unix.NsecToTimespec(int64(d))
+	unix.RawSyscall(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&ts)), 0, 0)
 }

@@ -1,0 +1,111 @@
+package moderation
+
+import (
+	"runtime"
+	"testing"
+	"time"
+)
+
+func TestNap(t *testing.T) {
+	const full, ack = 1400, 52
+	tests := []struct {
+		name   string
+		n      int           // packets of a batch
+		size   int           // of each
+		every  time.Duration // one such batch
+		busy   bool
+		lo, hi time.Duration // nap after such a batch, where short packets gather too
+	}{
+		{"ping", 1, 84, time.Second, false, 0, 0},
+		{"10 kpps, one by one", 1, full, 100 * time.Microsecond, false, 0, 0},
+		{"19 kpps in batches", 19, full, time.Millisecond, false, 0, 0},
+		{"25 kpps, one by one", 1, full, 40 * time.Microsecond, true, ofLong.most, ofLong.most},
+		{"100 kpps, ten at a time", 10, full, 100 * time.Microsecond, true, 330 * time.Microsecond, 370 * time.Microsecond},
+		{"1 Mpps, ten at a time", 10, full, 10 * time.Microsecond, true, minNap, minNap},
+		{"300 kpps, full batches", 64, full, 213 * time.Microsecond, true, 0, 0},
+		{"short, 10 kpps", 1, ack, 100 * time.Microsecond, false, 0, 0},
+		{"short, 25 kpps", 1, ack, 40 * time.Microsecond, true, ofShort.most, ofShort.most},
+		{"short, 400 kpps", 10, ack, 25 * time.Microsecond, true, minNap, 56 * time.Microsecond},
+		{"short, 100 kpps in batches", 40, ack, 400 * time.Microsecond, true, 0, 0},
+		{"nothing", 0, 0, 40 * time.Microsecond, false, 0, 0},
+	}
+	for _, tt := range tests {
+		for _, shortToo := range []bool{true, false} {
+			now := time.Unix(1000, 0)
+			m := Meter{on: true, shortToo: shortToo, last: now}
+			for range 2000 {
+				now = now.Add(tt.every)
+				m.Add(tt.n, tt.n*tt.size, now)
+			}
+			if m.Busy() != tt.busy {
+				t.Errorf("%s: busy %v at %.0f/s", tt.name, m.Busy(), m.rate*1e9)
+			}
+			lo, hi := tt.lo, tt.hi
+			if tt.size == ack && !shortToo {
+				lo, hi = 0, 0
+			}
+			if d := m.nap(); d < lo || d > hi {
+				t.Errorf("%s, short ones too %v: nap of %v, want %v to %v", tt.name, shortToo, d, lo, hi)
+			}
+			m.Add(1, full, now.Add(time.Second)) // it forgets
+			if m.Busy() || m.nap() != 0 {
+				t.Errorf("%s: busy after a second of silence", tt.name)
+			}
+		}
+	}
+}
+
+// A fragment of a batch, without a whole packet in it, is no reason to wait.
+func TestNoNapWithoutPackets(t *testing.T) {
+	now := time.Unix(1000, 0)
+	m := Meter{on: true, shortToo: true, last: now}
+	for range 1000 {
+		now = now.Add(100 * time.Microsecond)
+		m.Add(10, 14000, now)
+	}
+	if m.nap() == 0 {
+		t.Fatal("no nap at 100 kpps")
+	}
+	m.Add(0, 0, now)
+	if d := m.nap(); d != 0 {
+		t.Errorf("nap of %v after no packet", d)
+	}
+}
+
+func TestNapNeedsOneProcessor(t *testing.T) {
+	for _, procs := range []int{1, 2} {
+		old := runtime.GOMAXPROCS(procs)
+		var m Meter
+		m.Start(time.Unix(0, 0), true)
+		runtime.GOMAXPROCS(old)
+		for i := range 1000 {
+			m.Add(40, 40*1400, time.Unix(0, int64(i)*10_000))
+		}
+		if m.Busy() != (procs == 1) || (m.nap() > 0) != (procs == 1) {
+			t.Errorf("with %d processors busy is %v, nap %v", procs, m.Busy(), m.nap())
+		}
+	}
+}
+
+// Time may stand still or go back.
+func TestTimeGoesBack(t *testing.T) {
+	m := Meter{on: true}
+	m.Add(1, 100, time.Unix(5, 0))
+	m.Add(1, 100, time.Unix(4, 0))
+	if m.rate < 0 {
+		t.Error("negative rate")
+	}
+}
+
+func TestMeteringAllocatesNothing(t *testing.T) {
+	m := Meter{on: true, shortToo: true}
+	now := time.Unix(1000, 0)
+	n := testing.AllocsPerRun(100, func() {
+		now = now.Add(100 * time.Microsecond)
+		m.Add(10, 14000, now)
+		m.Nap()
+	})
+	if n > 0 {
+		t.Errorf("%v allocations a batch", n)
+	}
+}
