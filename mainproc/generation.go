@@ -2,6 +2,7 @@ package mainproc
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"syscall"
@@ -103,6 +104,7 @@ func vhostMessage(v *config.Vhost, k *ipc.VhostKeys) *ipc.Vhost {
 		Camouflage:         k.GetCamouflage(),
 		CamouflageRealm:    v.CamouflageRealm,
 	}
+	m.KdcPaths = slices.Sorted(maps.Keys(v.KDCPaths()))
 	for _, g := range v.SelectGroups {
 		m.Groups = append(m.Groups, &ipc.Group{Name: g.Name, Label: g.Label})
 	}

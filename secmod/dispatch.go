@@ -66,6 +66,7 @@ func table() map[ipc.Type]row {
 		// Login. One request may begin two: with the certificate, and with a ticket.
 		ipc.AuthInitT: {in: handshake | inAuth, most: 2 * attempts, worker: asks(ipc.AuthReplyT, (*worker).authInit)},
 		ipc.AuthContT: {in: handshake | inAuth, most: attempts, worker: asks(ipc.AuthReplyT, (*worker).authCont)},
+		ipc.KDCT:      {in: handshake | inAuth | authenticated, most: attempts, worker: asks(ipc.KDCRepT, (*worker).askKDC)},
 		ipc.ProfileT:  {in: handshake | inAuth | authenticated, most: attempts, worker: (*worker).profile},
 
 		// Tunnel.

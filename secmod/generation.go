@@ -38,8 +38,9 @@ type vhost struct {
 	ways    []way    // to log in; the first that fits is taken
 	clients *clients // who client certificates may be of; nil: there are none
 	public  *ipc.VhostKeys
-	exposed []netip.Prefix // networks behind users
-	account *remote        // who is told of sessions; nil: nobody
+	exposed []netip.Prefix     // networks behind users
+	account *remote            // who is told of sessions; nil: nobody
+	relays  map[string]*remote // kkdcp, by path
 }
 
 // generations are the configuration in effect and the one before. A worker
@@ -178,6 +179,7 @@ type loader struct {
 	known    map[string]uint32         // indexes that workers know keys by, by their public keys
 	methods  map[string]method         // the same of methods
 	accounts map[string]*remote        // and of those for accounting
+	kdcs     map[string]*remote        // and of kkdcp, by what a path's KDCs are
 	warnings []string
 	errs     []error
 }
@@ -185,7 +187,7 @@ type loader struct {
 // newLoader returns what makes a generation; load opens what a configuration
 // names, and starts nothing.
 func (s *server) newLoader() *loader {
-	return &loader{server: s, next: &generations{}, pairs: map[config.KeyPair]uint32{}, methods: map[string]method{}, accounts: map[string]*remote{}}
+	return &loader{server: s, next: &generations{}, pairs: map[config.KeyPair]uint32{}, methods: map[string]method{}, accounts: map[string]*remote{}, kdcs: map[string]*remote{}}
 }
 
 func (l *loader) load(m *ipc.SecmConfig, b []byte) (*generation, error) {
@@ -241,7 +243,7 @@ func (l *loader) vhost(c *config.Vhost) *vhost {
 		k := l.gen.keys[i]
 		v.public.Chains = append(v.public.Chains, &ipc.Chain{Der: k.Chain(), KeyIndex: i, Kind: kinds[k.Kind()]})
 	}
-	v.ways = l.ways(c)
+	v.ways, v.relays = l.ways(c), l.relays(c)
 	for _, m := range c.Acct {
 		v.account = l.account(m)
 	}

@@ -50,7 +50,7 @@ type helperLink struct {
 
 	logins atomic.Uint64 // numbers given
 	busy   atomic.Int64  // logins and requests that are under way
-	steps  atomic.Int64  // of logins, that wait
+	steps  atomic.Int64  // of clients, that wait
 	quit   chan struct{} // closed by stop
 	over   chan struct{} // closed when run returned
 
@@ -210,13 +210,14 @@ func (h *helperLink) lost() {
 	}
 }
 
-// step is ask for a step of a login; of those not too many wait.
-func (h *helperLink) step(t ipc.Type, q, rep ipc.Message) error {
+// step is ask for what clients make it ask: a step of a login, or a message of theirs.
+// Of those not too many wait.
+func (h *helperLink) step(t ipc.Type, q ipc.Message, want ipc.Type, rep ipc.Message) error {
 	defer h.steps.Add(-1)
 	if h.steps.Add(1) > helperQueue { // logins between two steps do not count
 		return errHelperBusy
 	}
-	return h.ask(t, q, ipc.HelperVerdictT, rep)
+	return h.ask(t, q, want, rep)
 }
 
 // ask asks the helper and waits for its answer, not longer than a step may take.

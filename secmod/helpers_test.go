@@ -170,6 +170,9 @@ func (o *helperOf) start(q *ipc.SecmHelperReq) (int, error) {
 		if options["config"] == "missing" {
 			return helper.Made{}, errors.New("missing: no such file")
 		}
+		if options["kdcs"] != "" {
+			return helper.Made{Relay: o.b.relay}, nil
+		}
 		return helper.Made{Method: o.b}, nil
 	}, MakeAccount: func(options map[string]string, _ helper.Logger) (helper.Made, error) {
 		return helper.Made{Account: o.b, Listen: func(_ context.Context, end helper.Disconnect) { o.b.listen(options["config"], end) }}, nil

@@ -338,11 +338,14 @@ func (w *worker) refused(a applicant, why string) {
 
 // points tells main of a wrong answer from the worker's client.
 func (w *worker) points() {
-	score := w.s.gens.Load().current.config.Global.BanPointsPassword
-	if score <= 0 {
-		return
+	w.charge(w.s.gens.Load().current.config.Global.BanPointsPassword, "wrong password")
+}
+
+// charge tells main of points against the worker's client.
+func (w *worker) charge(score int, cause string) {
+	if score > 0 {
+		w.s.reply(ipc.SecmBanIPT, 0, &ipc.SecmBanIP{Peer: ipc.PutAddr(w.peer), Score: uint32(score), Cause: cause})
 	}
-	w.s.reply(ipc.SecmBanIPT, 0, &ipc.SecmBanIP{Peer: ipc.PutAddr(w.peer), Score: uint32(score), Cause: "wrong password"})
 }
 
 // validName reports whether a name can be a user's or a group's: it ends up in

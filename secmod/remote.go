@@ -56,7 +56,7 @@ func (d *remoteLogin) answer(password []byte) verdict {
 // user either.
 func (d *remoteLogin) step(t ipc.Type, q ipc.Message) verdict {
 	m := new(ipc.HelperVerdict)
-	err := d.h.step(t, q, m)
+	err := d.h.step(t, q, ipc.HelperVerdictT, m)
 	switch {
 	case errors.Is(err, errHelperBusy):
 		return verdict{outcome: busy, prompt: d.prompt}

@@ -71,6 +71,7 @@ type server struct {
 	hashing  hashing
 	signing  *slots // how many signatures are made at once
 	helpers  helperRequests
+	kdcs     kdcs
 	blocked  blockLists
 
 	mu      sync.Mutex
@@ -102,6 +103,7 @@ func newServer(o Options) *server {
 		Options: o, rows: table(), quit: make(chan struct{}),
 		sessions: session.New[login](o.Now, session.Limits{Pending: maxPending, Unopened: maxPending}),
 		attempts: attempts.New(attempts.Policy{}),
+		kdcs:     newKDCs(),
 		tickets:  newTickets(o.Now),
 		hashing:  hashing{slots: newSlots(max(1, cpus/2), maxHashQueue), check: (*ocpasswd.File).Check},
 		signing:  newSlots(cpus, 0),

@@ -164,6 +164,40 @@ func TestPhone(t *testing.T) {
 	}
 }
 
+// TestKDC: what is posted to a path of kkdcp goes to a KDC, and nothing else does.
+func TestKDC(t *testing.T) {
+	const kerberos = "Content-Type: application/kerberos"
+	for _, tt := range []struct{ method, path, kind, body, status, reply string }{
+		{"POST", "/KdcProxy", kerberos, "question", "200 OK", "answer on /KdcProxy to question"},
+		{"POST", "/KdcProxy", "content-type: Application/Kerberos; charset=x", "question", "200 OK", "answer on /KdcProxy to question"},
+		{"POST", "/KdcProxy?x", kerberos, "question", "200 OK", "answer on /KdcProxy to question"},
+		{"POST", "/KdcProxy", kerberos, "dead", "502 No answer of a KDC", ""},
+		{"POST", "/KdcProxy", "Content-Type: text/plain", "question", "415 Unsupported Media Type", ""},
+		{"POST", "/KdcProxy", "X-Y: z", "question", "415 Unsupported Media Type", ""},
+		{"POST", "/KdcProxy", kerberos, "", "400 Bad Request", ""},
+		{"POST", "/KdcProxy", kerberos, strings.Repeat("x", wire.MaxKDCMessage+1), "413 Content Too Large", ""},
+		{"GET", "/KdcProxy", kerberos, "", "404 Not found", ""},
+		{"POST", "/kdcproxy", kerberos, "question", "404 Not found", ""},
+		{"POST", "/KdcProxy/", kerberos, "question", "404 Not found", ""},
+	} {
+		w := newWorld(t, nil, func(wc *ipc.WorkerConfig, _ *ipc.SessionConfig) { wc.Vhosts[0].KdcPaths = []string{"/KdcProxy"} })
+		status, head, reply := w.dial().request(tt.method, tt.path, tt.body, tt.kind)
+		if status != "HTTP/1.1 "+tt.status || tt.reply != "" && (reply != tt.reply || !strings.Contains(head, "Content-Type: application/kerberos\n")) {
+			t.Errorf("%s %s %q: %s %q", tt.method, tt.path, tt.kind, head, reply)
+		}
+	}
+	w := newWorld(t, nil, func(wc *ipc.WorkerConfig, _ *ipc.SessionConfig) { wc.Vhosts[0].KdcPaths = []string{"/KdcProxy"} })
+	c := w.dial()
+	for range 3 { // on one connection, and then a login
+		if status, _, _ := c.request("POST", "/KdcProxy", "question", kerberos); status != "HTTP/1.1 200 OK" {
+			t.Errorf("again: %s", status)
+		}
+	}
+	if _, _, body := c.request("POST", "/auth", authReply(rightAnswers)); !strings.Contains(body, `id="success"`) {
+		t.Errorf("a login afterwards: %s", body)
+	}
+}
+
 func TestPaths(t *testing.T) {
 	w := newWorld(t, nil, nil)
 	c := w.dial()

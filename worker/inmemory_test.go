@@ -291,6 +291,14 @@ func (w *world) playSecMod(c *ipc.Conn) {
 			var req ipc.ResumeReq
 			rec.Decode(&req)
 			c.Send(ipc.ResumeRepT, 0, &ipc.ResumeRep{Data: w.tickets.open(req.Data)})
+		case ipc.KDCT:
+			var req ipc.KDCReq
+			rec.Decode(&req)
+			rep := new(ipc.KDCRep)
+			if string(req.Message) != "dead" {
+				rep.Message = append([]byte("answer on "+req.Path+" to "), req.Message...)
+			}
+			c.Send(ipc.KDCRepT, 0, rep)
 		case ipc.ProfileT:
 			w.answerProfile(c, &rec)
 		case ipc.CliStatsT:

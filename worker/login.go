@@ -2,6 +2,7 @@ package worker
 
 import (
 	"crypto/sha1"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,6 +45,8 @@ func (d *dialogue) answer(req *wire.Request) *wire.Response {
 	}
 	group, ok := d.loginPath(req.Path)
 	switch {
+	case req.Method == "POST" && slices.Contains(d.c.secure.vhost.KdcPaths, req.Path):
+		return d.kdc(req)
 	case req.IsProfile():
 		return d.profile(req)
 	case req.IsPhone() && d.c.secure.vhost.Phones:

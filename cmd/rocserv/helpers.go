@@ -8,6 +8,7 @@ import (
 	"rocserv/internal/config"
 	"rocserv/secmod/helper"
 	"rocserv/secmod/helper/gssapi"
+	"rocserv/secmod/helper/kkdcp"
 	"rocserv/secmod/helper/ldap"
 	"rocserv/secmod/helper/oidc"
 	"rocserv/secmod/helper/pam"
@@ -20,6 +21,7 @@ var methods = helper.Table{
 	"ldap":   {Make: ldap.Make, Check: ldap.Check},
 	"oidc":   {Make: oidc.Make, Check: oidc.Check},
 	"pam":    {Check: pam.Check, CheckAccount: pam.Check}, // played by rocserv-pam
+	"kkdcp":  {Make: kkdcp.Make},
 	"radius": {Make: radius.Make, Check: radius.Check, MakeAccount: radius.MakeAccount, CheckAccount: radius.CheckAccount, Together: radius.Together},
 }
 

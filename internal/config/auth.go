@@ -126,11 +126,11 @@ func parseLegacy(kind *method, parts []string, options map[string]string) error 
 	return nil
 }
 
-// Remote reports whether a login helper plays the method (package helper): sec-mod
-// does not open the files that it names.
+// Remote reports whether a login helper plays the method, or KDCProxy (package helper):
+// sec-mod does not open the files that it names.
 func (m Method) Remote() bool {
 	kind := methodNamed(m.Name)
-	return kind != nil && kind.remote
+	return kind != nil && kind.remote || m.Name == KDCProxy
 }
 
 // String is the method as one would write it.

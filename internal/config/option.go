@@ -56,6 +56,7 @@ const (
 	ViaText      Type = "name,name ... for network, domain, tcp(443), user:name, group:name ..."
 	RuleText     Type = "network, domain or any, then perhaps tcp(443), udp(8000-8080), icmp()"
 	ResolverText Type = "address, tls://host or https://host/path, perhaps key=value, and perhaps for zone, zone ..."
+	KDCText      Type = "PATH REALM tcp|udp@HOST:PORT"
 	BlockText    Type = "domains, and files of domains, which have a / in them"
 	Priorities   Type = "GnuTLS priority string"
 )

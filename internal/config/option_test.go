@@ -105,6 +105,8 @@ func checkField(t *testing.T, o Option) {
 		fits = field == reflect.TypeFor[[]Way]()
 	case ResolverText:
 		fits = field == reflect.TypeFor[[]DNSServer]()
+	case KDCText:
+		fits = field == reflect.TypeFor[[]KDC]()
 	case BlockText:
 		fits = field == reflect.TypeFor[[]string]()
 	case ViaText:
@@ -131,7 +133,7 @@ func TestEveryOption(t *testing.T) {
 	value := map[Type]string{
 		Bool: "true", Number: "3", Seconds: "3", Milliseconds: "3", Bytes: "3", PortNumber: "443", Text: "x", Raw: "X: y", File: "/x", Folder: "/x",
 		Hosts: "192.0.2.1", Address: "192.0.2.1", Network4: "192.0.2.0/24", Mask4: "255.255.255.0", Network6: "2001:db8::/32", Route: "192.0.2.0/24",
-		Prefixes: "192.0.2.0/24", MethodText: "radius[config=/x]", GroupText: "x", PortList: "tcp(1)", RuleText: "192.0.2.0/24 tcp(1)", Priorities: "NORMAL",
+		Prefixes: "192.0.2.0/24", MethodText: "radius[config=/x]", GroupText: "x", PortList: "tcp(1)", RuleText: "192.0.2.0/24 tcp(1)", Priorities: "NORMAL", KDCText: "/x R tcp@a:1",
 	}
 	special := map[string]string{
 		"auth": "plain[passwd=/x]", "syslog-facility": "user", "log-format": "json", "rekey-method": "ssl", "egress-profile": "lan", "nat-filtering": "full-cone", "max-same-clients-policy": "reject",

@@ -21,6 +21,9 @@ func admissionOptions() []Option {
 		{Name: "ban-points-connection", Type: Number, Default: "1", Scope: ScopeGlobal,
 			Meaning: "points of a connection",
 			at:      func(t *target) any { return &t.global.BanPointsConnect }},
+		{Name: "ban-points-kkdcp", Type: Number, Default: "1", Scope: ScopeGlobal,
+			Meaning: "points of a request to kkdcp",
+			at:      func(t *target) any { return &t.global.BanPointsKDC }},
 		{Name: "ban-exempt", Type: Prefixes, List: true, Scope: ScopeGlobal, Ours: true,
 			Meaning: "networks that are never banned",
 			at:      func(t *target) any { return &t.global.BanExempt }},
@@ -39,7 +42,5 @@ func admissionOptions() []Option {
 		{Name: "attempts-time", Type: Seconds, Default: "3600", Scope: ScopeGlobal, Ours: true,
 			Meaning: "time in which a full count of wrong answers leaks away, evenly",
 			at:      func(t *target) any { return &t.global.Attempts.Time }},
-		{Name: "ban-points-kkdcp", Type: Number, Default: "1", Scope: ScopeGlobal, Status: Later, Quiet: true,
-			Meaning: "points of a request to kkdcp"},
 	}
 }

@@ -210,7 +210,7 @@ func (v *Vhost) clone() *Vhost {
 	c.TLS.Suites, c.TLS.Curves = slices.Clone(v.TLS.Suites), slices.Clone(v.TLS.Curves)
 	c.Auth, c.EnableAuth, c.Acct = cloneMethods(v.Auth), cloneMethods(v.EnableAuth), cloneMethods(v.Acct)
 	c.CustomHeaders, c.HTTPHeaders = slices.Clone(v.CustomHeaders), slices.Clone(v.HTTPHeaders)
-	c.SelectGroups = slices.Clone(v.SelectGroups)
+	c.SelectGroups, c.KDCs = slices.Clone(v.SelectGroups), slices.Clone(v.KDCs)
 	c.Unused = maps.Clone(v.Unused)
 	for k, list := range c.Unused {
 		c.Unused[k] = slices.Clone(list)

@@ -67,7 +67,7 @@ func TestDefaults(t *testing.T) {
 	wantGlobal := Global{
 		TCPPort: 8443, SocketFile: "/tmp/run/sock", Device: "vpns", LogLevel: 2, SyslogFacility: "daemon", StatsReset: 604800 * time.Second,
 		Isolate: true, LimitWorkerMemory: true, CompressionOrder: []string{"oc-lz4", "lzs"}, WorkerFiles: 4096, WatchFiles: true, AuthTimeout: 240 * time.Second, MaxBanScore: 80, BanTime: 300 * time.Second,
-		BanResetTime: 1200 * time.Second, BanPointsPassword: 10, BanPointsConnect: 1,
+		BanResetTime: 1200 * time.Second, BanPointsPassword: 10, BanPointsConnect: 1, BanPointsKDC: 1,
 		Attempts: Attempts{User: 30, Source: 30, Pair: 10, Time: time.Hour},
 	}
 	if diff := cmp.Diff(wantGlobal, c.Global); diff != "" {
@@ -81,7 +81,7 @@ func TestDefaults(t *testing.T) {
 		PredictableIPs: true, NoCompressLimit: 256, RekeyTime: 172800 * time.Second,
 		Unused: map[string][]string{
 			"sec-mod-scale": {"0"}, "debug-no-secmod-stats": {"false"},
-			"ping-leases": {"false"}, "use-utmp": {"true"}, "ban-points-kkdcp": {"1"}, "sec-mod-db-cleanup-time": {"0"},
+			"ping-leases": {"false"}, "use-utmp": {"true"}, "sec-mod-db-cleanup-time": {"0"},
 		},
 		User: User{
 			ClientDNS: "allow", Keepalive: 32400 * time.Second, DPD: 90 * time.Second, MobileDPD: 1800 * time.Second,
@@ -257,8 +257,6 @@ func TestWarningsAndNotes(t *testing.T) {
 		{"dpd = 99999999999999999999", "8: 'dpd' is a number from 0 to 2147483647: '99999999999999999999' is taken as 2147483647", ""},
 		{"log-level = 9999", "8: 'log-level' is a number from 0 to 9: '9999' is taken as 9", ""},
 		{"no-udp = on", "8: 'no-udp' is true or false: 'on' is taken as false", ""},
-		{"kkdcp = x", "8: 'kkdcp' is accepted but not yet in effect", ""},
-		{"kkdcp = x\nkkdcp = y", "8: 'kkdcp' is accepted but not yet in effect", ""},
 		{"compression = true", "8: 'compression' lets who sees the tunnel's packets guess what is in them by their lengths, if he can send to a client too", ""},
 		{"compression = false", "", ""},
 		{"compression-algo-priority = lz4:deflate", "8: 'compression-algo-priority' knows lz4 and lzs, 'deflate' is left out", ""},

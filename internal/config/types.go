@@ -102,6 +102,7 @@ type Global struct {
 	BanResetTime       time.Duration
 	BanPointsPassword  int
 	BanPointsConnect   int
+	BanPointsKDC       int // ban-points-kkdcp
 	Attempts           Attempts
 	ConnectScript      string
 	DisconnectScript   string
@@ -174,6 +175,7 @@ type Vhost struct {
 	CamouflageSecret   Secret // read by sec-mod only
 	CamouflageRealm    string
 	Acct               []Method // acct: the last one, if any
+	KDCs               []KDC    // kkdcp, in order
 
 	// Unused holds the values of options that have no field, as written or
 	// defaults, by name. Those of global options are in the default vhost.

@@ -136,6 +136,8 @@ func list(o *Option, t *target) (n int, empty func()) {
 		return len(*f), func() { *f = nil }
 	case *[]Via:
 		return len(*f), func() { *f = nil }
+	case *[]KDC:
+		return len(*f), func() { *f = nil }
 	default:
 		panic(fmt.Sprintf("config: internal error: option %s: %T is no list", o.Name, f))
 	}

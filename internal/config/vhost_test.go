@@ -189,7 +189,8 @@ min-reauth-time = 7
 		{"max-same-clients-policy", u.ReplaceOldest},
 		{"banner", v.Banner == "Welcome home"},
 		{"use-occtl", g.UseControl},
-		{"kkdcp", len(v.Unused["kkdcp"]) == 2},
+		{"kkdcp", slices.Equal(v.KDCs, []KDC{
+			{"/KdcProxy", "KERBEROS.REALM", "udp", "127.0.0.1", 88}, {"/KdcProxy", "OTHER", "tcp", "127.0.0.1", 88}})},
 		{"always-require-cert", v.CiscoClientCompat && v.TLS.MaxVersion == 0x0303},
 		{"min-reauth-time", g.BanTime == 7*time.Second},
 	} {

@@ -1016,6 +1016,7 @@ type Vhost struct {
 	MatchCiphers       bool                   `protobuf:"varint,21,opt,name=match_ciphers,json=matchCiphers,proto3" json:"match_ciphers,omitempty"`            // match-tls-dtls-ciphers
 	Compression        []string               `protobuf:"bytes,22,rep,name=compression,proto3" json:"compression,omitempty"`                                   // names of the wire, best first; none: off
 	NoCompressLimit    uint32                 `protobuf:"varint,23,opt,name=no_compress_limit,json=noCompressLimit,proto3" json:"no_compress_limit,omitempty"` // bytes of a packet
+	KdcPaths           []string               `protobuf:"bytes,24,rep,name=kdc_paths,json=kdcPaths,proto3" json:"kdc_paths,omitempty"`                         // kkdcp: what is posted to them is for a KDC
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -1195,6 +1196,13 @@ func (x *Vhost) GetNoCompressLimit() uint32 {
 		return x.NoCompressLimit
 	}
 	return 0
+}
+
+func (x *Vhost) GetKdcPaths() []string {
+	if x != nil {
+		return x.KdcPaths
+	}
+	return nil
 }
 
 type Group struct {
@@ -3353,6 +3361,111 @@ func (x *ProfileReq) GetCertificateSha256() []byte {
 	return nil
 }
 
+// SEC_KDC: what a client wants a KDC to be asked (kkdcp).
+type KDCReq struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vhost         string                 `protobuf:"bytes,1,opt,name=vhost,proto3" json:"vhost,omitempty"`
+	Path          string                 `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`       // that it was posted to
+	Message       []byte                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"` // KDC-PROXY-MESSAGE, as the client sent it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KDCReq) Reset() {
+	*x = KDCReq{}
+	mi := &file_ipc_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KDCReq) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KDCReq) ProtoMessage() {}
+
+func (x *KDCReq) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KDCReq.ProtoReflect.Descriptor instead.
+func (*KDCReq) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *KDCReq) GetVhost() string {
+	if x != nil {
+		return x.Vhost
+	}
+	return ""
+}
+
+func (x *KDCReq) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *KDCReq) GetMessage() []byte {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+type KDCRep struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Message       []byte                 `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"` // the answer, in the same form; empty: there is none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KDCRep) Reset() {
+	*x = KDCRep{}
+	mi := &file_ipc_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KDCRep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KDCRep) ProtoMessage() {}
+
+func (x *KDCRep) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KDCRep.ProtoReflect.Descriptor instead.
+func (*KDCRep) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *KDCRep) GetMessage() []byte {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
 // SEC_CLI_STATS: counters of this worker's session, growing.
 type CliStats struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3366,7 +3479,7 @@ type CliStats struct {
 
 func (x *CliStats) Reset() {
 	*x = CliStats{}
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3378,7 +3491,7 @@ func (x *CliStats) String() string {
 func (*CliStats) ProtoMessage() {}
 
 func (x *CliStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3391,7 +3504,7 @@ func (x *CliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CliStats.ProtoReflect.Descriptor instead.
 func (*CliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{38}
+	return file_ipc_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *CliStats) GetBytesUp() uint64 {
@@ -3433,7 +3546,7 @@ type ResumeReq struct {
 
 func (x *ResumeReq) Reset() {
 	*x = ResumeReq{}
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3445,7 +3558,7 @@ func (x *ResumeReq) String() string {
 func (*ResumeReq) ProtoMessage() {}
 
 func (x *ResumeReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3458,7 +3571,7 @@ func (x *ResumeReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeReq.ProtoReflect.Descriptor instead.
 func (*ResumeReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{39}
+	return file_ipc_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ResumeReq) GetVhost() string {
@@ -3484,7 +3597,7 @@ type ResumeRep struct {
 
 func (x *ResumeRep) Reset() {
 	*x = ResumeRep{}
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3496,7 +3609,7 @@ func (x *ResumeRep) String() string {
 func (*ResumeRep) ProtoMessage() {}
 
 func (x *ResumeRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3509,7 +3622,7 @@ func (x *ResumeRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRep.ProtoReflect.Descriptor instead.
 func (*ResumeRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{40}
+	return file_ipc_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ResumeRep) GetData() []byte {
@@ -3532,7 +3645,7 @@ type SecmConfig struct {
 
 func (x *SecmConfig) Reset() {
 	*x = SecmConfig{}
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3544,7 +3657,7 @@ func (x *SecmConfig) String() string {
 func (*SecmConfig) ProtoMessage() {}
 
 func (x *SecmConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3557,7 +3670,7 @@ func (x *SecmConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmConfig.ProtoReflect.Descriptor instead.
 func (*SecmConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{41}
+	return file_ipc_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SecmConfig) GetGeneration() uint64 {
@@ -3603,7 +3716,7 @@ type SecmConfigRep struct {
 
 func (x *SecmConfigRep) Reset() {
 	*x = SecmConfigRep{}
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3615,7 +3728,7 @@ func (x *SecmConfigRep) String() string {
 func (*SecmConfigRep) ProtoMessage() {}
 
 func (x *SecmConfigRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3628,7 +3741,7 @@ func (x *SecmConfigRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmConfigRep.ProtoReflect.Descriptor instead.
 func (*SecmConfigRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{42}
+	return file_ipc_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *SecmConfigRep) GetError() string {
@@ -3679,7 +3792,7 @@ type VhostKeys struct {
 
 func (x *VhostKeys) Reset() {
 	*x = VhostKeys{}
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3691,7 +3804,7 @@ func (x *VhostKeys) String() string {
 func (*VhostKeys) ProtoMessage() {}
 
 func (x *VhostKeys) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3704,7 +3817,7 @@ func (x *VhostKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VhostKeys.ProtoReflect.Descriptor instead.
 func (*VhostKeys) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{43}
+	return file_ipc_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *VhostKeys) GetName() string {
@@ -3755,7 +3868,7 @@ type SecmWorker struct {
 
 func (x *SecmWorker) Reset() {
 	*x = SecmWorker{}
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3767,7 +3880,7 @@ func (x *SecmWorker) String() string {
 func (*SecmWorker) ProtoMessage() {}
 
 func (x *SecmWorker) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3780,7 +3893,7 @@ func (x *SecmWorker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmWorker.ProtoReflect.Descriptor instead.
 func (*SecmWorker) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{44}
+	return file_ipc_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SecmWorker) GetIdentity() *Identity {
@@ -3820,7 +3933,7 @@ type SecmRecord struct {
 
 func (x *SecmRecord) Reset() {
 	*x = SecmRecord{}
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3832,7 +3945,7 @@ func (x *SecmRecord) String() string {
 func (*SecmRecord) ProtoMessage() {}
 
 func (x *SecmRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3845,7 +3958,7 @@ func (x *SecmRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRecord.ProtoReflect.Descriptor instead.
 func (*SecmRecord) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{45}
+	return file_ipc_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SecmRecord) GetSafeId() string {
@@ -3886,7 +3999,7 @@ type SecmRecords struct {
 
 func (x *SecmRecords) Reset() {
 	*x = SecmRecords{}
-	mi := &file_ipc_proto_msgTypes[46]
+	mi := &file_ipc_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3898,7 +4011,7 @@ func (x *SecmRecords) String() string {
 func (*SecmRecords) ProtoMessage() {}
 
 func (x *SecmRecords) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[46]
+	mi := &file_ipc_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3911,7 +4024,7 @@ func (x *SecmRecords) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRecords.ProtoReflect.Descriptor instead.
 func (*SecmRecords) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{46}
+	return file_ipc_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *SecmRecords) GetRecords() []*SecmRecord {
@@ -3932,7 +4045,7 @@ type SecmRestoreRep struct {
 
 func (x *SecmRestoreRep) Reset() {
 	*x = SecmRestoreRep{}
-	mi := &file_ipc_proto_msgTypes[47]
+	mi := &file_ipc_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3944,7 +4057,7 @@ func (x *SecmRestoreRep) String() string {
 func (*SecmRestoreRep) ProtoMessage() {}
 
 func (x *SecmRestoreRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[47]
+	mi := &file_ipc_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3957,7 +4070,7 @@ func (x *SecmRestoreRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRestoreRep.ProtoReflect.Descriptor instead.
 func (*SecmRestoreRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{47}
+	return file_ipc_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SecmRestoreRep) GetRestored() uint32 {
@@ -3997,7 +4110,7 @@ type SecmSessionOpen struct {
 
 func (x *SecmSessionOpen) Reset() {
 	*x = SecmSessionOpen{}
-	mi := &file_ipc_proto_msgTypes[48]
+	mi := &file_ipc_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4009,7 +4122,7 @@ func (x *SecmSessionOpen) String() string {
 func (*SecmSessionOpen) ProtoMessage() {}
 
 func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[48]
+	mi := &file_ipc_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4022,7 +4135,7 @@ func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionOpen.ProtoReflect.Descriptor instead.
 func (*SecmSessionOpen) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{48}
+	return file_ipc_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SecmSessionOpen) GetSid() []byte {
@@ -4098,7 +4211,7 @@ type SecmSessionReply struct {
 
 func (x *SecmSessionReply) Reset() {
 	*x = SecmSessionReply{}
-	mi := &file_ipc_proto_msgTypes[49]
+	mi := &file_ipc_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4110,7 +4223,7 @@ func (x *SecmSessionReply) String() string {
 func (*SecmSessionReply) ProtoMessage() {}
 
 func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[49]
+	mi := &file_ipc_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4123,7 +4236,7 @@ func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionReply.ProtoReflect.Descriptor instead.
 func (*SecmSessionReply) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{49}
+	return file_ipc_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SecmSessionReply) GetOk() bool {
@@ -4233,7 +4346,7 @@ type LeaseRequest struct {
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4245,7 +4358,7 @@ func (x *LeaseRequest) String() string {
 func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4258,7 +4371,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{50}
+	return file_ipc_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *LeaseRequest) GetIpv4Network() []byte {
@@ -4322,7 +4435,7 @@ type SecmSessionLeased struct {
 
 func (x *SecmSessionLeased) Reset() {
 	*x = SecmSessionLeased{}
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4334,7 +4447,7 @@ func (x *SecmSessionLeased) String() string {
 func (*SecmSessionLeased) ProtoMessage() {}
 
 func (x *SecmSessionLeased) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4347,7 +4460,7 @@ func (x *SecmSessionLeased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionLeased.ProtoReflect.Descriptor instead.
 func (*SecmSessionLeased) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{51}
+	return file_ipc_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SecmSessionLeased) GetSafeId() string {
@@ -4383,7 +4496,7 @@ type SecmSessionClose struct {
 
 func (x *SecmSessionClose) Reset() {
 	*x = SecmSessionClose{}
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4395,7 +4508,7 @@ func (x *SecmSessionClose) String() string {
 func (*SecmSessionClose) ProtoMessage() {}
 
 func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4408,7 +4521,7 @@ func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionClose.ProtoReflect.Descriptor instead.
 func (*SecmSessionClose) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{52}
+	return file_ipc_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SecmSessionClose) GetSafeId() string {
@@ -4445,7 +4558,7 @@ type SecmCliStats struct {
 
 func (x *SecmCliStats) Reset() {
 	*x = SecmCliStats{}
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4457,7 +4570,7 @@ func (x *SecmCliStats) String() string {
 func (*SecmCliStats) ProtoMessage() {}
 
 func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4470,7 +4583,7 @@ func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCliStats.ProtoReflect.Descriptor instead.
 func (*SecmCliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{53}
+	return file_ipc_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *SecmCliStats) GetBytesUp() uint64 {
@@ -4501,7 +4614,7 @@ func (x *SecmCliStats) GetExpiresUnixMs() int64 {
 	return 0
 }
 
-// SECM_BAN_IP: wrong passwords, told by sec-mod. No answer.
+// SECM_BAN_IP: wrong passwords and the like, told by sec-mod. No answer.
 type SecmBanIP struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Peer          []byte                 `protobuf:"bytes,1,opt,name=peer,proto3" json:"peer,omitempty"` // Addr
@@ -4513,7 +4626,7 @@ type SecmBanIP struct {
 
 func (x *SecmBanIP) Reset() {
 	*x = SecmBanIP{}
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4525,7 +4638,7 @@ func (x *SecmBanIP) String() string {
 func (*SecmBanIP) ProtoMessage() {}
 
 func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4538,7 +4651,7 @@ func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmBanIP.ProtoReflect.Descriptor instead.
 func (*SecmBanIP) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{54}
+	return file_ipc_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SecmBanIP) GetPeer() []byte {
@@ -4574,7 +4687,7 @@ type SecmViolation struct {
 
 func (x *SecmViolation) Reset() {
 	*x = SecmViolation{}
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4586,7 +4699,7 @@ func (x *SecmViolation) String() string {
 func (*SecmViolation) ProtoMessage() {}
 
 func (x *SecmViolation) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4599,7 +4712,7 @@ func (x *SecmViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmViolation.ProtoReflect.Descriptor instead.
 func (*SecmViolation) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{55}
+	return file_ipc_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SecmViolation) GetConnId() uint64 {
@@ -4628,7 +4741,7 @@ type SecmHelperReq struct {
 
 func (x *SecmHelperReq) Reset() {
 	*x = SecmHelperReq{}
-	mi := &file_ipc_proto_msgTypes[56]
+	mi := &file_ipc_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4640,7 +4753,7 @@ func (x *SecmHelperReq) String() string {
 func (*SecmHelperReq) ProtoMessage() {}
 
 func (x *SecmHelperReq) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[56]
+	mi := &file_ipc_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4653,7 +4766,7 @@ func (x *SecmHelperReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmHelperReq.ProtoReflect.Descriptor instead.
 func (*SecmHelperReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{56}
+	return file_ipc_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SecmHelperReq) GetToken() uint64 {
@@ -4682,7 +4795,7 @@ type SecmHelper struct {
 
 func (x *SecmHelper) Reset() {
 	*x = SecmHelper{}
-	mi := &file_ipc_proto_msgTypes[57]
+	mi := &file_ipc_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4694,7 +4807,7 @@ func (x *SecmHelper) String() string {
 func (*SecmHelper) ProtoMessage() {}
 
 func (x *SecmHelper) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[57]
+	mi := &file_ipc_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4707,7 +4820,7 @@ func (x *SecmHelper) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmHelper.ProtoReflect.Descriptor instead.
 func (*SecmHelper) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{57}
+	return file_ipc_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SecmHelper) GetToken() uint64 {
@@ -4734,7 +4847,7 @@ type SecmEnded struct {
 
 func (x *SecmEnded) Reset() {
 	*x = SecmEnded{}
-	mi := &file_ipc_proto_msgTypes[58]
+	mi := &file_ipc_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4746,7 +4859,7 @@ func (x *SecmEnded) String() string {
 func (*SecmEnded) ProtoMessage() {}
 
 func (x *SecmEnded) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[58]
+	mi := &file_ipc_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4759,7 +4872,7 @@ func (x *SecmEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmEnded.ProtoReflect.Descriptor instead.
 func (*SecmEnded) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{58}
+	return file_ipc_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *SecmEnded) GetSafeIds() []string {
@@ -4793,7 +4906,7 @@ type SecmStats struct {
 
 func (x *SecmStats) Reset() {
 	*x = SecmStats{}
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4805,7 +4918,7 @@ func (x *SecmStats) String() string {
 func (*SecmStats) ProtoMessage() {}
 
 func (x *SecmStats) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4818,7 +4931,7 @@ func (x *SecmStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmStats.ProtoReflect.Descriptor instead.
 func (*SecmStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{59}
+	return file_ipc_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *SecmStats) GetLogins() uint64 {
@@ -4937,7 +5050,7 @@ type SecmCookies struct {
 
 func (x *SecmCookies) Reset() {
 	*x = SecmCookies{}
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4949,7 +5062,7 @@ func (x *SecmCookies) String() string {
 func (*SecmCookies) ProtoMessage() {}
 
 func (x *SecmCookies) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4962,7 +5075,7 @@ func (x *SecmCookies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookies.ProtoReflect.Descriptor instead.
 func (*SecmCookies) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{60}
+	return file_ipc_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *SecmCookies) GetCookies() []*SecmCookie {
@@ -4994,7 +5107,7 @@ type SecmCookie struct {
 
 func (x *SecmCookie) Reset() {
 	*x = SecmCookie{}
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5006,7 +5119,7 @@ func (x *SecmCookie) String() string {
 func (*SecmCookie) ProtoMessage() {}
 
 func (x *SecmCookie) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5019,7 +5132,7 @@ func (x *SecmCookie) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookie.ProtoReflect.Descriptor instead.
 func (*SecmCookie) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{61}
+	return file_ipc_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *SecmCookie) GetSafeId() string {
@@ -5131,7 +5244,7 @@ type SecmTerminate struct {
 
 func (x *SecmTerminate) Reset() {
 	*x = SecmTerminate{}
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5143,7 +5256,7 @@ func (x *SecmTerminate) String() string {
 func (*SecmTerminate) ProtoMessage() {}
 
 func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5156,7 +5269,7 @@ func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminate.ProtoReflect.Descriptor instead.
 func (*SecmTerminate) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{62}
+	return file_ipc_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *SecmTerminate) GetUser() string {
@@ -5183,7 +5296,7 @@ type SecmTerminateRep struct {
 
 func (x *SecmTerminateRep) Reset() {
 	*x = SecmTerminateRep{}
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5195,7 +5308,7 @@ func (x *SecmTerminateRep) String() string {
 func (*SecmTerminateRep) ProtoMessage() {}
 
 func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5208,7 +5321,7 @@ func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminateRep.ProtoReflect.Descriptor instead.
 func (*SecmTerminateRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{63}
+	return file_ipc_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SecmTerminateRep) GetEnded() []string {
@@ -5236,7 +5349,7 @@ type HelperConfig struct {
 
 func (x *HelperConfig) Reset() {
 	*x = HelperConfig{}
-	mi := &file_ipc_proto_msgTypes[64]
+	mi := &file_ipc_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5248,7 +5361,7 @@ func (x *HelperConfig) String() string {
 func (*HelperConfig) ProtoMessage() {}
 
 func (x *HelperConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[64]
+	mi := &file_ipc_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5261,7 +5374,7 @@ func (x *HelperConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperConfig.ProtoReflect.Descriptor instead.
 func (*HelperConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{64}
+	return file_ipc_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *HelperConfig) GetMethods() []*HelperMethod {
@@ -5289,7 +5402,7 @@ type HelperMethod struct {
 
 func (x *HelperMethod) Reset() {
 	*x = HelperMethod{}
-	mi := &file_ipc_proto_msgTypes[65]
+	mi := &file_ipc_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5301,7 +5414,7 @@ func (x *HelperMethod) String() string {
 func (*HelperMethod) ProtoMessage() {}
 
 func (x *HelperMethod) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[65]
+	mi := &file_ipc_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5314,7 +5427,7 @@ func (x *HelperMethod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperMethod.ProtoReflect.Descriptor instead.
 func (*HelperMethod) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{65}
+	return file_ipc_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *HelperMethod) GetOptions() map[string]string {
@@ -5345,7 +5458,7 @@ type HelperReady struct {
 
 func (x *HelperReady) Reset() {
 	*x = HelperReady{}
-	mi := &file_ipc_proto_msgTypes[66]
+	mi := &file_ipc_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5357,7 +5470,7 @@ func (x *HelperReady) String() string {
 func (*HelperReady) ProtoMessage() {}
 
 func (x *HelperReady) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[66]
+	mi := &file_ipc_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5370,7 +5483,7 @@ func (x *HelperReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperReady.ProtoReflect.Descriptor instead.
 func (*HelperReady) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{66}
+	return file_ipc_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *HelperReady) GetError() string {
@@ -5418,7 +5531,7 @@ type HelperBegin struct {
 
 func (x *HelperBegin) Reset() {
 	*x = HelperBegin{}
-	mi := &file_ipc_proto_msgTypes[67]
+	mi := &file_ipc_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5430,7 +5543,7 @@ func (x *HelperBegin) String() string {
 func (*HelperBegin) ProtoMessage() {}
 
 func (x *HelperBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[67]
+	mi := &file_ipc_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5443,7 +5556,7 @@ func (x *HelperBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperBegin.ProtoReflect.Descriptor instead.
 func (*HelperBegin) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{67}
+	return file_ipc_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *HelperBegin) GetLogin() uint64 {
@@ -5514,7 +5627,7 @@ type HelperAnswer struct {
 
 func (x *HelperAnswer) Reset() {
 	*x = HelperAnswer{}
-	mi := &file_ipc_proto_msgTypes[68]
+	mi := &file_ipc_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5526,7 +5639,7 @@ func (x *HelperAnswer) String() string {
 func (*HelperAnswer) ProtoMessage() {}
 
 func (x *HelperAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[68]
+	mi := &file_ipc_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5539,7 +5652,7 @@ func (x *HelperAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperAnswer.ProtoReflect.Descriptor instead.
 func (*HelperAnswer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{68}
+	return file_ipc_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *HelperAnswer) GetLogin() uint64 {
@@ -5567,7 +5680,7 @@ type HelperCancel struct {
 
 func (x *HelperCancel) Reset() {
 	*x = HelperCancel{}
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5579,7 +5692,7 @@ func (x *HelperCancel) String() string {
 func (*HelperCancel) ProtoMessage() {}
 
 func (x *HelperCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5592,7 +5705,7 @@ func (x *HelperCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperCancel.ProtoReflect.Descriptor instead.
 func (*HelperCancel) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{69}
+	return file_ipc_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *HelperCancel) GetLogin() uint64 {
@@ -5628,7 +5741,7 @@ type HelperAccount struct {
 
 func (x *HelperAccount) Reset() {
 	*x = HelperAccount{}
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5640,7 +5753,7 @@ func (x *HelperAccount) String() string {
 func (*HelperAccount) ProtoMessage() {}
 
 func (x *HelperAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5653,7 +5766,7 @@ func (x *HelperAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperAccount.ProtoReflect.Descriptor instead.
 func (*HelperAccount) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{70}
+	return file_ipc_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *HelperAccount) GetMethod() uint32 {
@@ -5777,7 +5890,7 @@ type HelperAccounted struct {
 
 func (x *HelperAccounted) Reset() {
 	*x = HelperAccounted{}
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5789,7 +5902,7 @@ func (x *HelperAccounted) String() string {
 func (*HelperAccounted) ProtoMessage() {}
 
 func (x *HelperAccounted) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5802,7 +5915,7 @@ func (x *HelperAccounted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperAccounted.ProtoReflect.Descriptor instead.
 func (*HelperAccounted) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{71}
+	return file_ipc_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *HelperAccounted) GetError() string {
@@ -5828,7 +5941,7 @@ type HelperDisconnect struct {
 
 func (x *HelperDisconnect) Reset() {
 	*x = HelperDisconnect{}
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5840,7 +5953,7 @@ func (x *HelperDisconnect) String() string {
 func (*HelperDisconnect) ProtoMessage() {}
 
 func (x *HelperDisconnect) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5853,7 +5966,7 @@ func (x *HelperDisconnect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperDisconnect.ProtoReflect.Descriptor instead.
 func (*HelperDisconnect) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{72}
+	return file_ipc_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *HelperDisconnect) GetSafeId() string {
@@ -5900,7 +6013,7 @@ type HelperDisconnected struct {
 
 func (x *HelperDisconnected) Reset() {
 	*x = HelperDisconnected{}
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5912,7 +6025,7 @@ func (x *HelperDisconnected) String() string {
 func (*HelperDisconnected) ProtoMessage() {}
 
 func (x *HelperDisconnected) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5925,7 +6038,7 @@ func (x *HelperDisconnected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperDisconnected.ProtoReflect.Descriptor instead.
 func (*HelperDisconnected) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{73}
+	return file_ipc_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *HelperDisconnected) GetSessions() uint32 {
@@ -5933,6 +6046,111 @@ func (x *HelperDisconnected) GetSessions() uint32 {
 		return x.Sessions
 	}
 	return 0
+}
+
+// HELPER_RELAY: what a client sends to a server of the line's. Answer: HELPER_RELAYED.
+type HelperRelay struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Method        uint32                 `protobuf:"varint,1,opt,name=method,proto3" json:"method,omitempty"` // of HELPER_CONFIG
+	Message       []byte                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelperRelay) Reset() {
+	*x = HelperRelay{}
+	mi := &file_ipc_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelperRelay) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelperRelay) ProtoMessage() {}
+
+func (x *HelperRelay) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelperRelay.ProtoReflect.Descriptor instead.
+func (*HelperRelay) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *HelperRelay) GetMethod() uint32 {
+	if x != nil {
+		return x.Method
+	}
+	return 0
+}
+
+func (x *HelperRelay) GetMessage() []byte {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+type HelperRelayed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Message       []byte                 `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	Error         string                 `protobuf:"bytes,2,opt,name=error,proto3" json:"error,omitempty"` // why there is none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelperRelayed) Reset() {
+	*x = HelperRelayed{}
+	mi := &file_ipc_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelperRelayed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelperRelayed) ProtoMessage() {}
+
+func (x *HelperRelayed) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelperRelayed.ProtoReflect.Descriptor instead.
+func (*HelperRelayed) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *HelperRelayed) GetMessage() []byte {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *HelperRelayed) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
 }
 
 // HELPER_VERDICT. With any outcome but HELPER_ASK the login is over.
@@ -5952,7 +6170,7 @@ type HelperVerdict struct {
 
 func (x *HelperVerdict) Reset() {
 	*x = HelperVerdict{}
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5964,7 +6182,7 @@ func (x *HelperVerdict) String() string {
 func (*HelperVerdict) ProtoMessage() {}
 
 func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5977,7 +6195,7 @@ func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperVerdict.ProtoReflect.Descriptor instead.
 func (*HelperVerdict) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{74}
+	return file_ipc_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *HelperVerdict) GetOutcome() HelperOutcome {
@@ -6057,7 +6275,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6069,7 +6287,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6082,7 +6300,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{75}
+	return file_ipc_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Grant) GetIpv4() []byte {
@@ -6210,7 +6428,7 @@ type SessionConfig struct {
 
 func (x *SessionConfig) Reset() {
 	*x = SessionConfig{}
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6222,7 +6440,7 @@ func (x *SessionConfig) String() string {
 func (*SessionConfig) ProtoMessage() {}
 
 func (x *SessionConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6235,7 +6453,7 @@ func (x *SessionConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionConfig.ProtoReflect.Descriptor instead.
 func (*SessionConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{76}
+	return file_ipc_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *SessionConfig) GetRoutes() []string {
@@ -6521,7 +6739,7 @@ type PortRule struct {
 
 func (x *PortRule) Reset() {
 	*x = PortRule{}
-	mi := &file_ipc_proto_msgTypes[77]
+	mi := &file_ipc_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6533,7 +6751,7 @@ func (x *PortRule) String() string {
 func (*PortRule) ProtoMessage() {}
 
 func (x *PortRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[77]
+	mi := &file_ipc_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6546,7 +6764,7 @@ func (x *PortRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRule.ProtoReflect.Descriptor instead.
 func (*PortRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{77}
+	return file_ipc_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *PortRule) GetProto() string {
@@ -6581,7 +6799,7 @@ type EgressPolicy struct {
 
 func (x *EgressPolicy) Reset() {
 	*x = EgressPolicy{}
-	mi := &file_ipc_proto_msgTypes[78]
+	mi := &file_ipc_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6593,7 +6811,7 @@ func (x *EgressPolicy) String() string {
 func (*EgressPolicy) ProtoMessage() {}
 
 func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[78]
+	mi := &file_ipc_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6606,7 +6824,7 @@ func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressPolicy.ProtoReflect.Descriptor instead.
 func (*EgressPolicy) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{78}
+	return file_ipc_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *EgressPolicy) GetInternet() bool {
@@ -6688,7 +6906,7 @@ type GatewayResolver struct {
 
 func (x *GatewayResolver) Reset() {
 	*x = GatewayResolver{}
-	mi := &file_ipc_proto_msgTypes[79]
+	mi := &file_ipc_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6700,7 +6918,7 @@ func (x *GatewayResolver) String() string {
 func (*GatewayResolver) ProtoMessage() {}
 
 func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[79]
+	mi := &file_ipc_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6713,7 +6931,7 @@ func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayResolver.ProtoReflect.Descriptor instead.
 func (*GatewayResolver) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{79}
+	return file_ipc_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *GatewayResolver) GetServers() []*DNSServer {
@@ -6783,7 +7001,7 @@ type DNSServer struct {
 
 func (x *DNSServer) Reset() {
 	*x = DNSServer{}
-	mi := &file_ipc_proto_msgTypes[80]
+	mi := &file_ipc_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6795,7 +7013,7 @@ func (x *DNSServer) String() string {
 func (*DNSServer) ProtoMessage() {}
 
 func (x *DNSServer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[80]
+	mi := &file_ipc_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6808,7 +7026,7 @@ func (x *DNSServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DNSServer.ProtoReflect.Descriptor instead.
 func (*DNSServer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{80}
+	return file_ipc_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *DNSServer) GetKind() string {
@@ -6887,7 +7105,7 @@ type GatewayForward struct {
 
 func (x *GatewayForward) Reset() {
 	*x = GatewayForward{}
-	mi := &file_ipc_proto_msgTypes[81]
+	mi := &file_ipc_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6899,7 +7117,7 @@ func (x *GatewayForward) String() string {
 func (*GatewayForward) ProtoMessage() {}
 
 func (x *GatewayForward) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[81]
+	mi := &file_ipc_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6912,7 +7130,7 @@ func (x *GatewayForward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayForward.ProtoReflect.Descriptor instead.
 func (*GatewayForward) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{81}
+	return file_ipc_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *GatewayForward) GetPort() uint32 {
@@ -6948,7 +7166,7 @@ type EgressRule struct {
 
 func (x *EgressRule) Reset() {
 	*x = EgressRule{}
-	mi := &file_ipc_proto_msgTypes[82]
+	mi := &file_ipc_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6960,7 +7178,7 @@ func (x *EgressRule) String() string {
 func (*EgressRule) ProtoMessage() {}
 
 func (x *EgressRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[82]
+	mi := &file_ipc_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6973,7 +7191,7 @@ func (x *EgressRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
 func (*EgressRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{82}
+	return file_ipc_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *EgressRule) GetAllow() bool {
@@ -7024,7 +7242,7 @@ type WayOut struct {
 
 func (x *WayOut) Reset() {
 	*x = WayOut{}
-	mi := &file_ipc_proto_msgTypes[83]
+	mi := &file_ipc_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7036,7 +7254,7 @@ func (x *WayOut) String() string {
 func (*WayOut) ProtoMessage() {}
 
 func (x *WayOut) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[83]
+	mi := &file_ipc_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7049,7 +7267,7 @@ func (x *WayOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WayOut.ProtoReflect.Descriptor instead.
 func (*WayOut) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{83}
+	return file_ipc_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *WayOut) GetName() string {
@@ -7190,7 +7408,7 @@ type EgressVia struct {
 
 func (x *EgressVia) Reset() {
 	*x = EgressVia{}
-	mi := &file_ipc_proto_msgTypes[84]
+	mi := &file_ipc_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7202,7 +7420,7 @@ func (x *EgressVia) String() string {
 func (*EgressVia) ProtoMessage() {}
 
 func (x *EgressVia) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[84]
+	mi := &file_ipc_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7215,7 +7433,7 @@ func (x *EgressVia) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressVia.ProtoReflect.Descriptor instead.
 func (*EgressVia) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{84}
+	return file_ipc_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *EgressVia) GetWays() []string {
@@ -7252,7 +7470,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_ipc_proto_msgTypes[85]
+	mi := &file_ipc_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7264,7 +7482,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[85]
+	mi := &file_ipc_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7277,7 +7495,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{85}
+	return file_ipc_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *Destination) GetNets() [][]byte {
@@ -7312,7 +7530,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_ipc_proto_msgTypes[86]
+	mi := &file_ipc_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7324,7 +7542,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[86]
+	mi := &file_ipc_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7337,7 +7555,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{86}
+	return file_ipc_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *PortRange) GetProto() uint32 {
@@ -7375,7 +7593,7 @@ type Why struct {
 
 func (x *Why) Reset() {
 	*x = Why{}
-	mi := &file_ipc_proto_msgTypes[87]
+	mi := &file_ipc_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7387,7 +7605,7 @@ func (x *Why) String() string {
 func (*Why) ProtoMessage() {}
 
 func (x *Why) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[87]
+	mi := &file_ipc_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7400,7 +7618,7 @@ func (x *Why) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Why.ProtoReflect.Descriptor instead.
 func (*Why) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{87}
+	return file_ipc_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *Why) GetHost() string {
@@ -7441,7 +7659,7 @@ type WhyAnswer struct {
 
 func (x *WhyAnswer) Reset() {
 	*x = WhyAnswer{}
-	mi := &file_ipc_proto_msgTypes[88]
+	mi := &file_ipc_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7453,7 +7671,7 @@ func (x *WhyAnswer) String() string {
 func (*WhyAnswer) ProtoMessage() {}
 
 func (x *WhyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[88]
+	mi := &file_ipc_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7466,7 +7684,7 @@ func (x *WhyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyAnswer.ProtoReflect.Descriptor instead.
 func (*WhyAnswer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{88}
+	return file_ipc_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *WhyAnswer) GetError() string {
@@ -7500,7 +7718,7 @@ type WhyAddress struct {
 
 func (x *WhyAddress) Reset() {
 	*x = WhyAddress{}
-	mi := &file_ipc_proto_msgTypes[89]
+	mi := &file_ipc_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7512,7 +7730,7 @@ func (x *WhyAddress) String() string {
 func (*WhyAddress) ProtoMessage() {}
 
 func (x *WhyAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[89]
+	mi := &file_ipc_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7525,7 +7743,7 @@ func (x *WhyAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyAddress.ProtoReflect.Descriptor instead.
 func (*WhyAddress) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{89}
+	return file_ipc_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *WhyAddress) GetAddr() []byte {
@@ -7603,7 +7821,7 @@ type WhyWay struct {
 
 func (x *WhyWay) Reset() {
 	*x = WhyWay{}
-	mi := &file_ipc_proto_msgTypes[90]
+	mi := &file_ipc_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7615,7 +7833,7 @@ func (x *WhyWay) String() string {
 func (*WhyWay) ProtoMessage() {}
 
 func (x *WhyWay) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[90]
+	mi := &file_ipc_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7628,7 +7846,7 @@ func (x *WhyWay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyWay.ProtoReflect.Descriptor instead.
 func (*WhyWay) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{90}
+	return file_ipc_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *WhyWay) GetName() string {
@@ -7709,7 +7927,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\vmax_version\x18\x02 \x01(\rR\n" +
 	"maxVersion\x12\x16\n" +
 	"\x06suites\x18\x03 \x03(\rR\x06suites\x12\x16\n" +
-	"\x06curves\x18\x04 \x03(\rR\x06curves\"\xa8\x06\n" +
+	"\x06curves\x18\x04 \x03(\rR\x06curves\"\xc5\x06\n" +
 	"\x05Vhost\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x06chains\x18\x02 \x03(\v2\x12.rocserv.ipc.ChainR\x06chains\x12*\n" +
@@ -7736,7 +7954,8 @@ const file_ipc_proto_rawDesc = "" +
 	"\x06phones\x18\x14 \x01(\bR\x06phones\x12#\n" +
 	"\rmatch_ciphers\x18\x15 \x01(\bR\fmatchCiphers\x12 \n" +
 	"\vcompression\x18\x16 \x03(\tR\vcompression\x12*\n" +
-	"\x11no_compress_limit\x18\x17 \x01(\rR\x0fnoCompressLimitJ\x04\b\x0e\x10\x0fJ\x04\b\x0f\x10\x10\"1\n" +
+	"\x11no_compress_limit\x18\x17 \x01(\rR\x0fnoCompressLimit\x12\x1b\n" +
+	"\tkdc_paths\x18\x18 \x03(\tR\bkdcPathsJ\x04\b\x0e\x10\x0fJ\x04\b\x0f\x10\x10\"1\n" +
 	"\x05Group\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05label\x18\x02 \x01(\tR\x05label\"\xeb\x01\n" +
@@ -7915,7 +8134,13 @@ const file_ipc_proto_rawDesc = "" +
 	"\n" +
 	"ProfileReq\x12\x10\n" +
 	"\x03sid\x18\x01 \x01(\fR\x03sid\x12-\n" +
-	"\x12certificate_sha256\x18\x02 \x01(\fR\x11certificateSha256\"\x87\x01\n" +
+	"\x12certificate_sha256\x18\x02 \x01(\fR\x11certificateSha256\"L\n" +
+	"\x06KDCReq\x12\x14\n" +
+	"\x05vhost\x18\x01 \x01(\tR\x05vhost\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12\x18\n" +
+	"\amessage\x18\x03 \x01(\fR\amessage\"\"\n" +
+	"\x06KDCRep\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\fR\amessage\"\x87\x01\n" +
 	"\bCliStats\x12\x19\n" +
 	"\bbytes_up\x18\x01 \x01(\x04R\abytesUp\x12\x1d\n" +
 	"\n" +
@@ -8137,7 +8362,13 @@ const file_ipc_proto_rawDesc = "" +
 	"\x04peer\x18\x04 \x01(\fR\x04peer\x12\x16\n" +
 	"\x06method\x18\x05 \x01(\rR\x06method\"0\n" +
 	"\x12HelperDisconnected\x12\x1a\n" +
-	"\bsessions\x18\x01 \x01(\rR\bsessions\"\xf5\x01\n" +
+	"\bsessions\x18\x01 \x01(\rR\bsessions\"?\n" +
+	"\vHelperRelay\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\rR\x06method\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\fR\amessage\"?\n" +
+	"\rHelperRelayed\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\fR\amessage\x12\x14\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\xf5\x01\n" +
 	"\rHelperVerdict\x124\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1a.rocserv.ipc.HelperOutcomeR\aoutcome\x12\x16\n" +
 	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x12\x18\n" +
@@ -8375,7 +8606,7 @@ func file_ipc_proto_rawDescGZIP() []byte {
 }
 
 var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 92)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 96)
 var file_ipc_proto_goTypes = []any{
 	(KeyKind)(0),               // 0: rocserv.ipc.KeyKind
 	(CookieResult)(0),          // 1: rocserv.ipc.CookieResult
@@ -8423,119 +8654,123 @@ var file_ipc_proto_goTypes = []any{
 	(*AuthCont)(nil),           // 43: rocserv.ipc.AuthCont
 	(*AuthReply)(nil),          // 44: rocserv.ipc.AuthReply
 	(*ProfileReq)(nil),         // 45: rocserv.ipc.ProfileReq
-	(*CliStats)(nil),           // 46: rocserv.ipc.CliStats
-	(*ResumeReq)(nil),          // 47: rocserv.ipc.ResumeReq
-	(*ResumeRep)(nil),          // 48: rocserv.ipc.ResumeRep
-	(*SecmConfig)(nil),         // 49: rocserv.ipc.SecmConfig
-	(*SecmConfigRep)(nil),      // 50: rocserv.ipc.SecmConfigRep
-	(*VhostKeys)(nil),          // 51: rocserv.ipc.VhostKeys
-	(*SecmWorker)(nil),         // 52: rocserv.ipc.SecmWorker
-	(*SecmRecord)(nil),         // 53: rocserv.ipc.SecmRecord
-	(*SecmRecords)(nil),        // 54: rocserv.ipc.SecmRecords
-	(*SecmRestoreRep)(nil),     // 55: rocserv.ipc.SecmRestoreRep
-	(*SecmSessionOpen)(nil),    // 56: rocserv.ipc.SecmSessionOpen
-	(*SecmSessionReply)(nil),   // 57: rocserv.ipc.SecmSessionReply
-	(*LeaseRequest)(nil),       // 58: rocserv.ipc.LeaseRequest
-	(*SecmSessionLeased)(nil),  // 59: rocserv.ipc.SecmSessionLeased
-	(*SecmSessionClose)(nil),   // 60: rocserv.ipc.SecmSessionClose
-	(*SecmCliStats)(nil),       // 61: rocserv.ipc.SecmCliStats
-	(*SecmBanIP)(nil),          // 62: rocserv.ipc.SecmBanIP
-	(*SecmViolation)(nil),      // 63: rocserv.ipc.SecmViolation
-	(*SecmHelperReq)(nil),      // 64: rocserv.ipc.SecmHelperReq
-	(*SecmHelper)(nil),         // 65: rocserv.ipc.SecmHelper
-	(*SecmEnded)(nil),          // 66: rocserv.ipc.SecmEnded
-	(*SecmStats)(nil),          // 67: rocserv.ipc.SecmStats
-	(*SecmCookies)(nil),        // 68: rocserv.ipc.SecmCookies
-	(*SecmCookie)(nil),         // 69: rocserv.ipc.SecmCookie
-	(*SecmTerminate)(nil),      // 70: rocserv.ipc.SecmTerminate
-	(*SecmTerminateRep)(nil),   // 71: rocserv.ipc.SecmTerminateRep
-	(*HelperConfig)(nil),       // 72: rocserv.ipc.HelperConfig
-	(*HelperMethod)(nil),       // 73: rocserv.ipc.HelperMethod
-	(*HelperReady)(nil),        // 74: rocserv.ipc.HelperReady
-	(*HelperBegin)(nil),        // 75: rocserv.ipc.HelperBegin
-	(*HelperAnswer)(nil),       // 76: rocserv.ipc.HelperAnswer
-	(*HelperCancel)(nil),       // 77: rocserv.ipc.HelperCancel
-	(*HelperAccount)(nil),      // 78: rocserv.ipc.HelperAccount
-	(*HelperAccounted)(nil),    // 79: rocserv.ipc.HelperAccounted
-	(*HelperDisconnect)(nil),   // 80: rocserv.ipc.HelperDisconnect
-	(*HelperDisconnected)(nil), // 81: rocserv.ipc.HelperDisconnected
-	(*HelperVerdict)(nil),      // 82: rocserv.ipc.HelperVerdict
-	(*Grant)(nil),              // 83: rocserv.ipc.Grant
-	(*SessionConfig)(nil),      // 84: rocserv.ipc.SessionConfig
-	(*PortRule)(nil),           // 85: rocserv.ipc.PortRule
-	(*EgressPolicy)(nil),       // 86: rocserv.ipc.EgressPolicy
-	(*GatewayResolver)(nil),    // 87: rocserv.ipc.GatewayResolver
-	(*DNSServer)(nil),          // 88: rocserv.ipc.DNSServer
-	(*GatewayForward)(nil),     // 89: rocserv.ipc.GatewayForward
-	(*EgressRule)(nil),         // 90: rocserv.ipc.EgressRule
-	(*WayOut)(nil),             // 91: rocserv.ipc.WayOut
-	(*EgressVia)(nil),          // 92: rocserv.ipc.EgressVia
-	(*Destination)(nil),        // 93: rocserv.ipc.Destination
-	(*PortRange)(nil),          // 94: rocserv.ipc.PortRange
-	(*Why)(nil),                // 95: rocserv.ipc.Why
-	(*WhyAnswer)(nil),          // 96: rocserv.ipc.WhyAnswer
-	(*WhyAddress)(nil),         // 97: rocserv.ipc.WhyAddress
-	(*WhyWay)(nil),             // 98: rocserv.ipc.WhyWay
-	nil,                        // 99: rocserv.ipc.HelperMethod.OptionsEntry
+	(*KDCReq)(nil),             // 46: rocserv.ipc.KDCReq
+	(*KDCRep)(nil),             // 47: rocserv.ipc.KDCRep
+	(*CliStats)(nil),           // 48: rocserv.ipc.CliStats
+	(*ResumeReq)(nil),          // 49: rocserv.ipc.ResumeReq
+	(*ResumeRep)(nil),          // 50: rocserv.ipc.ResumeRep
+	(*SecmConfig)(nil),         // 51: rocserv.ipc.SecmConfig
+	(*SecmConfigRep)(nil),      // 52: rocserv.ipc.SecmConfigRep
+	(*VhostKeys)(nil),          // 53: rocserv.ipc.VhostKeys
+	(*SecmWorker)(nil),         // 54: rocserv.ipc.SecmWorker
+	(*SecmRecord)(nil),         // 55: rocserv.ipc.SecmRecord
+	(*SecmRecords)(nil),        // 56: rocserv.ipc.SecmRecords
+	(*SecmRestoreRep)(nil),     // 57: rocserv.ipc.SecmRestoreRep
+	(*SecmSessionOpen)(nil),    // 58: rocserv.ipc.SecmSessionOpen
+	(*SecmSessionReply)(nil),   // 59: rocserv.ipc.SecmSessionReply
+	(*LeaseRequest)(nil),       // 60: rocserv.ipc.LeaseRequest
+	(*SecmSessionLeased)(nil),  // 61: rocserv.ipc.SecmSessionLeased
+	(*SecmSessionClose)(nil),   // 62: rocserv.ipc.SecmSessionClose
+	(*SecmCliStats)(nil),       // 63: rocserv.ipc.SecmCliStats
+	(*SecmBanIP)(nil),          // 64: rocserv.ipc.SecmBanIP
+	(*SecmViolation)(nil),      // 65: rocserv.ipc.SecmViolation
+	(*SecmHelperReq)(nil),      // 66: rocserv.ipc.SecmHelperReq
+	(*SecmHelper)(nil),         // 67: rocserv.ipc.SecmHelper
+	(*SecmEnded)(nil),          // 68: rocserv.ipc.SecmEnded
+	(*SecmStats)(nil),          // 69: rocserv.ipc.SecmStats
+	(*SecmCookies)(nil),        // 70: rocserv.ipc.SecmCookies
+	(*SecmCookie)(nil),         // 71: rocserv.ipc.SecmCookie
+	(*SecmTerminate)(nil),      // 72: rocserv.ipc.SecmTerminate
+	(*SecmTerminateRep)(nil),   // 73: rocserv.ipc.SecmTerminateRep
+	(*HelperConfig)(nil),       // 74: rocserv.ipc.HelperConfig
+	(*HelperMethod)(nil),       // 75: rocserv.ipc.HelperMethod
+	(*HelperReady)(nil),        // 76: rocserv.ipc.HelperReady
+	(*HelperBegin)(nil),        // 77: rocserv.ipc.HelperBegin
+	(*HelperAnswer)(nil),       // 78: rocserv.ipc.HelperAnswer
+	(*HelperCancel)(nil),       // 79: rocserv.ipc.HelperCancel
+	(*HelperAccount)(nil),      // 80: rocserv.ipc.HelperAccount
+	(*HelperAccounted)(nil),    // 81: rocserv.ipc.HelperAccounted
+	(*HelperDisconnect)(nil),   // 82: rocserv.ipc.HelperDisconnect
+	(*HelperDisconnected)(nil), // 83: rocserv.ipc.HelperDisconnected
+	(*HelperRelay)(nil),        // 84: rocserv.ipc.HelperRelay
+	(*HelperRelayed)(nil),      // 85: rocserv.ipc.HelperRelayed
+	(*HelperVerdict)(nil),      // 86: rocserv.ipc.HelperVerdict
+	(*Grant)(nil),              // 87: rocserv.ipc.Grant
+	(*SessionConfig)(nil),      // 88: rocserv.ipc.SessionConfig
+	(*PortRule)(nil),           // 89: rocserv.ipc.PortRule
+	(*EgressPolicy)(nil),       // 90: rocserv.ipc.EgressPolicy
+	(*GatewayResolver)(nil),    // 91: rocserv.ipc.GatewayResolver
+	(*DNSServer)(nil),          // 92: rocserv.ipc.DNSServer
+	(*GatewayForward)(nil),     // 93: rocserv.ipc.GatewayForward
+	(*EgressRule)(nil),         // 94: rocserv.ipc.EgressRule
+	(*WayOut)(nil),             // 95: rocserv.ipc.WayOut
+	(*EgressVia)(nil),          // 96: rocserv.ipc.EgressVia
+	(*Destination)(nil),        // 97: rocserv.ipc.Destination
+	(*PortRange)(nil),          // 98: rocserv.ipc.PortRange
+	(*Why)(nil),                // 99: rocserv.ipc.Why
+	(*WhyAnswer)(nil),          // 100: rocserv.ipc.WhyAnswer
+	(*WhyAddress)(nil),         // 101: rocserv.ipc.WhyAddress
+	(*WhyWay)(nil),             // 102: rocserv.ipc.WhyWay
+	nil,                        // 103: rocserv.ipc.HelperMethod.OptionsEntry
 }
 var file_ipc_proto_depIdxs = []int32{
-	8,  // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
-	10, // 1: rocserv.ipc.WorkerStartup.host:type_name -> rocserv.ipc.HostInfo
-	15, // 2: rocserv.ipc.WorkerConfig.vhosts:type_name -> rocserv.ipc.Vhost
-	0,  // 3: rocserv.ipc.Chain.kind:type_name -> rocserv.ipc.KeyKind
-	13, // 4: rocserv.ipc.Vhost.chains:type_name -> rocserv.ipc.Chain
-	14, // 5: rocserv.ipc.Vhost.tls:type_name -> rocserv.ipc.TLSSettings
-	16, // 6: rocserv.ipc.Vhost.groups:type_name -> rocserv.ipc.Group
-	17, // 7: rocserv.ipc.Vhost.auth:type_name -> rocserv.ipc.AuthOffer
-	1,  // 8: rocserv.ipc.AuthCookieRep.result:type_name -> rocserv.ipc.CookieResult
-	21, // 9: rocserv.ipc.AuthCookieRep.lease:type_name -> rocserv.ipc.Lease
-	35, // 10: rocserv.ipc.AuthCookieRep.ports:type_name -> rocserv.ipc.Ports
-	3,  // 11: rocserv.ipc.Terminate.reason:type_name -> rocserv.ipc.Reason
-	3,  // 12: rocserv.ipc.SessionStats.reason:type_name -> rocserv.ipc.Reason
-	27, // 13: rocserv.ipc.Detached.stats:type_name -> rocserv.ipc.SessionStats
-	27, // 14: rocserv.ipc.Retired.stats:type_name -> rocserv.ipc.SessionStats
-	2,  // 15: rocserv.ipc.Peer.result:type_name -> rocserv.ipc.PeerResult
-	37, // 16: rocserv.ipc.KeeperNote.flows:type_name -> rocserv.ipc.TcpFlow
-	38, // 17: rocserv.ipc.KeeperNote.mappings:type_name -> rocserv.ipc.NatMapping
-	37, // 18: rocserv.ipc.KeeperNote.ended:type_name -> rocserv.ipc.TcpFlow
-	4,  // 19: rocserv.ipc.AuthInit.method:type_name -> rocserv.ipc.AuthMethod
-	5,  // 20: rocserv.ipc.AuthReply.status:type_name -> rocserv.ipc.AuthStatus
-	16, // 21: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
-	3,  // 22: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
-	13, // 23: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
-	51, // 24: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
-	13, // 25: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
-	16, // 26: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
-	8,  // 27: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
-	53, // 28: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
-	58, // 29: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
-	3,  // 30: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
-	69, // 31: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
-	73, // 32: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
-	99, // 33: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
-	6,  // 34: rocserv.ipc.HelperAccount.event:type_name -> rocserv.ipc.AccountEvent
-	3,  // 35: rocserv.ipc.HelperAccount.reason:type_name -> rocserv.ipc.Reason
-	7,  // 36: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
-	83, // 37: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
-	85, // 38: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
-	86, // 39: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
-	12, // 40: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
-	90, // 41: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
-	91, // 42: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
-	92, // 43: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
-	89, // 44: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
-	87, // 45: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
-	88, // 46: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
-	93, // 47: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
-	93, // 48: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
-	94, // 49: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
-	97, // 50: rocserv.ipc.WhyAnswer.addresses:type_name -> rocserv.ipc.WhyAddress
-	98, // 51: rocserv.ipc.WhyAddress.ways:type_name -> rocserv.ipc.WhyWay
-	52, // [52:52] is the sub-list for method output_type
-	52, // [52:52] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	8,   // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
+	10,  // 1: rocserv.ipc.WorkerStartup.host:type_name -> rocserv.ipc.HostInfo
+	15,  // 2: rocserv.ipc.WorkerConfig.vhosts:type_name -> rocserv.ipc.Vhost
+	0,   // 3: rocserv.ipc.Chain.kind:type_name -> rocserv.ipc.KeyKind
+	13,  // 4: rocserv.ipc.Vhost.chains:type_name -> rocserv.ipc.Chain
+	14,  // 5: rocserv.ipc.Vhost.tls:type_name -> rocserv.ipc.TLSSettings
+	16,  // 6: rocserv.ipc.Vhost.groups:type_name -> rocserv.ipc.Group
+	17,  // 7: rocserv.ipc.Vhost.auth:type_name -> rocserv.ipc.AuthOffer
+	1,   // 8: rocserv.ipc.AuthCookieRep.result:type_name -> rocserv.ipc.CookieResult
+	21,  // 9: rocserv.ipc.AuthCookieRep.lease:type_name -> rocserv.ipc.Lease
+	35,  // 10: rocserv.ipc.AuthCookieRep.ports:type_name -> rocserv.ipc.Ports
+	3,   // 11: rocserv.ipc.Terminate.reason:type_name -> rocserv.ipc.Reason
+	3,   // 12: rocserv.ipc.SessionStats.reason:type_name -> rocserv.ipc.Reason
+	27,  // 13: rocserv.ipc.Detached.stats:type_name -> rocserv.ipc.SessionStats
+	27,  // 14: rocserv.ipc.Retired.stats:type_name -> rocserv.ipc.SessionStats
+	2,   // 15: rocserv.ipc.Peer.result:type_name -> rocserv.ipc.PeerResult
+	37,  // 16: rocserv.ipc.KeeperNote.flows:type_name -> rocserv.ipc.TcpFlow
+	38,  // 17: rocserv.ipc.KeeperNote.mappings:type_name -> rocserv.ipc.NatMapping
+	37,  // 18: rocserv.ipc.KeeperNote.ended:type_name -> rocserv.ipc.TcpFlow
+	4,   // 19: rocserv.ipc.AuthInit.method:type_name -> rocserv.ipc.AuthMethod
+	5,   // 20: rocserv.ipc.AuthReply.status:type_name -> rocserv.ipc.AuthStatus
+	16,  // 21: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
+	3,   // 22: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
+	13,  // 23: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
+	53,  // 24: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
+	13,  // 25: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
+	16,  // 26: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
+	8,   // 27: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
+	55,  // 28: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
+	60,  // 29: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
+	3,   // 30: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
+	71,  // 31: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
+	75,  // 32: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
+	103, // 33: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
+	6,   // 34: rocserv.ipc.HelperAccount.event:type_name -> rocserv.ipc.AccountEvent
+	3,   // 35: rocserv.ipc.HelperAccount.reason:type_name -> rocserv.ipc.Reason
+	7,   // 36: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
+	87,  // 37: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
+	89,  // 38: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
+	90,  // 39: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
+	12,  // 40: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
+	94,  // 41: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
+	95,  // 42: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
+	96,  // 43: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
+	93,  // 44: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
+	91,  // 45: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
+	92,  // 46: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
+	97,  // 47: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
+	97,  // 48: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
+	98,  // 49: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
+	101, // 50: rocserv.ipc.WhyAnswer.addresses:type_name -> rocserv.ipc.WhyAddress
+	102, // 51: rocserv.ipc.WhyAddress.ways:type_name -> rocserv.ipc.WhyWay
+	52,  // [52:52] is the sub-list for method output_type
+	52,  // [52:52] is the sub-list for method input_type
+	52,  // [52:52] is the sub-list for extension type_name
+	52,  // [52:52] is the sub-list for extension extendee
+	0,   // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_ipc_proto_init() }
@@ -8549,7 +8784,7 @@ func file_ipc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   92,
+			NumMessages:   96,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

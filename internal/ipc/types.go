@@ -50,6 +50,8 @@ const (
 	ProfileRepT Type = 130
 	WaySignT    Type = 131
 	WaySignRepT Type = 132
+	KDCT        Type = 133
+	KDCRepT     Type = 134
 
 	// Between sec-mod and a login helper.
 	HelperConfigT       Type = 150
@@ -62,6 +64,8 @@ const (
 	HelperAccountedT    Type = 157
 	HelperDisconnectT   Type = 158
 	HelperDisconnectedT Type = 159
+	HelperRelayT        Type = 160
+	HelperRelayedT      Type = 161
 
 	// Between main and sec-mod.
 	SecmConfigT        Type = 200
@@ -105,7 +109,7 @@ var typeNames = map[Type]string{
 	ResumeSealT: "RESUME_SEAL", ResumeOpenT: "RESUME_OPEN", ResumeRepT: "RESUME_REP",
 	AuthInitT: "SEC_AUTH_INIT", AuthContT: "SEC_AUTH_CONT", AuthReplyT: "SEC_AUTH_REPLY",
 	SignT: "SEC_SIGN", SignRepT: "SEC_SIGN_REP", CliStatsT: "SEC_CLI_STATS",
-	ProfileT: "SEC_PROFILE", ProfileRepT: "SEC_PROFILE_REP", WaySignT: "SEC_WAY_SIGN", WaySignRepT: "SEC_WAY_SIGN_REP",
+	ProfileT: "SEC_PROFILE", ProfileRepT: "SEC_PROFILE_REP", WaySignT: "SEC_WAY_SIGN", WaySignRepT: "SEC_WAY_SIGN_REP", KDCT: "SEC_KDC", KDCRepT: "SEC_KDC_REP",
 	SecmConfigT: "SECM_CONFIG", SecmConfigRepT: "SECM_CONFIG_REP", SecmWorkerT: "SECM_WORKER",
 	SecmEndedT: "SECM_ENDED", SecmViolationT: "SECM_VIOLATION", SecmSessionOpenT: "SECM_SESSION_OPEN",
 	SecmSessionCloseT: "SECM_SESSION_CLOSE", SecmSessionReplyT: "SECM_SESSION_REPLY",
@@ -115,7 +119,8 @@ var typeNames = map[Type]string{
 	SecmBanIPT: "SECM_BAN_IP", SecmCliStatsT: "SECM_CLI_STATS", SecmHelperReqT: "SECM_HELPER_REQ", SecmHelperT: "SECM_HELPER",
 	HelperConfigT: "HELPER_CONFIG", HelperReadyT: "HELPER_READY", HelperBeginT: "HELPER_BEGIN", HelperAnswerT: "HELPER_ANSWER",
 	HelperCancelT: "HELPER_CANCEL", HelperVerdictT: "HELPER_VERDICT",
-	HelperAccountT: "HELPER_ACCOUNT", HelperAccountedT: "HELPER_ACCOUNTED", HelperDisconnectT: "HELPER_DISCONNECT", HelperDisconnectedT: "HELPER_DISCONNECTED", SecmSessionLeasedT: "SECM_SESSION_LEASED",
+	HelperAccountT: "HELPER_ACCOUNT", HelperAccountedT: "HELPER_ACCOUNTED", HelperDisconnectT: "HELPER_DISCONNECT", HelperDisconnectedT: "HELPER_DISCONNECTED", HelperRelayT: "HELPER_RELAY", HelperRelayedT: "HELPER_RELAYED",
+	SecmSessionLeasedT: "SECM_SESSION_LEASED",
 }
 
 // What a worker may ask for other clients (PEER_REQ): so many in a second, and

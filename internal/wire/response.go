@@ -68,6 +68,10 @@ func statusText(status int) string {
 		return "Not found" // ocserv's spelling
 	case 405:
 		return "Method Not Allowed"
+	case 413:
+		return "Content Too Large"
+	case 415:
+		return "Unsupported Media Type"
 	case 500:
 		return "Internal error"
 	case 501:

@@ -281,3 +281,42 @@ func FuzzLedger(f *testing.F) {
 		}
 	})
 }
+
+// TestPace: a source does something so often, and no other is kept from it.
+func TestPace(t *testing.T) {
+	p := NewPace(3, 30*time.Second)
+	for _, s := range []struct {
+		at   int
+		from string
+		want bool
+	}{
+		{0, home, true}, {0, home, true}, {0, home, true}, {0, home, false}, {9, home, false}, {0, away, true}, {10, home, true}, {10, home, false},
+		{100, home, true}, {100, home, true}, {100, home, true}, {100, home, false},
+	} {
+		if got := p.Allow(netip.MustParseAddr(s.from), at(s.at)); got != s.want {
+			t.Errorf("%+v: %v", s, got)
+		}
+	}
+}
+
+// TestShare: a source has so many at a time, an IPv6 /64 being one.
+func TestShare(t *testing.T) {
+	s := NewShare(2)
+	a, b, c := netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2"), netip.MustParseAddr("2001:db8:0:1::1")
+	for i, want := range []bool{s.Enter(a), s.Enter(b), !s.Enter(a), s.Enter(c)} {
+		if !want {
+			t.Errorf("step %d", i)
+		}
+	}
+	s.Leave(b)
+	if !s.Enter(a) {
+		t.Error("no place after one was left")
+	}
+	for range 2 {
+		s.Leave(a)
+	}
+	s.Leave(c)
+	if len(s.now) != 0 {
+		t.Errorf("%d sources are remembered", len(s.now))
+	}
+}

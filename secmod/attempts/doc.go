@@ -28,6 +28,9 @@
 // width and blanks (RFC 4518), so that spelling buys no tries. Names of users
 // that do not exist are counted like any other.
 //
+// Beside that, Pace and Share bound what else sources ask for: how often, and how much
+// of it at a time.
+//
 // # Invariants
 //
 // The table is pure: no clock, no goroutine, no log. The time is an argument.

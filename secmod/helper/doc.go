@@ -19,6 +19,10 @@
 //	sec-mod  HELPER_CANCEL  login n   nobody answers any more: Dialogue.End
 //	sec-mod  HELPER_ACCOUNT           an Account is told what became of a session
 //	helper   HELPER_ACCOUNTED         it is accounted, or why not
+//	sec-mod  HELPER_RELAY             what a client sends to a server
+//	helper   HELPER_RELAYED           its answer
+//	sec-mod  HELPER_RELAY             what a client sends to a server
+//	helper   HELPER_RELAYED           its answer
 //	helper   HELPER_DISCONNECT        a server wants accounted sessions ended
 //	sec-mod  HELPER_DISCONNECTED      how many there were
 //

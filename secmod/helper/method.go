@@ -120,10 +120,15 @@ type Grant struct {
 	TxPerSec       uint64
 }
 
+// Relay takes what a client sends to a server of the operator's, and returns the
+// server's answer.
+type Relay func(ctx context.Context, message []byte) ([]byte, error)
+
 // Made is a method that is ready.
 type Made struct {
 	Method   Method
 	Account  Account                           // of a line acct, in place of Method
+	Relay    Relay                             // of a line kkdcp, in place of Method
 	Listen   func(context.Context, Disconnect) // if set, runs once the helper is confined, until the context ends
 	Warnings []string                          // for the operator
 	Files    sandbox.Files                     // folders in which it will open files again

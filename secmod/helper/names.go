@@ -86,21 +86,35 @@ func (n *Names) Dial(ctx context.Context, network, address string) (net.Conn, er
 	if err != nil {
 		return nil, err
 	}
+	var conn net.Conn
+	err = n.Try(ctx, host, func(addrs []netip.Addr) (err error) {
+		conn, err = dialAny(ctx, network, addrs, port)
+		return err
+	})
+	return conn, err
+}
+
+// Try tries a server's addresses, and if that fails those that it has by now, if they
+// are others.
+func (n *Names) Try(ctx context.Context, host string, try func([]netip.Addr) error) error {
 	n.mu.Lock()
 	known := n.known[host]
 	n.mu.Unlock()
-	conn, err := dialAny(ctx, network, known, port)
+	err := errNoAddress
+	if len(known) > 0 {
+		err = try(known)
+	}
 	if err == nil || ctx.Err() != nil {
-		return conn, err
+		return err
 	}
 	now, failure := n.refresh(ctx, host)
 	if failure != nil {
-		return nil, failure
+		return failure
 	}
-	if len(known) > 0 && slices.Equal(now, known) {
-		return nil, err
+	if slices.Equal(now, known) {
+		return err
 	}
-	return dialAny(ctx, network, now, port)
+	return try(now)
 }
 
 // dialAny connects to the first of the addresses that answers, each of which gets its

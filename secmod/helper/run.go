@@ -161,6 +161,7 @@ var table = map[ipc.Type]row{
 	ipc.HelperAnswerT: (*server).answer,
 	ipc.HelperCancelT: (*server).cancel,
 
+	ipc.HelperRelayT:        (*server).relay,
 	ipc.HelperAccountT:      (*server).account,
 	ipc.HelperDisconnectedT: (*server).disconnected,
 }
@@ -311,6 +312,38 @@ func (s *server) account(rec *ipc.Record) error {
 	}()
 	return nil
 }
+
+// relay takes what a client sends to a server.
+func (s *server) relay(rec *ipc.Record) error {
+	m := new(ipc.HelperRelay)
+	if err := rec.Decode(m); err != nil {
+		return err
+	}
+	if int(m.Method) >= len(s.made) || s.made[m.Method].Relay == nil {
+		return violation("a message for method %d of %d", m.Method, len(s.made))
+	}
+	id := rec.ID
+	go func() {
+		rep := new(ipc.HelperRelayed)
+		v := s.guarded(func() (v Verdict) {
+			answer, err := s.made[m.Method].Relay(s.life, m.Message)
+			if rep.Message = answer; err != nil {
+				v.Why = cmp.Or(err.Error(), "no answer")
+			}
+			return v
+		})
+		if rep.Error = valid(v.Why); len(rep.Error) > maxWhy {
+			rep.Error = valid(rep.Error[:maxWhy])
+		}
+		if s.SecMod.Send(ipc.HelperRelayedT, id, rep) != nil {
+			s.SecMod.Close()
+		}
+	}()
+	return nil
+}
+
+// maxWhy is how much of an error is told of what was not relayed, in bytes.
+const maxWhy = 1 << 10
 
 // disconnect asks sec-mod to end sessions that are accounted by a method.
 func (s *server) disconnect(ctx context.Context, method uint32, t Target) (int, error) {

@@ -89,6 +89,16 @@ func (c *Client) AuthCont(sid, password []byte) (*ipc.AuthReply, error) {
 	return rep, nil
 }
 
+// AskKDC takes what a client posted to a path of kkdcp to a KDC and returns the
+// answer; empty without error: there is none.
+func (c *Client) AskKDC(vhost, path string, message []byte) (answer []byte, err error) {
+	rep := new(ipc.KDCRep)
+	if err := c.call(ipc.KDCT, &ipc.KDCReq{Vhost: vhost, Path: path, Message: message}, ipc.KDCRepT, rep); err != nil {
+		return nil, err
+	}
+	return rep.Message, nil
+}
+
 // Profile returns the profile of the user whose cookie this is, empty if he has
 // none; nil without error: the cookie is not good.
 func (c *Client) Profile(sid, certificateSHA256 []byte) (profile []byte, err error) {

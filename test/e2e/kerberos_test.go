@@ -17,11 +17,10 @@ import (
 	"rocserv/test/e2e/lab"
 )
 
-// kerberos is a realm with MIT's KDC, which runs where the clients are: the
-// server has a keytab and asks nobody.
+// kerberos is a realm with MIT's KDC.
 type kerberos struct {
 	*rig
-	from lab.Netns
+	from lab.Netns // where its clients are
 	dir  string
 }
 
@@ -31,30 +30,34 @@ const (
 )
 
 // startKerberos makes the realm with alice, bob and the server's service, and
-// starts its KDC.
+// starts its KDC where the clients are: the server has a keytab and asks nobody. Then
+// alice has a ticket.
 func (r *rig) startKerberos(from lab.Netns) *kerberos {
+	r.Helper()
+	k := r.startKDC(from, from, "127.0.0.1:88")
+	k.reach("", "127.0.0.1:88")
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if _, err := k.kinit("", lab.User, lab.Password); err == nil {
+			return k
+		} else if time.Now().After(deadline) {
+			r.Fatalf("no ticket: %v", err)
+		}
+	}
+}
+
+// startKDC makes the realm with alice, bob and the server's service, and starts its
+// KDC in at, where it listens on those addresses.
+func (r *rig) startKDC(from, at lab.Netns, listen ...string) *kerberos {
 	r.Helper()
 	if _, err := exec.LookPath("krb5kdc"); errors.Is(err, exec.ErrNotFound) && os.Getenv("CI") != "true" {
 		r.Skip(err)
 	}
 	k := &kerberos{r, from, r.Path("kerberos")}
 	r.must(os.Mkdir(k.dir, 0o755))
-	write := func(name, text string) { r.must(os.WriteFile(k.dir+"/"+name, []byte(text), 0o644)) }
-	write("krb5.conf", `[libdefaults]
-default_realm = `+kerberosRealm+`
-dns_lookup_kdc = false
-dns_canonicalize_hostname = false
-rdns = false
-[realms]
-`+kerberosRealm+` = {
- kdc = 127.0.0.1:88
-}
-[domain_realm]
-.test = `+kerberosRealm+`
-`)
-	write("kdc.conf", `[kdcdefaults]
-kdc_listen = 127.0.0.1:88
-kdc_tcp_listen = 127.0.0.1:88
+	k.reach("", listen[0])
+	k.write("kdc.conf", `[kdcdefaults]
+kdc_listen = `+strings.Join(listen, " ")+`
+kdc_tcp_listen = `+strings.Join(listen, " ")+`
 [realms]
 `+kerberosRealm+` = {
  database_name = `+k.dir+`/principal
@@ -70,7 +73,7 @@ kdc_tcp_listen = 127.0.0.1:88
 	} {
 		k.run("", "kadmin.local", "-q", line)
 	}
-	kdc, err := from.Start("krb5kdc", nil, k.env(""), "krb5kdc", "-n", "-r", kerberosRealm)
+	kdc, err := at.Start("krb5kdc", nil, k.env(""), "krb5kdc", "-n", "-r", kerberosRealm)
 	r.must(err)
 	r.Cleanup(func() {
 		kdc.End(syscall.SIGKILL, 5*time.Second)
@@ -78,14 +81,37 @@ kdc_tcp_listen = 127.0.0.1:88
 			r.Log(tail(kdc.Story()))
 		}
 	})
-	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
-		if _, err := from.RunFor(10*time.Second, lab.Password+"\n", append([]string{"env"}, append(k.env(lab.User), "kinit", lab.User)...)...); err == nil {
-			break
-		} else if time.Now().After(deadline) {
-			r.Fatalf("no ticket: %v", err)
-		}
-	}
 	return k
+}
+
+func (k *kerberos) write(name, text string) {
+	k.must(os.WriteFile(k.dir+"/"+name, []byte(text), 0o644))
+}
+
+// reach makes the configuration of clients that find the KDC there; several are told
+// apart by a name.
+func (k *kerberos) reach(name, kdc string) {
+	k.write("krb5.conf"+name, `[libdefaults]
+default_realm = `+kerberosRealm+`
+dns_lookup_kdc = false
+dns_canonicalize_hostname = false
+rdns = false
+[realms]
+`+kerberosRealm+` = {
+ kdc = `+kdc+`
+ http_anchors = FILE:`+k.state.Path("cert.pem")+`
+}
+[domain_realm]
+.test = `+kerberosRealm+`
+`)
+}
+
+// kinit gets a ticket for user as a client of that configuration, into the cache of
+// that user.
+func (k *kerberos) kinit(name, user, password string) (out string, err error) {
+	env := append([]string{"env"}, k.env(user)...)
+	env = append(env, "KRB5_CONFIG="+k.dir+"/krb5.conf"+name)
+	return k.from.RunFor(60*time.Second, password+"\n", append(env, "kinit", user)...)
 }
 
 func quoted(s string) string { return `"` + s + `"` }
@@ -195,4 +221,70 @@ func TestKerberos(t *testing.T) {
 		})
 	}
 	r.start() // the lab's end looks for one that runs
+}
+
+// Clients that reach nobody but the server get their tickets from a real KDC by
+// kkdcp, of every kind, and log in with them; with what is no KDC behind it they do
+// not.
+func TestKDCProxy(t *testing.T) {
+	rocservOnly(t, "Debian's is built without")
+	r := newLab(t, 1)
+	if _, err := os.Stat("/usr/lib/x86_64-linux-gnu/krb5/plugins/tls/k5tls.so"); err != nil && os.Getenv("CI") != "true" {
+		t.Skip(err)
+	}
+	at4, at6 := lab.Tgt4+":88", "["+lab.Tgt6+"]:88"
+	k := r.startKDC(r.Cli[0], r.Tgt, at4, at6)
+	for port, argv := range map[string][]string{
+		"7001": {"socat", "-u", "OPEN:/dev/urandom", "TCP-LISTEN:7001,fork,reuseaddr"},
+		"7002": {"socat", "TCP-LISTEN:7002,fork,reuseaddr", "EXEC:true"},
+	} {
+		p, err := r.Tgt.Start("kdc"+port, nil, nil, argv...)
+		r.must(err)
+		r.Cleanup(func() { p.End(syscall.SIGKILL, 5*time.Second) })
+	}
+	settings := []string{"auth = gssapi[keytab=" + r.state.Path("keytab") + "]", "use-occtl = true", "occtl-socket-file = " + r.socket()}
+	ways := []struct{ path, realm, kdcs, want string }{ // want: of kinit's words; empty: a ticket
+		{"/tcp4", kerberosRealm, "tcp@" + at4, ""},
+		{"/udp4", kerberosRealm, "udp@" + at4, ""},
+		{"/tcp6", kerberosRealm, "tcp@" + at6, ""},
+		{"/udp6", kerberosRealm, "udp@" + at6, ""},
+		{"/second", kerberosRealm, "tcp@" + lab.Tgt4 + ":7003 tcp@" + lab.Tgt4 + ":7001 tcp@" + lab.Tgt4 + ":7002 udp@" + at4, ""},
+		{"/dead", kerberosRealm, "tcp@" + lab.Tgt4 + ":7003", "Cannot contact any KDC"},
+		{"/garbage", kerberosRealm, "tcp@" + lab.Tgt4 + ":7001", "Cannot contact any KDC"},
+		{"/cut", kerberosRealm, "tcp@" + lab.Tgt4 + ":7002", "Cannot contact any KDC"},
+		{"/realm", "OTHER.TEST", "tcp@" + at4, "Cannot contact any KDC"},
+	}
+	for _, w := range ways {
+		for kdc := range strings.FieldsSeq(w.kdcs) {
+			settings = append(settings, fmt.Sprintf("kkdcp = %s %s %s", w.path, w.realm, kdc))
+		}
+		k.reach(w.path[1:], fmt.Sprintf("https://%s%s", net.JoinHostPort(lab.Srv4, strconv.Itoa(lab.Port)), w.path))
+	}
+	k.reach("none", fmt.Sprintf("https://%s/none", net.JoinHostPort(lab.Srv4, strconv.Itoa(lab.Port))))
+	r.must(r.state.Configure(settings...))
+	r.start()
+	if out, err := k.kinit("", lab.User, lab.Password); err == nil {
+		t.Fatalf("the client reaches the KDC itself: %s", out)
+	}
+	for _, w := range append(ways, ways[0]) { // with a ticket in the cache
+		out, err := k.kinit(w.path[1:], lab.User, lab.Password)
+		if (err == nil) != (w.want == "") || !strings.Contains(out, w.want) {
+			t.Errorf("%s: %v: %s", w.path, err, out)
+		}
+	}
+	if out, err := k.kinit("tcp4", lab.Other, wrong); err == nil || !strings.Contains(out, "Password incorrect") {
+		t.Errorf("a wrong password: %v: %s", err, out)
+	}
+	if out, err := k.kinit("none", lab.Other, lab.Password); err == nil {
+		t.Errorf("a path that nobody has: %s", out)
+	}
+	k.reach("", fmt.Sprintf("https://%s/udp4", net.JoinHostPort(lab.Srv4, strconv.Itoa(lab.Port)))) // the ticket for the server too
+	if got := k.curl(lab.User); got != "200 in" {
+		t.Errorf("curl: %s", got)
+	}
+	c := r.connect(k.openconnect(lab.User, lab.Dial{}))
+	r.wants("show user "+lab.User, "Username: "+lab.User)
+	if _, err := c.Quit(); err != nil {
+		t.Error(err)
+	}
 }
