@@ -51,6 +51,8 @@ func (c *console) commands() map[string]control.Command {
 		control.CmdCookies:    control.With(c.cookies),
 		control.CmdBans:       control.With(c.bans),
 		control.CmdUnban:      control.With(c.unban),
+		control.CmdLimits:     control.With(c.limits),
+		control.CmdUnlimit:    control.With(c.unlimit),
 		control.CmdDisconnect: control.With(c.disconnect),
 		control.CmdTerminate:  control.With(c.terminate),
 		control.CmdReload:     control.With(c.reload),
@@ -438,12 +440,9 @@ func sourceText(p netip.Prefix) string {
 
 // unban forgets an address, named as bans shows it or by any of its own.
 func (c *console) unban(_ context.Context, a control.UnbanArgs) (any, error) {
-	addr, err := netip.ParseAddr(a.IP)
-	if p, perr := netip.ParsePrefix(a.IP); perr == nil {
-		addr, err = p.Addr(), nil
-	}
+	addr, err := sourceAddr(a.IP)
 	if err != nil {
-		return nil, control.Errorf(control.BadRequest, "%q is no IP address", a.IP)
+		return nil, err
 	}
 	if !c.srv.bans.Unban(addr) {
 		return nil, control.Errorf(control.NotFound, "no points are counted for %v", ban.Source(addr))

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"rocserv/internal/control"
 )
 
@@ -217,6 +219,28 @@ func TestConsoleBans(t *testing.T) {
 }
 
 // A worker that does not answer costs a question its wait and nobody else.
+// TestConsoleLimits: what sec-mod says of who is held off, and an order to it.
+func TestConsoleLimits(t *testing.T) {
+	r, c := controlled(t)
+	got := ask[control.Limits](t, c, control.CmdLimits, nil)
+	want := control.Limits{More: 5, Limits: []control.Limit{{User: "anna", Until: time.UnixMilli(2000)}, {IP: "2001:db8::/64", Until: time.UnixMilli(1000)}}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("- want, + got:\n%s", diff)
+	}
+	for _, a := range []control.UnlimitArgs{{User: "anna"}, {IP: "2001:db8::/64"}, {IP: "2001:db8::"}} {
+		if err := c.Call(control.CmdUnlimit, a, nil); err != nil {
+			t.Errorf("%+v: %v", a, err)
+		}
+	}
+	for a, why := range map[control.UnlimitArgs]control.Code{
+		{}: control.BadRequest, {User: "anna", IP: "192.0.2.1"}: control.BadRequest, {IP: "nonsense"}: control.BadRequest,
+		{User: "bert"}: control.NotFound, {IP: "192.0.2.1"}: control.NotFound,
+	} {
+		refused(t, c, control.CmdUnlimit, a, why)
+	}
+	r.stop()
+}
+
 func TestConsoleAndDeafWorker(t *testing.T) {
 	r, c := controlled(t)
 	p := r.dial()

@@ -186,6 +186,17 @@ func (f *fakeMod) answer(rec ipc.Record) {
 		must(err)
 		f.conn.Send(ipc.SecmCookiesT, rec.ID, new(ipc.Nothing), fd)
 		closeAll([]int{fd})
+	case ipc.SecmListLimitsT:
+		source := ipc.PutPrefix(netip.MustParsePrefix("2001:db8::/64"))
+		f.conn.Send(ipc.SecmLimitsT, rec.ID, &ipc.SecmLimits{More: 5, Limits: []*ipc.SecmLimit{{User: "anna", UntilUnixMs: 2000}, {Source: source, UntilUnixMs: 1000}}})
+	case ipc.SecmLiftT:
+		var m ipc.SecmLift
+		must(rec.Decode(&m))
+		rep := new(ipc.SecmLifted)
+		if m.User == "anna" || ipc.Addr(m.Source) == netip.MustParseAddr("2001:db8::") {
+			rep.Limits = 1
+		}
+		f.conn.Send(ipc.SecmLiftedT, rec.ID, rep)
 	case ipc.SecmTerminateT:
 		var m ipc.SecmTerminate
 		must(rec.Decode(&m))

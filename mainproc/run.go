@@ -126,7 +126,7 @@ func (s *server) live(text []byte, signals <-chan os.Signal, up func()) error {
 	}
 	defer s.sec.close(s.procs)
 	files := new(watcher)
-	files.look(watched(s.opts.ConfigName, s.gen.Load().cfg)) // before they are read
+	files.look(watched(s.opts.ConfigName, s.gen.Load().cfg, nil)) // before they are read
 	if err := s.begin(text, signals); err != nil {
 		if errors.Is(err, errStopped) {
 			return nil
@@ -144,6 +144,9 @@ func (s *server) live(text []byte, signals <-chan os.Signal, up func()) error {
 	up()
 	err := s.work(signals)
 	s.stop(signals, err == nil)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "error detected") // as ocserv says of an abnormal end, at whatever log there is
+	}
 	return err
 }
 

@@ -147,7 +147,7 @@ func TestExitOnSecModDeath(t *testing.T) {
 	if status := r.wait(); status == 0 {
 		t.Error("exit status 0")
 	}
-	for _, want := range []string{msgSecModDied, "secmod died with sig 9"} {
+	for _, want := range []string{msgSecModDied, "secmod died with sig 9", "error detected\n"} {
 		if !strings.Contains(r.log.String(), want) {
 			t.Errorf("no %q in the log", want)
 		}

@@ -17,11 +17,12 @@ import (
 const watchEvery = 2 * time.Second
 
 // watched lists the files that are read when a configuration is loaded, and at no
-// other time: certificates and keys, and what login helpers read. (Lists of users and of revoked certificates
-// sec-mod reads again by itself.) Beside them the configuration's own file where
+// other time: certificates and keys, and what login helpers read, named by the
+// configuration or, as they say (more), by one of its files. (Lists of users and of
+// revoked certificates sec-mod reads again by itself.) Beside them the configuration's own file where
 // it is a symbolic link: that is how Kubernetes mounts one, and replaces it as a
 // whole; one that people edit is read when they say so.
-func watched(name string, c *config.Config) (files []string) {
+func watched(name string, c *config.Config, more []string) (files []string) {
 	if st, err := os.Lstat(name); err == nil && st.Mode().Type() == os.ModeSymlink {
 		files = append(files, name)
 	}
@@ -31,7 +32,7 @@ func watched(name string, c *config.Config) (files []string) {
 		}
 		files = append(files, v.CACert, v.OCSPResponse, v.PinFile)
 		for _, m := range slices.Concat(v.Auth, v.EnableAuth, v.Acct) {
-			if m.Remote() { // what the file names in turn nobody knows here
+			if m.Remote() {
 				files = append(files, m.Options["config"], strings.TrimPrefix(m.Options["keytab"], "FILE:"))
 			}
 		}
@@ -43,7 +44,7 @@ func watched(name string, c *config.Config) (files []string) {
 		}
 		files = append(files, v.User.Resolver.BlockFiles()...)
 	}
-	return files
+	return append(files, more...)
 }
 
 // fileStamp says whether a file is still the one that was read. A link's is that
@@ -114,10 +115,11 @@ func (s *server) watchFiles(w *watcher) {
 	t := time.NewTicker(watchEvery)
 	defer t.Stop()
 	for {
-		cfg := s.gen.Load().cfg
+		gen := s.gen.Load()
+		cfg := gen.cfg
 		if !cfg.Global.WatchFiles {
 			w = new(watcher)
-		} else if w.look(watched(s.opts.ConfigName, cfg)) {
+		} else if w.look(watched(s.opts.ConfigName, cfg, gen.keys.GetWatch())) {
 			s.log.Info("files of the configuration were replaced")
 			if s.console.order(syscall.SIGHUP) != nil {
 				w = new(watcher) // too busy; the orders there are will do

@@ -71,8 +71,8 @@ func TestWatched(t *testing.T) {
 		Auth:       []config.Method{{Name: "plain", Options: map[string]string{"passwd": "users"}}},
 		EnableAuth: []config.Method{{Name: "gssapi", Options: map[string]string{"keytab": "FILE:tab"}}},
 		Acct:       []config.Method{{Name: "radius", Options: map[string]string{"config": "radcli", "nas-identifier": "vpn"}}}}, {}}}
-	for name, want := range map[string]string{conf: "c k ca o p tab radcli", link: link + " c k ca o p tab radcli"} {
-		if got := strings.TrimSpace(strings.Join(watched(name, c), " ")); strings.Join(strings.Fields(got), " ") != want {
+	for name, want := range map[string]string{conf: "c k ca o p tab radcli servers", link: link + " c k ca o p tab radcli servers"} {
+		if got := strings.TrimSpace(strings.Join(watched(name, c, []string{"servers"}), " ")); strings.Join(strings.Fields(got), " ") != want {
 			t.Errorf("of %s: %q", name, got)
 		}
 	}

@@ -1,6 +1,8 @@
 package secmod
 
 import (
+	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -191,5 +193,52 @@ func TestKnownAfterwards(t *testing.T) {
 	}
 	if got := again.tryOnce(home, "anna", "", "secret"); got != "MSG OK" {
 		t.Errorf("where her session is from: %s", got)
+	}
+}
+
+// TestLift: an operator sees who is held off, and has him listened to again.
+func TestLift(t *testing.T) {
+	r := boot(t, attemptsSite(t))
+	for range 3 {
+		r.tryOnce(away, "Anna", "", "guess")
+	}
+	if got := r.tryOnce(away, "anna", "", "secret"); got != "FAILED" {
+		t.Fatalf("after three wrong answers: %s", got)
+	}
+	list := func() *ipc.SecmLimits {
+		m := new(ipc.SecmLimits)
+		if _, err := r.ask(ipc.SecmListLimitsT, new(ipc.Nothing), m); err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	lift := func(q *ipc.SecmLift) uint32 {
+		m := new(ipc.SecmLifted)
+		if _, err := r.ask(ipc.SecmLiftT, q, m); err != nil {
+			t.Fatal(err)
+		}
+		return m.Limits
+	}
+	m := list()
+	if len(m.Limits) != 1 || m.Limits[0].User != "anna" || ipc.Prefix(m.Limits[0].Source).String() != away+"/32" ||
+		time.UnixMilli(m.Limits[0].UntilUnixMs).Sub(r.clock.now()).Round(time.Minute) != 20*time.Minute {
+		t.Errorf("limits: %v", m)
+	}
+	if n := lift(&ipc.SecmLift{User: "bert"}) + lift(&ipc.SecmLift{Source: ipc.PutAddr(netip.MustParseAddr(far))}); n != 0 {
+		t.Errorf("%d limits of others are lifted", n)
+	}
+	if n := lift(&ipc.SecmLift{User: "ANNA"}); n != 1 || len(list().Limits) != 0 {
+		t.Errorf("%d limits are lifted, left is %v", n, list())
+	}
+	if got := r.tryOnce(away, "anna", "", "secret"); got != "MSG OK" {
+		t.Errorf("afterwards: %s", got)
+	}
+	for i := range maxLimits + 3 {
+		for range 3 {
+			r.s.attempts.Wrong(fmt.Sprint("user", i), netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), r.clock.now())
+		}
+	}
+	if m := list(); len(m.Limits) != maxLimits || m.More != 3 {
+		t.Errorf("of many %d are listed, and %d more", len(m.Limits), m.More)
 	}
 }

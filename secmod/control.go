@@ -73,6 +73,36 @@ func (s *server) listCookies(*ipc.Nothing) (*ipc.Nothing, []int, error) {
 	return new(ipc.Nothing), []int{fd}, nil
 }
 
+// maxLimits is how many limits a message has.
+const maxLimits = 200
+
+// listLimits answers SECM_LIST_LIMITS.
+func (s *server) listLimits(*ipc.Nothing) (*ipc.SecmLimits, []int, error) {
+	all, m := s.attempts.List(s.Now()), new(ipc.SecmLimits)
+	if n := len(all); n > maxLimits {
+		all, m.More = all[:maxLimits], uint32(n-maxLimits)
+	}
+	for _, h := range all {
+		one := &ipc.SecmLimit{User: h.User, UntilUnixMs: h.Until.UnixMilli()}
+		if h.Source.IsValid() {
+			one.Source = ipc.PutPrefix(h.Source)
+		}
+		m.Limits = append(m.Limits, one)
+	}
+	return m, nil, nil
+}
+
+// lift answers SECM_LIFT.
+func (s *server) lift(q *ipc.SecmLift) (*ipc.SecmLifted, []int, error) {
+	n := 0
+	if from := ipc.Addr(q.Source); from.IsValid() {
+		n = s.attempts.LiftSource(from, s.Now())
+	} else {
+		n = s.attempts.LiftUser(q.User, s.Now())
+	}
+	return &ipc.SecmLifted{Limits: uint32(n)}, nil, nil
+}
+
 // terminate answers SECM_TERMINATE_SESSION.
 func (s *server) terminate(q *ipc.SecmTerminate) (*ipc.SecmTerminateRep, []int, error) {
 	gone, live := s.sessions.Terminate(func(e session.Session) bool {

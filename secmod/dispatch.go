@@ -54,6 +54,8 @@ func table() map[ipc.Type]row {
 		ipc.SecmSessionCloseT:  {in: running, main: answers(ipc.SecmCliStatsT, (*server).closeSession)},
 		ipc.SecmStatsReqT:      {in: running, main: answers(ipc.SecmStatsT, (*server).statistics)},
 		ipc.SecmListCookiesT:   {in: running, main: answers(ipc.SecmCookiesT, (*server).listCookies)},
+		ipc.SecmListLimitsT:    {in: running, main: answers(ipc.SecmLimitsT, (*server).listLimits)},
+		ipc.SecmLiftT:          {in: running, main: answers(ipc.SecmLiftedT, (*server).lift)},
 		ipc.SecmTerminateT:     {in: running, main: answers(ipc.SecmTerminateRepT, (*server).terminate)},
 
 		// From a worker, during the TLS handshake. crypto/tls looks at five

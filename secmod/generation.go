@@ -124,6 +124,7 @@ func (s *server) load(m *ipc.SecmConfig, b []byte) (rep *ipc.SecmConfigRep) {
 		return &ipc.SecmConfigRep{Error: shortened(err.Error()), Elsewhere: elsewhere}
 	}
 	rep = gen.answer(l.warnings)
+	rep.Watch = l.watch
 	if rep.Keyring, err = s.records.unlock(m.Keyring, gen.keys, s.Log); err != nil {
 		gen.stopHelpers()
 		return &ipc.SecmConfigRep{Error: shortened(err.Error())}
@@ -181,6 +182,7 @@ type loader struct {
 	accounts map[string]*remote        // and of those for accounting
 	kdcs     map[string]*remote        // and of kkdcp, by what a path's KDCs are
 	warnings []string
+	watch    []string // files that login helpers read
 	errs     []error
 }
 

@@ -74,9 +74,9 @@ func (h *helperLink) add(m config.Method, account bool) uint32 {
 	return uint32(len(h.conf.Methods) - 1)
 }
 
-// start returns when the helper is ready, with its warnings, or says why it will
-// not be, which it will not when ctx ends.
-func (h *helperLink) start(ctx context.Context) (warnings []string, err error) {
+// start returns when the helper is ready, with what it says of that, or says why it
+// will not be, which it will not when ctx ends.
+func (h *helperLink) start(ctx context.Context) (*ipc.HelperReady, error) {
 	conn, rep, err := h.open(ctx)
 	if err != nil {
 		close(h.over)
@@ -88,7 +88,7 @@ func (h *helperLink) start(ctx context.Context) (warnings []string, err error) {
 			h.again()
 		}
 	}()
-	return rep.Warnings, nil
+	return rep, nil
 }
 
 // ended reports whether another helper is wanted in place of one that ended.
@@ -406,21 +406,22 @@ func (l *loader) startHelpers() error {
 	ctx, cancel := context.WithTimeout(context.Background(), helperStart)
 	defer cancel()
 	names := slices.Sorted(maps.Keys(l.gen.helpers))
-	warnings, errs := make([][]string, len(names)), make([]error, len(names))
+	ready, errs := make([]*ipc.HelperReady, len(names)), make([]error, len(names))
 	var started sync.WaitGroup
 	for i, name := range names {
 		started.Go(func() {
 			var err error
-			if warnings[i], err = l.gen.helpers[name].start(ctx); err != nil {
+			if ready[i], err = l.gen.helpers[name].start(ctx); err != nil {
 				errs[i] = fmt.Errorf("%s: %w", name, err)
 			}
 		})
 	}
 	started.Wait()
 	for i, name := range names {
-		for _, w := range warnings[i] {
+		for _, w := range ready[i].GetWarnings() {
 			l.warnings = append(l.warnings, name+": "+w)
 		}
+		l.watch = append(l.watch, ready[i].GetWatch()...)
 	}
 	err := errors.Join(errs...)
 	if err != nil {

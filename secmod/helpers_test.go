@@ -171,7 +171,7 @@ func (o *helperOf) start(q *ipc.SecmHelperReq) (int, error) {
 			return helper.Made{}, errors.New("missing: no such file")
 		}
 		if options["kdcs"] != "" {
-			return helper.Made{Relay: o.b.relay}, nil
+			return helper.Made{Relay: o.b.relay, Watch: []string{"/watched"}}, nil
 		}
 		return helper.Made{Method: o.b}, nil
 	}, MakeAccount: func(options map[string]string, _ helper.Logger) (helper.Made, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -46,8 +47,12 @@ func withKDC(t *testing.T, lines ...string) (*rig, *backend) {
 	r.helper = run.start
 	r.mu.Unlock()
 	st.add(append([]string{"kkdcp = /KdcProxy R.TEST tcp@192.0.2.88:88", "kkdcp = /other Q.TEST udp@192.0.2.88:88"}, lines...)...)
-	if rep := r.configure(2, st.text()); rep.Error != "" {
+	rep := r.configure(2, st.text())
+	if rep.Error != "" {
 		t.Fatal(rep.Error)
+	}
+	if !slices.Contains(rep.Watch, "/watched") { // what a helper has read is main's to watch
+		t.Errorf("watched is %q", rep.Watch)
 	}
 	return r, b
 }

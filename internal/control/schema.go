@@ -9,6 +9,8 @@ const (
 	CmdCookies    = "cookies"    // CookiesArgs → Cookies: all that sec-mod knows
 	CmdBans       = "bans"       // → Bans
 	CmdUnban      = "unban"      // UnbanArgs →
+	CmdLimits     = "limits"     // → Limits
+	CmdUnlimit    = "unlimit"    // UnlimitArgs →
 	CmdDisconnect = "disconnect" // Target → Ended
 	CmdTerminate  = "terminate"  // Target → Ended
 	CmdReload     = "reload"     // →
@@ -45,6 +47,12 @@ type CookiesArgs struct {
 // UnbanArgs name an address.
 type UnbanArgs struct {
 	IP string `json:"ip"`
+}
+
+// UnlimitArgs name a user or an address: one of them.
+type UnlimitArgs struct {
+	User string `json:"user,omitempty"`
+	IP   string `json:"ip,omitempty"`
 }
 
 // EventsArgs choose among events.
@@ -269,6 +277,20 @@ type Ban struct {
 	Score   int       `json:"score"`
 	Banned  bool      `json:"banned"`
 	Expires time.Time `json:"expires,omitzero"` // of the ban
+}
+
+// Limits are those whose logins are refused after too many wrong answers.
+type Limits struct {
+	Limits []Limit `json:"limits"` // the latest first
+	More   int     `json:"more,omitempty"`
+}
+
+// Limit is one: of a user from wherever he is not known, of an address (an IPv6
+// source is a /64), or with both of that user from there.
+type Limit struct {
+	User  string    `json:"user,omitempty"` // in small letters
+	IP    string    `json:"ip,omitempty"`
+	Until time.Time `json:"until"` // when one more answer is listened to
 }
 
 // The types of events.

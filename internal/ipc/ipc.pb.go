@@ -3709,7 +3709,8 @@ type SecmConfigRep struct {
 	Keyring  []byte                 `protobuf:"bytes,4,opt,name=keyring,proto3" json:"keyring,omitempty"` // what a sec-mod after this one opens the records with; sealed
 	// error is about files outside of what this sec-mod can open any more: one that
 	// begins with this configuration could.
-	Elsewhere     bool `protobuf:"varint,5,opt,name=elsewhere,proto3" json:"elsewhere,omitempty"`
+	Elsewhere     bool     `protobuf:"varint,5,opt,name=elsewhere,proto3" json:"elsewhere,omitempty"`
+	Watch         []string `protobuf:"bytes,6,rep,name=watch,proto3" json:"watch,omitempty"` // files that login helpers read and the configuration does not name
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3777,6 +3778,13 @@ func (x *SecmConfigRep) GetElsewhere() bool {
 		return x.Elsewhere
 	}
 	return false
+}
+
+func (x *SecmConfigRep) GetWatch() []string {
+	if x != nil {
+		return x.Watch
+	}
+	return nil
 }
 
 type VhostKeys struct {
@@ -5338,6 +5346,218 @@ func (x *SecmTerminateRep) GetLive() []string {
 	return nil
 }
 
+// SECM_LIST_LIMITS (Nothing), SECM_LIMITS: whose logins are refused after too many
+// wrong answers.
+type SecmLimits struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Limits        []*SecmLimit           `protobuf:"bytes,1,rep,name=limits,proto3" json:"limits,omitempty"` // the latest first
+	More          uint32                 `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`    // that are not among them
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecmLimits) Reset() {
+	*x = SecmLimits{}
+	mi := &file_ipc_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecmLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecmLimits) ProtoMessage() {}
+
+func (x *SecmLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecmLimits.ProtoReflect.Descriptor instead.
+func (*SecmLimits) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *SecmLimits) GetLimits() []*SecmLimit {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+func (x *SecmLimits) GetMore() uint32 {
+	if x != nil {
+		return x.More
+	}
+	return 0
+}
+
+type SecmLimit struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`                                     // empty: whoever it is
+	Source        []byte                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`                                 // Prefix; empty: wherever from, but from where he is known
+	UntilUnixMs   int64                  `protobuf:"varint,3,opt,name=until_unix_ms,json=untilUnixMs,proto3" json:"until_unix_ms,omitempty"` // when one more answer is listened to
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecmLimit) Reset() {
+	*x = SecmLimit{}
+	mi := &file_ipc_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecmLimit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecmLimit) ProtoMessage() {}
+
+func (x *SecmLimit) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecmLimit.ProtoReflect.Descriptor instead.
+func (*SecmLimit) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *SecmLimit) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *SecmLimit) GetSource() []byte {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+func (x *SecmLimit) GetUntilUnixMs() int64 {
+	if x != nil {
+		return x.UntilUnixMs
+	}
+	return 0
+}
+
+// SECM_LIFT: forget what is held against a user or a source.
+type SecmLift struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          string                 `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`     // or
+	Source        []byte                 `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"` // Addr
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecmLift) Reset() {
+	*x = SecmLift{}
+	mi := &file_ipc_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecmLift) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecmLift) ProtoMessage() {}
+
+func (x *SecmLift) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecmLift.ProtoReflect.Descriptor instead.
+func (*SecmLift) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *SecmLift) GetUser() string {
+	if x != nil {
+		return x.User
+	}
+	return ""
+}
+
+func (x *SecmLift) GetSource() []byte {
+	if x != nil {
+		return x.Source
+	}
+	return nil
+}
+
+// SECM_LIFTED: how many limits that were.
+type SecmLifted struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Limits        uint32                 `protobuf:"varint,1,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecmLifted) Reset() {
+	*x = SecmLifted{}
+	mi := &file_ipc_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecmLifted) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecmLifted) ProtoMessage() {}
+
+func (x *SecmLifted) ProtoReflect() protoreflect.Message {
+	mi := &file_ipc_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecmLifted.ProtoReflect.Descriptor instead.
+func (*SecmLifted) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *SecmLifted) GetLimits() uint32 {
+	if x != nil {
+		return x.Limits
+	}
+	return 0
+}
+
 // HELPER_CONFIG: what is configured of the helper's method; the first message, once.
 type HelperConfig struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -5349,7 +5569,7 @@ type HelperConfig struct {
 
 func (x *HelperConfig) Reset() {
 	*x = HelperConfig{}
-	mi := &file_ipc_proto_msgTypes[66]
+	mi := &file_ipc_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5361,7 +5581,7 @@ func (x *HelperConfig) String() string {
 func (*HelperConfig) ProtoMessage() {}
 
 func (x *HelperConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[66]
+	mi := &file_ipc_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5374,7 +5594,7 @@ func (x *HelperConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperConfig.ProtoReflect.Descriptor instead.
 func (*HelperConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{66}
+	return file_ipc_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *HelperConfig) GetMethods() []*HelperMethod {
@@ -5402,7 +5622,7 @@ type HelperMethod struct {
 
 func (x *HelperMethod) Reset() {
 	*x = HelperMethod{}
-	mi := &file_ipc_proto_msgTypes[67]
+	mi := &file_ipc_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5414,7 +5634,7 @@ func (x *HelperMethod) String() string {
 func (*HelperMethod) ProtoMessage() {}
 
 func (x *HelperMethod) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[67]
+	mi := &file_ipc_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5427,7 +5647,7 @@ func (x *HelperMethod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperMethod.ProtoReflect.Descriptor instead.
 func (*HelperMethod) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{67}
+	return file_ipc_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *HelperMethod) GetOptions() map[string]string {
@@ -5452,13 +5672,14 @@ type HelperReady struct {
 	Warnings      []string               `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
 	Confinement   string                 `protobuf:"bytes,3,opt,name=confinement,proto3" json:"confinement,omitempty"` // what was reached, for the log
 	Missing       []string               `protobuf:"bytes,4,rep,name=missing,proto3" json:"missing,omitempty"`         // layers that are not there, with the reason
+	Watch         []string               `protobuf:"bytes,5,rep,name=watch,proto3" json:"watch,omitempty"`             // files that were read because one of the configuration names them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HelperReady) Reset() {
 	*x = HelperReady{}
-	mi := &file_ipc_proto_msgTypes[68]
+	mi := &file_ipc_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5470,7 +5691,7 @@ func (x *HelperReady) String() string {
 func (*HelperReady) ProtoMessage() {}
 
 func (x *HelperReady) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[68]
+	mi := &file_ipc_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5483,7 +5704,7 @@ func (x *HelperReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperReady.ProtoReflect.Descriptor instead.
 func (*HelperReady) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{68}
+	return file_ipc_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *HelperReady) GetError() string {
@@ -5514,6 +5735,13 @@ func (x *HelperReady) GetMissing() []string {
 	return nil
 }
 
+func (x *HelperReady) GetWatch() []string {
+	if x != nil {
+		return x.Watch
+	}
+	return nil
+}
+
 // HELPER_BEGIN: a login begins. Answer, when the method has one: HELPER_VERDICT.
 type HelperBegin struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -5531,7 +5759,7 @@ type HelperBegin struct {
 
 func (x *HelperBegin) Reset() {
 	*x = HelperBegin{}
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5543,7 +5771,7 @@ func (x *HelperBegin) String() string {
 func (*HelperBegin) ProtoMessage() {}
 
 func (x *HelperBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5556,7 +5784,7 @@ func (x *HelperBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperBegin.ProtoReflect.Descriptor instead.
 func (*HelperBegin) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{69}
+	return file_ipc_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *HelperBegin) GetLogin() uint64 {
@@ -5627,7 +5855,7 @@ type HelperAnswer struct {
 
 func (x *HelperAnswer) Reset() {
 	*x = HelperAnswer{}
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5639,7 +5867,7 @@ func (x *HelperAnswer) String() string {
 func (*HelperAnswer) ProtoMessage() {}
 
 func (x *HelperAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5652,7 +5880,7 @@ func (x *HelperAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperAnswer.ProtoReflect.Descriptor instead.
 func (*HelperAnswer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{70}
+	return file_ipc_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *HelperAnswer) GetLogin() uint64 {
@@ -5680,7 +5908,7 @@ type HelperCancel struct {
 
 func (x *HelperCancel) Reset() {
 	*x = HelperCancel{}
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5692,7 +5920,7 @@ func (x *HelperCancel) String() string {
 func (*HelperCancel) ProtoMessage() {}
 
 func (x *HelperCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5705,7 +5933,7 @@ func (x *HelperCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperCancel.ProtoReflect.Descriptor instead.
 func (*HelperCancel) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{71}
+	return file_ipc_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *HelperCancel) GetLogin() uint64 {
@@ -5741,7 +5969,7 @@ type HelperAccount struct {
 
 func (x *HelperAccount) Reset() {
 	*x = HelperAccount{}
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5753,7 +5981,7 @@ func (x *HelperAccount) String() string {
 func (*HelperAccount) ProtoMessage() {}
 
 func (x *HelperAccount) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5766,7 +5994,7 @@ func (x *HelperAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperAccount.ProtoReflect.Descriptor instead.
 func (*HelperAccount) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{72}
+	return file_ipc_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *HelperAccount) GetMethod() uint32 {
@@ -5890,7 +6118,7 @@ type HelperAccounted struct {
 
 func (x *HelperAccounted) Reset() {
 	*x = HelperAccounted{}
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5902,7 +6130,7 @@ func (x *HelperAccounted) String() string {
 func (*HelperAccounted) ProtoMessage() {}
 
 func (x *HelperAccounted) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5915,7 +6143,7 @@ func (x *HelperAccounted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperAccounted.ProtoReflect.Descriptor instead.
 func (*HelperAccounted) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{73}
+	return file_ipc_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *HelperAccounted) GetError() string {
@@ -5941,7 +6169,7 @@ type HelperDisconnect struct {
 
 func (x *HelperDisconnect) Reset() {
 	*x = HelperDisconnect{}
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5953,7 +6181,7 @@ func (x *HelperDisconnect) String() string {
 func (*HelperDisconnect) ProtoMessage() {}
 
 func (x *HelperDisconnect) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5966,7 +6194,7 @@ func (x *HelperDisconnect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperDisconnect.ProtoReflect.Descriptor instead.
 func (*HelperDisconnect) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{74}
+	return file_ipc_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *HelperDisconnect) GetSafeId() string {
@@ -6013,7 +6241,7 @@ type HelperDisconnected struct {
 
 func (x *HelperDisconnected) Reset() {
 	*x = HelperDisconnected{}
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6025,7 +6253,7 @@ func (x *HelperDisconnected) String() string {
 func (*HelperDisconnected) ProtoMessage() {}
 
 func (x *HelperDisconnected) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6038,7 +6266,7 @@ func (x *HelperDisconnected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperDisconnected.ProtoReflect.Descriptor instead.
 func (*HelperDisconnected) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{75}
+	return file_ipc_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *HelperDisconnected) GetSessions() uint32 {
@@ -6059,7 +6287,7 @@ type HelperRelay struct {
 
 func (x *HelperRelay) Reset() {
 	*x = HelperRelay{}
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6071,7 +6299,7 @@ func (x *HelperRelay) String() string {
 func (*HelperRelay) ProtoMessage() {}
 
 func (x *HelperRelay) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6084,7 +6312,7 @@ func (x *HelperRelay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperRelay.ProtoReflect.Descriptor instead.
 func (*HelperRelay) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{76}
+	return file_ipc_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *HelperRelay) GetMethod() uint32 {
@@ -6111,7 +6339,7 @@ type HelperRelayed struct {
 
 func (x *HelperRelayed) Reset() {
 	*x = HelperRelayed{}
-	mi := &file_ipc_proto_msgTypes[77]
+	mi := &file_ipc_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6123,7 +6351,7 @@ func (x *HelperRelayed) String() string {
 func (*HelperRelayed) ProtoMessage() {}
 
 func (x *HelperRelayed) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[77]
+	mi := &file_ipc_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6136,7 +6364,7 @@ func (x *HelperRelayed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperRelayed.ProtoReflect.Descriptor instead.
 func (*HelperRelayed) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{77}
+	return file_ipc_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *HelperRelayed) GetMessage() []byte {
@@ -6170,7 +6398,7 @@ type HelperVerdict struct {
 
 func (x *HelperVerdict) Reset() {
 	*x = HelperVerdict{}
-	mi := &file_ipc_proto_msgTypes[78]
+	mi := &file_ipc_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6182,7 +6410,7 @@ func (x *HelperVerdict) String() string {
 func (*HelperVerdict) ProtoMessage() {}
 
 func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[78]
+	mi := &file_ipc_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6195,7 +6423,7 @@ func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperVerdict.ProtoReflect.Descriptor instead.
 func (*HelperVerdict) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{78}
+	return file_ipc_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *HelperVerdict) GetOutcome() HelperOutcome {
@@ -6275,7 +6503,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_ipc_proto_msgTypes[79]
+	mi := &file_ipc_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6287,7 +6515,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[79]
+	mi := &file_ipc_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6300,7 +6528,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{79}
+	return file_ipc_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Grant) GetIpv4() []byte {
@@ -6428,7 +6656,7 @@ type SessionConfig struct {
 
 func (x *SessionConfig) Reset() {
 	*x = SessionConfig{}
-	mi := &file_ipc_proto_msgTypes[80]
+	mi := &file_ipc_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6440,7 +6668,7 @@ func (x *SessionConfig) String() string {
 func (*SessionConfig) ProtoMessage() {}
 
 func (x *SessionConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[80]
+	mi := &file_ipc_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6453,7 +6681,7 @@ func (x *SessionConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionConfig.ProtoReflect.Descriptor instead.
 func (*SessionConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{80}
+	return file_ipc_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *SessionConfig) GetRoutes() []string {
@@ -6739,7 +6967,7 @@ type PortRule struct {
 
 func (x *PortRule) Reset() {
 	*x = PortRule{}
-	mi := &file_ipc_proto_msgTypes[81]
+	mi := &file_ipc_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6751,7 +6979,7 @@ func (x *PortRule) String() string {
 func (*PortRule) ProtoMessage() {}
 
 func (x *PortRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[81]
+	mi := &file_ipc_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6764,7 +6992,7 @@ func (x *PortRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRule.ProtoReflect.Descriptor instead.
 func (*PortRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{81}
+	return file_ipc_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *PortRule) GetProto() string {
@@ -6799,7 +7027,7 @@ type EgressPolicy struct {
 
 func (x *EgressPolicy) Reset() {
 	*x = EgressPolicy{}
-	mi := &file_ipc_proto_msgTypes[82]
+	mi := &file_ipc_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6811,7 +7039,7 @@ func (x *EgressPolicy) String() string {
 func (*EgressPolicy) ProtoMessage() {}
 
 func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[82]
+	mi := &file_ipc_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6824,7 +7052,7 @@ func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressPolicy.ProtoReflect.Descriptor instead.
 func (*EgressPolicy) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{82}
+	return file_ipc_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *EgressPolicy) GetInternet() bool {
@@ -6906,7 +7134,7 @@ type GatewayResolver struct {
 
 func (x *GatewayResolver) Reset() {
 	*x = GatewayResolver{}
-	mi := &file_ipc_proto_msgTypes[83]
+	mi := &file_ipc_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6918,7 +7146,7 @@ func (x *GatewayResolver) String() string {
 func (*GatewayResolver) ProtoMessage() {}
 
 func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[83]
+	mi := &file_ipc_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6931,7 +7159,7 @@ func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayResolver.ProtoReflect.Descriptor instead.
 func (*GatewayResolver) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{83}
+	return file_ipc_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *GatewayResolver) GetServers() []*DNSServer {
@@ -7001,7 +7229,7 @@ type DNSServer struct {
 
 func (x *DNSServer) Reset() {
 	*x = DNSServer{}
-	mi := &file_ipc_proto_msgTypes[84]
+	mi := &file_ipc_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7013,7 +7241,7 @@ func (x *DNSServer) String() string {
 func (*DNSServer) ProtoMessage() {}
 
 func (x *DNSServer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[84]
+	mi := &file_ipc_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7026,7 +7254,7 @@ func (x *DNSServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DNSServer.ProtoReflect.Descriptor instead.
 func (*DNSServer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{84}
+	return file_ipc_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *DNSServer) GetKind() string {
@@ -7105,7 +7333,7 @@ type GatewayForward struct {
 
 func (x *GatewayForward) Reset() {
 	*x = GatewayForward{}
-	mi := &file_ipc_proto_msgTypes[85]
+	mi := &file_ipc_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7117,7 +7345,7 @@ func (x *GatewayForward) String() string {
 func (*GatewayForward) ProtoMessage() {}
 
 func (x *GatewayForward) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[85]
+	mi := &file_ipc_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7130,7 +7358,7 @@ func (x *GatewayForward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayForward.ProtoReflect.Descriptor instead.
 func (*GatewayForward) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{85}
+	return file_ipc_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *GatewayForward) GetPort() uint32 {
@@ -7166,7 +7394,7 @@ type EgressRule struct {
 
 func (x *EgressRule) Reset() {
 	*x = EgressRule{}
-	mi := &file_ipc_proto_msgTypes[86]
+	mi := &file_ipc_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7178,7 +7406,7 @@ func (x *EgressRule) String() string {
 func (*EgressRule) ProtoMessage() {}
 
 func (x *EgressRule) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[86]
+	mi := &file_ipc_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7191,7 +7419,7 @@ func (x *EgressRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
 func (*EgressRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{86}
+	return file_ipc_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *EgressRule) GetAllow() bool {
@@ -7242,7 +7470,7 @@ type WayOut struct {
 
 func (x *WayOut) Reset() {
 	*x = WayOut{}
-	mi := &file_ipc_proto_msgTypes[87]
+	mi := &file_ipc_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7254,7 +7482,7 @@ func (x *WayOut) String() string {
 func (*WayOut) ProtoMessage() {}
 
 func (x *WayOut) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[87]
+	mi := &file_ipc_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7267,7 +7495,7 @@ func (x *WayOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WayOut.ProtoReflect.Descriptor instead.
 func (*WayOut) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{87}
+	return file_ipc_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *WayOut) GetName() string {
@@ -7408,7 +7636,7 @@ type EgressVia struct {
 
 func (x *EgressVia) Reset() {
 	*x = EgressVia{}
-	mi := &file_ipc_proto_msgTypes[88]
+	mi := &file_ipc_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7420,7 +7648,7 @@ func (x *EgressVia) String() string {
 func (*EgressVia) ProtoMessage() {}
 
 func (x *EgressVia) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[88]
+	mi := &file_ipc_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7433,7 +7661,7 @@ func (x *EgressVia) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressVia.ProtoReflect.Descriptor instead.
 func (*EgressVia) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{88}
+	return file_ipc_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *EgressVia) GetWays() []string {
@@ -7470,7 +7698,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_ipc_proto_msgTypes[89]
+	mi := &file_ipc_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7482,7 +7710,7 @@ func (x *Destination) String() string {
 func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[89]
+	mi := &file_ipc_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7495,7 +7723,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{89}
+	return file_ipc_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *Destination) GetNets() [][]byte {
@@ -7530,7 +7758,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_ipc_proto_msgTypes[90]
+	mi := &file_ipc_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7542,7 +7770,7 @@ func (x *PortRange) String() string {
 func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[90]
+	mi := &file_ipc_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7555,7 +7783,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{90}
+	return file_ipc_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *PortRange) GetProto() uint32 {
@@ -7593,7 +7821,7 @@ type Why struct {
 
 func (x *Why) Reset() {
 	*x = Why{}
-	mi := &file_ipc_proto_msgTypes[91]
+	mi := &file_ipc_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7605,7 +7833,7 @@ func (x *Why) String() string {
 func (*Why) ProtoMessage() {}
 
 func (x *Why) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[91]
+	mi := &file_ipc_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7618,7 +7846,7 @@ func (x *Why) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Why.ProtoReflect.Descriptor instead.
 func (*Why) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{91}
+	return file_ipc_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *Why) GetHost() string {
@@ -7659,7 +7887,7 @@ type WhyAnswer struct {
 
 func (x *WhyAnswer) Reset() {
 	*x = WhyAnswer{}
-	mi := &file_ipc_proto_msgTypes[92]
+	mi := &file_ipc_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7671,7 +7899,7 @@ func (x *WhyAnswer) String() string {
 func (*WhyAnswer) ProtoMessage() {}
 
 func (x *WhyAnswer) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[92]
+	mi := &file_ipc_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7684,7 +7912,7 @@ func (x *WhyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyAnswer.ProtoReflect.Descriptor instead.
 func (*WhyAnswer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{92}
+	return file_ipc_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *WhyAnswer) GetError() string {
@@ -7718,7 +7946,7 @@ type WhyAddress struct {
 
 func (x *WhyAddress) Reset() {
 	*x = WhyAddress{}
-	mi := &file_ipc_proto_msgTypes[93]
+	mi := &file_ipc_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7730,7 +7958,7 @@ func (x *WhyAddress) String() string {
 func (*WhyAddress) ProtoMessage() {}
 
 func (x *WhyAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[93]
+	mi := &file_ipc_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7743,7 +7971,7 @@ func (x *WhyAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyAddress.ProtoReflect.Descriptor instead.
 func (*WhyAddress) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{93}
+	return file_ipc_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *WhyAddress) GetAddr() []byte {
@@ -7821,7 +8049,7 @@ type WhyWay struct {
 
 func (x *WhyWay) Reset() {
 	*x = WhyWay{}
-	mi := &file_ipc_proto_msgTypes[94]
+	mi := &file_ipc_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7833,7 +8061,7 @@ func (x *WhyWay) String() string {
 func (*WhyWay) ProtoMessage() {}
 
 func (x *WhyWay) ProtoReflect() protoreflect.Message {
-	mi := &file_ipc_proto_msgTypes[94]
+	mi := &file_ipc_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7846,7 +8074,7 @@ func (x *WhyWay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyWay.ProtoReflect.Descriptor instead.
 func (*WhyWay) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{94}
+	return file_ipc_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *WhyWay) GetName() string {
@@ -8159,13 +8387,14 @@ const file_ipc_proto_rawDesc = "" +
 	"generation\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
 	"\akeyring\x18\x03 \x01(\fR\akeyring\x12(\n" +
-	"\x05known\x18\x04 \x03(\v2\x12.rocserv.ipc.ChainR\x05known\"\xa9\x01\n" +
+	"\x05known\x18\x04 \x03(\v2\x12.rocserv.ipc.ChainR\x05known\"\xbf\x01\n" +
 	"\rSecmConfigRep\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12.\n" +
 	"\x06vhosts\x18\x02 \x03(\v2\x16.rocserv.ipc.VhostKeysR\x06vhosts\x12\x1a\n" +
 	"\bwarnings\x18\x03 \x03(\tR\bwarnings\x12\x18\n" +
 	"\akeyring\x18\x04 \x01(\fR\akeyring\x12\x1c\n" +
-	"\telsewhere\x18\x05 \x01(\bR\telsewhere\"\xbc\x01\n" +
+	"\telsewhere\x18\x05 \x01(\bR\telsewhere\x12\x14\n" +
+	"\x05watch\x18\x06 \x03(\tR\x05watch\"\xbc\x01\n" +
 	"\tVhostKeys\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
 	"\x06chains\x18\x02 \x03(\v2\x12.rocserv.ipc.ChainR\x06chains\x12*\n" +
@@ -8304,7 +8533,21 @@ const file_ipc_proto_rawDesc = "" +
 	"\bsafe_ids\x18\x02 \x03(\tR\asafeIds\"<\n" +
 	"\x10SecmTerminateRep\x12\x14\n" +
 	"\x05ended\x18\x01 \x03(\tR\x05ended\x12\x12\n" +
-	"\x04live\x18\x02 \x03(\tR\x04live\"i\n" +
+	"\x04live\x18\x02 \x03(\tR\x04live\"P\n" +
+	"\n" +
+	"SecmLimits\x12.\n" +
+	"\x06limits\x18\x01 \x03(\v2\x16.rocserv.ipc.SecmLimitR\x06limits\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\rR\x04more\"[\n" +
+	"\tSecmLimit\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\fR\x06source\x12\"\n" +
+	"\runtil_unix_ms\x18\x03 \x01(\x03R\vuntilUnixMs\"6\n" +
+	"\bSecmLift\x12\x12\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\x12\x16\n" +
+	"\x06source\x18\x02 \x01(\fR\x06source\"$\n" +
+	"\n" +
+	"SecmLifted\x12\x16\n" +
+	"\x06limits\x18\x01 \x01(\rR\x06limits\"i\n" +
 	"\fHelperConfig\x123\n" +
 	"\amethods\x18\x01 \x03(\v2\x19.rocserv.ipc.HelperMethodR\amethods\x12$\n" +
 	"\x0estep_timeout_s\x18\x02 \x01(\rR\fstepTimeoutS\"\xa6\x01\n" +
@@ -8313,12 +8556,13 @@ const file_ipc_proto_rawDesc = "" +
 	"\aaccount\x18\x02 \x01(\bR\aaccount\x1a:\n" +
 	"\fOptionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"{\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x91\x01\n" +
 	"\vHelperReady\x12\x14\n" +
 	"\x05error\x18\x01 \x01(\tR\x05error\x12\x1a\n" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12 \n" +
 	"\vconfinement\x18\x03 \x01(\tR\vconfinement\x12\x18\n" +
-	"\amissing\x18\x04 \x03(\tR\amissing\"\xbb\x01\n" +
+	"\amissing\x18\x04 \x03(\tR\amissing\x12\x14\n" +
+	"\x05watch\x18\x05 \x03(\tR\x05watch\"\xbb\x01\n" +
 	"\vHelperBegin\x12\x14\n" +
 	"\x05login\x18\x01 \x01(\x04R\x05login\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\rR\x06method\x12\x12\n" +
@@ -8606,7 +8850,7 @@ func file_ipc_proto_rawDescGZIP() []byte {
 }
 
 var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 96)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 100)
 var file_ipc_proto_goTypes = []any{
 	(KeyKind)(0),               // 0: rocserv.ipc.KeyKind
 	(CookieResult)(0),          // 1: rocserv.ipc.CookieResult
@@ -8682,36 +8926,40 @@ var file_ipc_proto_goTypes = []any{
 	(*SecmCookie)(nil),         // 71: rocserv.ipc.SecmCookie
 	(*SecmTerminate)(nil),      // 72: rocserv.ipc.SecmTerminate
 	(*SecmTerminateRep)(nil),   // 73: rocserv.ipc.SecmTerminateRep
-	(*HelperConfig)(nil),       // 74: rocserv.ipc.HelperConfig
-	(*HelperMethod)(nil),       // 75: rocserv.ipc.HelperMethod
-	(*HelperReady)(nil),        // 76: rocserv.ipc.HelperReady
-	(*HelperBegin)(nil),        // 77: rocserv.ipc.HelperBegin
-	(*HelperAnswer)(nil),       // 78: rocserv.ipc.HelperAnswer
-	(*HelperCancel)(nil),       // 79: rocserv.ipc.HelperCancel
-	(*HelperAccount)(nil),      // 80: rocserv.ipc.HelperAccount
-	(*HelperAccounted)(nil),    // 81: rocserv.ipc.HelperAccounted
-	(*HelperDisconnect)(nil),   // 82: rocserv.ipc.HelperDisconnect
-	(*HelperDisconnected)(nil), // 83: rocserv.ipc.HelperDisconnected
-	(*HelperRelay)(nil),        // 84: rocserv.ipc.HelperRelay
-	(*HelperRelayed)(nil),      // 85: rocserv.ipc.HelperRelayed
-	(*HelperVerdict)(nil),      // 86: rocserv.ipc.HelperVerdict
-	(*Grant)(nil),              // 87: rocserv.ipc.Grant
-	(*SessionConfig)(nil),      // 88: rocserv.ipc.SessionConfig
-	(*PortRule)(nil),           // 89: rocserv.ipc.PortRule
-	(*EgressPolicy)(nil),       // 90: rocserv.ipc.EgressPolicy
-	(*GatewayResolver)(nil),    // 91: rocserv.ipc.GatewayResolver
-	(*DNSServer)(nil),          // 92: rocserv.ipc.DNSServer
-	(*GatewayForward)(nil),     // 93: rocserv.ipc.GatewayForward
-	(*EgressRule)(nil),         // 94: rocserv.ipc.EgressRule
-	(*WayOut)(nil),             // 95: rocserv.ipc.WayOut
-	(*EgressVia)(nil),          // 96: rocserv.ipc.EgressVia
-	(*Destination)(nil),        // 97: rocserv.ipc.Destination
-	(*PortRange)(nil),          // 98: rocserv.ipc.PortRange
-	(*Why)(nil),                // 99: rocserv.ipc.Why
-	(*WhyAnswer)(nil),          // 100: rocserv.ipc.WhyAnswer
-	(*WhyAddress)(nil),         // 101: rocserv.ipc.WhyAddress
-	(*WhyWay)(nil),             // 102: rocserv.ipc.WhyWay
-	nil,                        // 103: rocserv.ipc.HelperMethod.OptionsEntry
+	(*SecmLimits)(nil),         // 74: rocserv.ipc.SecmLimits
+	(*SecmLimit)(nil),          // 75: rocserv.ipc.SecmLimit
+	(*SecmLift)(nil),           // 76: rocserv.ipc.SecmLift
+	(*SecmLifted)(nil),         // 77: rocserv.ipc.SecmLifted
+	(*HelperConfig)(nil),       // 78: rocserv.ipc.HelperConfig
+	(*HelperMethod)(nil),       // 79: rocserv.ipc.HelperMethod
+	(*HelperReady)(nil),        // 80: rocserv.ipc.HelperReady
+	(*HelperBegin)(nil),        // 81: rocserv.ipc.HelperBegin
+	(*HelperAnswer)(nil),       // 82: rocserv.ipc.HelperAnswer
+	(*HelperCancel)(nil),       // 83: rocserv.ipc.HelperCancel
+	(*HelperAccount)(nil),      // 84: rocserv.ipc.HelperAccount
+	(*HelperAccounted)(nil),    // 85: rocserv.ipc.HelperAccounted
+	(*HelperDisconnect)(nil),   // 86: rocserv.ipc.HelperDisconnect
+	(*HelperDisconnected)(nil), // 87: rocserv.ipc.HelperDisconnected
+	(*HelperRelay)(nil),        // 88: rocserv.ipc.HelperRelay
+	(*HelperRelayed)(nil),      // 89: rocserv.ipc.HelperRelayed
+	(*HelperVerdict)(nil),      // 90: rocserv.ipc.HelperVerdict
+	(*Grant)(nil),              // 91: rocserv.ipc.Grant
+	(*SessionConfig)(nil),      // 92: rocserv.ipc.SessionConfig
+	(*PortRule)(nil),           // 93: rocserv.ipc.PortRule
+	(*EgressPolicy)(nil),       // 94: rocserv.ipc.EgressPolicy
+	(*GatewayResolver)(nil),    // 95: rocserv.ipc.GatewayResolver
+	(*DNSServer)(nil),          // 96: rocserv.ipc.DNSServer
+	(*GatewayForward)(nil),     // 97: rocserv.ipc.GatewayForward
+	(*EgressRule)(nil),         // 98: rocserv.ipc.EgressRule
+	(*WayOut)(nil),             // 99: rocserv.ipc.WayOut
+	(*EgressVia)(nil),          // 100: rocserv.ipc.EgressVia
+	(*Destination)(nil),        // 101: rocserv.ipc.Destination
+	(*PortRange)(nil),          // 102: rocserv.ipc.PortRange
+	(*Why)(nil),                // 103: rocserv.ipc.Why
+	(*WhyAnswer)(nil),          // 104: rocserv.ipc.WhyAnswer
+	(*WhyAddress)(nil),         // 105: rocserv.ipc.WhyAddress
+	(*WhyWay)(nil),             // 106: rocserv.ipc.WhyWay
+	nil,                        // 107: rocserv.ipc.HelperMethod.OptionsEntry
 }
 var file_ipc_proto_depIdxs = []int32{
 	8,   // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
@@ -8746,31 +8994,32 @@ var file_ipc_proto_depIdxs = []int32{
 	60,  // 29: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
 	3,   // 30: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
 	71,  // 31: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
-	75,  // 32: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
-	103, // 33: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
-	6,   // 34: rocserv.ipc.HelperAccount.event:type_name -> rocserv.ipc.AccountEvent
-	3,   // 35: rocserv.ipc.HelperAccount.reason:type_name -> rocserv.ipc.Reason
-	7,   // 36: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
-	87,  // 37: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
-	89,  // 38: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
-	90,  // 39: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
-	12,  // 40: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
-	94,  // 41: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
-	95,  // 42: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
-	96,  // 43: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
-	93,  // 44: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
-	91,  // 45: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
-	92,  // 46: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
-	97,  // 47: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
-	97,  // 48: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
-	98,  // 49: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
-	101, // 50: rocserv.ipc.WhyAnswer.addresses:type_name -> rocserv.ipc.WhyAddress
-	102, // 51: rocserv.ipc.WhyAddress.ways:type_name -> rocserv.ipc.WhyWay
-	52,  // [52:52] is the sub-list for method output_type
-	52,  // [52:52] is the sub-list for method input_type
-	52,  // [52:52] is the sub-list for extension type_name
-	52,  // [52:52] is the sub-list for extension extendee
-	0,   // [0:52] is the sub-list for field type_name
+	75,  // 32: rocserv.ipc.SecmLimits.limits:type_name -> rocserv.ipc.SecmLimit
+	79,  // 33: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
+	107, // 34: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
+	6,   // 35: rocserv.ipc.HelperAccount.event:type_name -> rocserv.ipc.AccountEvent
+	3,   // 36: rocserv.ipc.HelperAccount.reason:type_name -> rocserv.ipc.Reason
+	7,   // 37: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
+	91,  // 38: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
+	93,  // 39: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
+	94,  // 40: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
+	12,  // 41: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
+	98,  // 42: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
+	99,  // 43: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
+	100, // 44: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
+	97,  // 45: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
+	95,  // 46: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
+	96,  // 47: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
+	101, // 48: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
+	101, // 49: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
+	102, // 50: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
+	105, // 51: rocserv.ipc.WhyAnswer.addresses:type_name -> rocserv.ipc.WhyAddress
+	106, // 52: rocserv.ipc.WhyAddress.ways:type_name -> rocserv.ipc.WhyWay
+	53,  // [53:53] is the sub-list for method output_type
+	53,  // [53:53] is the sub-list for method input_type
+	53,  // [53:53] is the sub-list for extension type_name
+	53,  // [53:53] is the sub-list for extension extendee
+	0,   // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_ipc_proto_init() }
@@ -8784,7 +9033,7 @@ func file_ipc_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
 			NumEnums:      8,
-			NumMessages:   96,
+			NumMessages:   100,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

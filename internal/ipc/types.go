@@ -82,6 +82,10 @@ const (
 	SecmBehindT        Type = 211
 	SecmHelperReqT     Type = 212
 	SecmHelperT        Type = 213
+	SecmListLimitsT    Type = 214
+	SecmLimitsT        Type = 215
+	SecmLiftT          Type = 216
+	SecmLiftedT        Type = 217
 	SecmRecordT        Type = 220
 	SecmRestoreT       Type = 221
 	SecmRestoreRepT    Type = 222
@@ -117,6 +121,7 @@ var typeNames = map[Type]string{
 	SecmBehindT: "SECM_BEHIND", SecmTerminateT: "SECM_TERMINATE_SESSION", SecmTerminateRepT: "SECM_TERMINATE_SESSION_REP",
 	SecModFdT: "SECMOD_FD", SecmRecordT: "SECM_RECORD", SecmRestoreT: "SECM_RESTORE", SecmRestoreRepT: "SECM_RESTORE_REP",
 	SecmBanIPT: "SECM_BAN_IP", SecmCliStatsT: "SECM_CLI_STATS", SecmHelperReqT: "SECM_HELPER_REQ", SecmHelperT: "SECM_HELPER",
+	SecmListLimitsT: "SECM_LIST_LIMITS", SecmLimitsT: "SECM_LIMITS", SecmLiftT: "SECM_LIFT", SecmLiftedT: "SECM_LIFTED",
 	HelperConfigT: "HELPER_CONFIG", HelperReadyT: "HELPER_READY", HelperBeginT: "HELPER_BEGIN", HelperAnswerT: "HELPER_ANSWER",
 	HelperCancelT: "HELPER_CANCEL", HelperVerdictT: "HELPER_VERDICT",
 	HelperAccountT: "HELPER_ACCOUNT", HelperAccountedT: "HELPER_ACCOUNTED", HelperDisconnectT: "HELPER_DISCONNECT", HelperDisconnectedT: "HELPER_DISCONNECTED", HelperRelayT: "HELPER_RELAY", HelperRelayedT: "HELPER_RELAYED",

@@ -48,7 +48,7 @@ func TestUpgradeCommand(t *testing.T) {
 func TestEveryCommandIsTested(t *testing.T) {
 	tested := map[string]bool{
 		"upgrade": true, "reload": true, "stop now": true, "stop": true, "disconnect user": true, "disconnect id": true,
-		"terminate user": true, "terminate id": true, "terminate session": true, "unban ip": true, // TestOrders, TestUpgradeCommand
+		"terminate user": true, "terminate id": true, "terminate session": true, "unban ip": true, "unlimit user": true, "unlimit ip": true, // TestOrders, TestUpgradeCommand
 		"help": true, "?": true, "reset": true, "exit": true, "quit": true, // TestHelp, TestLines
 		"show events": true, // TestEvents
 	}

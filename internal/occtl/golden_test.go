@@ -125,6 +125,20 @@ func fake(t *testing.T, sessions ...control.Session) string {
 			}
 			return nil, nil
 		}),
+		control.CmdLimits: control.With(func(context.Context, struct{}) (any, error) {
+			if len(sessions) == 0 {
+				return control.Limits{}, nil
+			}
+			return control.Limits{More: 7, Limits: []control.Limit{
+				{User: "alice", Until: now.Add(time.Hour)}, {IP: "2001:db8::/64", Until: now.Add(90 * time.Second)}, {User: "e\x1b[2J", IP: "192.0.2.1", Until: now.Add(time.Second)},
+			}}, nil
+		}),
+		control.CmdUnlimit: control.With(func(_ context.Context, a control.UnlimitArgs) (any, error) {
+			if a != (control.UnlimitArgs{User: "alice"}) && a != (control.UnlimitArgs{IP: "192.0.2.1"}) {
+				return nil, control.Errorf(control.NotFound, "no")
+			}
+			return nil, nil
+		}),
 		control.CmdStatus: control.With(func(context.Context, struct{}) (any, error) {
 			return control.Status{
 				Version: "test", PID: 5423, SecModPID: 5424, Started: at("2026-11-25 04:12:59"), ActiveSessions: 2, Banned: 1,
@@ -212,6 +226,7 @@ var golden = []struct {
 	{"session-none", "show session zzz", 0},
 	{"bans", "show ip bans", 0},
 	{"ban-points", "show ip ban points", 0},
+	{"limits", "show limits", 0},
 	{"iroutes", "show iroutes", 0},
 	{"why", "why alice www.example.com:443 --dial", 0},
 }
@@ -282,6 +297,10 @@ func TestOrders(t *testing.T) {
 		"terminate session a":      {"", "session 'a' is ambiguous; it can be:\n\tabc\n\tabd\n", 1},
 		"unban ip 192.0.2.1":       {"IP '192.0.2.1' was unbanned\n", "", 0},
 		"unban ip 192.0.2.2":       {"", "could not unban IP '192.0.2.2'\n", 1},
+		"unlimit user alice":       {"user 'alice' is no longer limited\n", "", 0},
+		"unlimit user bob":         {"", "could not lift a limit of user 'bob'\n", 1},
+		"unlimit ip 192.0.2.1":     {"IP '192.0.2.1' is no longer limited\n", "", 0},
+		"unlimit ip x":             {"", "could not lift a limit of IP 'x'\n", 1},
 		"nonsense":                 {"", "unknown command: nonsense\nuse help or '?' to get a list of the available commands\n", 1},
 		"show nonsense":            {"", "unknown command: show nonsense\nuse help or '?' to get a list of the available commands\n", 1},
 	} {
@@ -341,6 +360,8 @@ func TestCompletion(t *testing.T) {
 		"show ip ban":         "show ip ban",
 		"show ip ban ":        "show ip ban points ",
 		"unban ip 1":          "unban ip 192.0.2.1 ",
+		"unlimit user a":      "unlimit user alice ",
+		"unlimit ip 1":        "unlimit ip 192.0.2.1 ",
 		"nonsense":            "nonsense",
 		"show sessions all x": "show sessions all x",
 	} {

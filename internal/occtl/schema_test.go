@@ -44,6 +44,7 @@ var schemas = map[string]schema{
 	"users": userSchema, "user": userSchema, "user-evil": userSchema, "user-none": userSchema, "id": userSchema, "id-none": userSchema,
 	"sessions-all": sessionSchema, "sessions-valid": sessionSchema, "cookies-all": sessionSchema, "cookies-valid": sessionSchema, "session": sessionSchema, "session-none": sessionSchema,
 	"bans":       {array: "", "IP": "s", "Since": "s", "_Since": "s", "Score": "n"},
+	"limits":     {array: "", "Username": "s?", "IP": "s?", "Until": "s", "_Until": "s"},
 	"ban-points": {array: "", "IP": "s", "Score": "n"},
 	"why":        {"user": "s", "id": "n", "host": "s", "port": "n?", "proto": "s", "addresses": "a"},
 	"iroutes":    {array: "", "ID": "n", "Username": "s", "vhost": "s", "Device": "s", "IP": "s", "iRoutes": "l"},

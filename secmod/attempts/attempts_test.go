@@ -3,6 +3,7 @@ package attempts
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 )
@@ -318,5 +319,58 @@ func TestShare(t *testing.T) {
 	s.Leave(c)
 	if len(s.now) != 0 {
 		t.Errorf("%d sources are remembered", len(s.now))
+	}
+}
+
+// TestList: what is at its limit, and what an operator's word lifts.
+func TestList(t *testing.T) {
+	tab := New(policy())
+	wrong := func(n int, user, from string) {
+		for range n {
+			tab.Wrong(user, netip.MustParseAddr(from), at(0))
+		}
+	}
+	list := func(seconds int) string {
+		var all []string
+		for _, h := range tab.List(at(seconds)) {
+			from := "-"
+			if h.Source.IsValid() {
+				from = h.Source.String()
+			}
+			all = append(all, fmt.Sprintf("%q %s %v", h.User, from, h.Until.Sub(start)))
+		}
+		return strings.Join(all, ", ")
+	}
+	wrong(2, "Bert", home) // of three
+	if got := list(0); got != "" {
+		t.Errorf("with nobody at a limit: %s", got)
+	}
+	wrong(3, "Anna", home)
+	wrong(1, "cleo", home) // the source's sixth
+	wrong(3, "anna", "2001:db8::1")
+	wrong(3, "anna", away) // hers, the ninth
+	const pairs = `"anna" 192.0.2.1/32 6m0s, "anna" 198.51.100.7/32 6m0s, "anna" 2001:db8::/64 6m0s`
+	if got, want := list(0), pairs+`, "" 192.0.2.1/32 3m0s, "anna" - 2m0s`; got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	if got := list(3 * minute); got != pairs {
+		t.Errorf("later: %s", got)
+	}
+	if n := tab.LiftSource(netip.MustParseAddr(home), at(0)); n != 2 {
+		t.Errorf("%d limits of a source are lifted", n)
+	}
+	if got, want := list(0), `"anna" 198.51.100.7/32 6m0s, "anna" 2001:db8::/64 6m0s, "anna" - 2m0s`; got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+	if n := tab.LiftUser(" ANNA", at(0)); n != 3 || list(0) != "" {
+		t.Errorf("%d limits of a user are lifted; left is %s", n, list(0))
+	}
+	if n := tab.LiftUser("anna", at(0)) + tab.LiftSource(netip.MustParseAddr(other), at(0)); n != 0 {
+		t.Errorf("%d limits of nobody are lifted", n)
+	}
+	for _, from := range []string{home, away} {
+		if l := tab.Limited("anna", netip.MustParseAddr(from), at(0)); l != None {
+			t.Errorf("from %s: %v", from, l)
+		}
 	}
 }

@@ -132,6 +132,7 @@ type Made struct {
 	Listen   func(context.Context, Disconnect) // if set, runs once the helper is confined, until the context ends
 	Warnings []string                          // for the operator
 	Files    sandbox.Files                     // folders in which it will open files again
+	Watch    []string                          // files that it has read because its options' file names them
 }
 
 // Make makes a method of the options of a line of the configuration. It opens

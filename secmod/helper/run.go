@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -121,6 +122,7 @@ func (s *server) make(m *ipc.HelperConfig, rep *ipc.HelperReady) error {
 				rep.Warnings = append(rep.Warnings, w)
 			}
 		}
+		rep.Watch = append(rep.Watch, whole(made.Watch)...)
 		files.Read = append(files.Read, made.Files.Read...)
 		files.List = append(files.List, made.Files.List...)
 		files.Write = append(files.Write, made.Files.Write...)
@@ -137,6 +139,16 @@ func (s *server) make(m *ipc.HelperConfig, rep *ipc.HelperReady) error {
 	done, err := s.Confine(files)
 	rep.Confinement, rep.Missing = sandbox.Report{Reached: done.Reached}.String(), done.Missing
 	return err
+}
+
+// whole are names of files as main can look at them.
+func whole(names []string) (list []string) {
+	for _, name := range names {
+		if full, err := filepath.Abs(name); err == nil && name != "" {
+			list = append(list, valid(full))
+		}
+	}
+	return list
 }
 
 // make makes what a line of the configuration says.

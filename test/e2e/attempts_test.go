@@ -106,4 +106,18 @@ func TestAttempts(t *testing.T) {
 	if limited != 6 || users != 1 || sources != 1 {
 		t.Errorf("%d logins limited, %d users and %d sources at their limit", limited, users, sources)
 	}
+	source := lab.ClientAddr4(1)
+	r.wants("show limits", lab.User, source, "(any)")
+	r.wants("-j show limits", `"Username":  "`+lab.User+`"`, `"IP":  "`+source+`"`)
+	r.wants("unlimit user "+lab.User, "user '"+lab.User+"' is no longer limited")
+	if got := r.guess(elsewhere, main, lab.User, lab.Password); got != guessRight {
+		t.Errorf("after an operator's word for the user: %s", got)
+	}
+	r.wants("unlimit ip "+source, "IP '"+source+"' is no longer limited")
+	if got := r.guess(guesser, main, lab.Other, lab.Password); got != guessRight {
+		t.Errorf("after an operator's word for the source: %s", got)
+	}
+	if out := r.wants("show limits"); out != "" {
+		t.Errorf("still limited:\n%s", out)
+	}
 }

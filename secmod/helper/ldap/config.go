@@ -35,6 +35,8 @@ type config struct {
 	// As whom entries and groups are searched.
 	bindDN       string
 	bindPassword secret.Text
+
+	files []string // that its file names
 }
 
 // search is where to look for entries, and which.
@@ -51,7 +53,7 @@ func (d *draft) set(key, v string) (known bool, err error) {
 	case "start-tls":
 		err = d.boolean(&d.startTLS, v)
 	case "ca-file":
-		d.caFile = v
+		d.caFile, d.files = v, append(d.files, v)
 	case "timeout":
 		err = d.seconds(v)
 	case "bind-template":
@@ -78,6 +80,7 @@ func (d *draft) set(key, v string) (known bool, err error) {
 	case "bind-password":
 		d.bindPassword = secret.NewText(v)
 	case "bind-password-file":
+		d.files = append(d.files, v)
 		err = d.passwordFile(v)
 	default:
 		return false, nil

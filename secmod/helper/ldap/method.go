@@ -40,7 +40,7 @@ func Make(options map[string]string, _ helper.Logger) (helper.Made, error) {
 	if err != nil {
 		return helper.Made{}, fmt.Errorf("%s: %w", options["config"], err)
 	}
-	made := helper.Made{Method: &method{conf, newPool(conf)}, Warnings: append(warnings, more...)}
+	made := helper.Made{Method: &method{conf, newPool(conf)}, Warnings: append(warnings, more...), Watch: conf.files}
 	made.Files.Exact = helper.ResolverFiles()
 	return made, nil
 }

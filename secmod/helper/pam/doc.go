@@ -24,8 +24,9 @@
 // Modules run with the rights of the server's user and, as everything here, cannot
 // gain others: what needs root (the shadow file, a setuid program) fails. They may
 // read what the user may, write nothing, start no program, and open sockets. A
-// conversation holds a thread, of which there are maxConversations; then a login is
-// unavailable. Answers become strings in C, which libpam clears.
+// conversation holds a thread. There are maxConversations of them, of one network a
+// quarter; beyond that the oldest gives way that waits for its client, after a time in
+// which somebody types a password (places.go). If there is none a login is unavailable. Answers become strings in C, which libpam clears.
 //
 // # Standards
 //

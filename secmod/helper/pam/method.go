@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/msteinert/pam/v2"
 
@@ -20,9 +22,8 @@ import (
 )
 
 const (
-	maxConversations = 256  // threads that wait for answers
-	maxPrompt        = 4096 // bytes of what modules say at once
-	maxGroups        = 32   // of a user (ocserv, MAX_GROUPS)
+	maxPrompt = 4096 // bytes of what modules say at once
+	maxGroups = 32   // of a user (ocserv, MAX_GROUPS)
 )
 
 // answerless is what the prompt is if a module gives none.
@@ -34,8 +35,8 @@ var errGone = errors.New("pam: nobody answers any more")
 type method struct {
 	options
 	log     helper.Logger
-	confDir string        // of services; empty: libpam's. Tests have their own
-	places  chan struct{} // taken by conversations
+	confDir string // of services; empty: libpam's. Tests have their own
+	places  *places
 }
 
 // Make makes the method of a line `auth = "pam[...]"`.
@@ -57,7 +58,7 @@ func makeFor(line map[string]string, log helper.Logger) (*method, helper.Made, e
 	if err != nil {
 		return nil, helper.Made{}, err
 	}
-	m := &method{options: o, log: log, places: make(chan struct{}, maxConversations)}
+	m := &method{options: o, log: log, places: newPlaces(maxConversations, maxShare)}
 	// What modules read is theirs to know: their own folders, the host's users, keys.
 	return m, helper.Made{Warnings: o.found(), Files: sandbox.Files{Read: []string{"/"}}}, nil
 }
@@ -77,12 +78,10 @@ func (m *method) start(name string, peer netip.Addr, talk pam.ConversationFunc) 
 
 // Begin begins the conversation, and returns its first question.
 func (m *method) Begin(ctx context.Context, a helper.Applicant) (helper.Dialogue, helper.Verdict) {
-	select {
-	case m.places <- struct{}{}:
-	default:
-		return nil, helper.Verdict{Outcome: helper.Unavailable, Why: fmt.Sprintf("PAM: %d conversations are under way", maxConversations)}
-	}
 	d := &login{m: m, who: a, answers: make(chan string), verdicts: make(chan helper.Verdict, 1), gone: make(chan struct{})}
+	if !m.places.enter(d) {
+		return nil, helper.Verdict{Outcome: helper.Unavailable, Why: "PAM: too many conversations are under way"}
+	}
 	go d.run()
 	return d, d.next(ctx)
 }
@@ -95,6 +94,11 @@ type login struct {
 	verdicts chan helper.Verdict // one at a time: the next question, or the end
 	gone     chan struct{}       // closed by End
 	once     sync.Once
+
+	// Of places.
+	source netip.Prefix
+	since  time.Time
+	idle   atomic.Bool // a module waits for an answer
 
 	// Owned by run.
 	said    []string // by modules, without a question
@@ -109,16 +113,23 @@ func (d *login) End() { d.once.Do(func() { close(d.gone) }) }
 func (d *login) Answer(ctx context.Context, answer []byte) helper.Verdict {
 	select {
 	case d.answers <- string(answer):
+	case <-d.gone:
+		return gaveWay
 	case <-ctx.Done():
 		return helper.Verdict{Outcome: helper.Unavailable, Why: errGone.Error()}
 	}
 	return d.next(ctx)
 }
 
+// gaveWay is the verdict on a conversation whose place became another's.
+var gaveWay = helper.Verdict{Outcome: helper.Unavailable, Why: "PAM: the conversation gave way to others"}
+
 func (d *login) next(ctx context.Context) helper.Verdict {
 	select {
 	case v := <-d.verdicts:
 		return v
+	case <-d.gone:
+		return gaveWay
 	case <-ctx.Done(): // the modules hear of it when they ask
 		d.End()
 		return helper.Verdict{Outcome: helper.Unavailable, Why: errGone.Error()}
@@ -127,7 +138,7 @@ func (d *login) next(ctx context.Context) helper.Verdict {
 
 // run plays the service.
 func (d *login) run() {
-	defer func() { <-d.m.places }()
+	defer d.m.places.leave(d)
 	t, err := d.m.start(d.who.User, d.who.Peer, d.talk)
 	if err != nil {
 		d.end(verdictOf(err))
@@ -197,6 +208,8 @@ func (d *login) ask(prompt string) (string, error) {
 	case <-d.gone:
 		return "", errGone
 	}
+	d.idle.Store(true)
+	defer d.idle.Store(false)
 	select {
 	case a := <-d.answers:
 		return a, nil

@@ -138,7 +138,7 @@ func TestPasswordChange(t *testing.T) {
 // only so many.
 func TestConversationEnds(t *testing.T) {
 	m, _ := playing(t, plain...)
-	m.places = make(chan struct{}, 2)
+	m.places = newPlaces(2, 2)
 	var open []helper.Dialogue
 	for range 2 {
 		d, v := m.Begin(t.Context(), helper.Applicant{User: "anna"})
@@ -157,9 +157,21 @@ func TestConversationEnds(t *testing.T) {
 	if v := open[1].Answer(ctx, []byte("right")); v.Outcome != helper.Unavailable {
 		t.Errorf("an answer too late: %+v", v)
 	}
-	for deadline := time.Now().Add(10 * time.Second); len(m.places) > 0; time.Sleep(time.Millisecond) {
+	m.emptied(t)
+}
+
+// emptied returns when all conversations have given their places back.
+func (m *method) emptied(t *testing.T) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		m.places.mu.Lock()
+		n := len(m.places.inside)
+		m.places.mu.Unlock()
+		if n == 0 {
+			return
+		}
 		if time.Now().After(deadline) {
-			t.Fatalf("%d places are still taken", len(m.places))
+			t.Fatalf("%d places are still taken", n)
 		}
 	}
 }
@@ -168,7 +180,7 @@ func TestConversationEnds(t *testing.T) {
 func TestUnreadQuestion(t *testing.T) {
 	m, _ := playing(t, plain...)
 	d := &login{m: m, who: helper.Applicant{User: "anna"}, answers: make(chan string), verdicts: make(chan helper.Verdict, 1), gone: make(chan struct{})}
-	m.places <- struct{}{}
+	m.places.enter(d)
 	d.verdicts <- helper.Verdict{Outcome: helper.Ask}
 	d.End()
 	ended := make(chan struct{})
@@ -178,9 +190,7 @@ func TestUnreadQuestion(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("it waits for somebody to read its last verdict")
 	}
-	if n := len(m.places); n != 0 {
-		t.Errorf("%d places are taken", n)
-	}
+	m.emptied(t)
 }
 
 // TestGroups: the host's, from gid-min on.

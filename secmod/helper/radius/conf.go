@@ -38,6 +38,7 @@ type conf struct {
 	retries       int // after the first try
 	deadTime      time.Duration
 	unsigned      bool           // answers without Message-Authenticator are taken
+	serversFile   string         // empty: there is none
 	dynamic       netip.AddrPort // where acctservers may have sessions ended; invalid: nowhere
 }
 
@@ -145,6 +146,7 @@ func readDraft(name string, use purpose) (d *draft, warnings []string, err error
 	if secrets != "" && !filepath.IsAbs(secrets) {
 		secrets = filepath.Join(filepath.Dir(name), secrets)
 	}
+	d.serversFile = secrets
 	if d.secrets, err = readSecrets(secrets); err != nil {
 		return nil, nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -33,6 +34,15 @@ func configured(t *testing.T, text, secrets string) (*conf, []string, error) {
 		}
 	}
 	return readConf(filepath.Join(dir, "radiusclient.conf"), logins, names)
+}
+
+// TestWatch: the file of secrets is one that somebody may replace.
+func TestWatch(t *testing.T) {
+	name := written(t, nil, "authserver 192.0.2.9:1812:word")
+	made, err := Make(map[string]string{"config": name}, slog.New(slog.DiscardHandler))
+	if want := filepath.Join(filepath.Dir(name), "servers"); err != nil || !slices.Equal(made.Watch, []string{want}) {
+		t.Errorf("watched is %q, %v, want %s", made.Watch, err, want)
+	}
 }
 
 func TestConf(t *testing.T) {

@@ -40,7 +40,7 @@ func MakeAccount(line map[string]string, log helper.Logger) (helper.Made, error)
 	if err != nil {
 		return helper.Made{}, err
 	}
-	made := helper.Made{Account: m, Warnings: warnings}
+	made := helper.Made{Account: m, Warnings: warnings, Watch: []string{m.conf.serversFile}}
 	made.Files.Exact = helper.ResolverFiles()
 	if m.conf.dynamic.IsValid() {
 		made.Listen, err = listen(m)
@@ -86,9 +86,12 @@ func overlap(a, b netip.AddrPort) bool {
 
 func makeMethod(line map[string]string, log helper.Logger, find helper.Lookup) (helper.Made, error) {
 	m, warnings, err := makeFor(logins, line, log, find)
-	made := helper.Made{Method: m, Warnings: warnings}
+	if err != nil {
+		return helper.Made{}, err
+	}
+	made := helper.Made{Method: m, Warnings: warnings, Watch: []string{m.conf.serversFile}}
 	made.Files.Exact = helper.ResolverFiles()
-	return made, err
+	return made, nil
 }
 
 func makeFor(use purpose, line map[string]string, log helper.Logger, find helper.Lookup) (*method, []string, error) {
