@@ -152,6 +152,8 @@ func TestClientIsTold(t *testing.T) {
 			if s = b.nextSegment(); s.ack != 601 {
 				t.Fatalf("instead of an acknowledgement: %+v", s)
 			}
+			// gVisor acknowledges what the flow is not told of yet.
+			eventually(t, "an open flow", func() bool { return b.stack.Stats().Dial.Opened == 1 })
 			b.stack.SetMTU(tt.mtu)
 			h, p := b.next()
 			m := h.Payload(p)
