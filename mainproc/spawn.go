@@ -7,6 +7,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -128,7 +130,12 @@ func (p *procs) serve(result <-chan error) error {
 func (p *procs) fork(req spawnRequest) (*child, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pid, err := syscall.ForkExec(req.exe, req.argv, &syscall.ProcAttr{
+	exe, done, err := outOfTheWay(req.exe, req.files)
+	if err != nil {
+		return nil, fmt.Errorf("mainproc: start of %s: %w", req.role.name, err)
+	}
+	defer done()
+	pid, err := syscall.ForkExec(exe, req.argv, &syscall.ProcAttr{
 		Env:   req.env,
 		Files: req.files,
 		// Children have process groups of their own: a signal to main's, from a
@@ -141,6 +148,29 @@ func (p *procs) fork(req spawnRequest) (*child, error) {
 	c := &child{role: req.role, pid: pid, channel: req.channel, logs: req.logs, logged: make(chan struct{}), done: make(chan struct{})}
 	p.alive[pid] = c
 	return c, nil
+}
+
+// outOfTheWay names a program that is a descriptor by another one, which is the
+// program in the child too until it executes it. The numbers that follow the
+// greatest of its files are not: there ForkExec moves these and a pipe of its own.
+func outOfTheWay(exe string, files []uintptr) (name string, done func(), err error) {
+	number, is := strings.CutPrefix(exe, procFD)
+	if !is {
+		return exe, func() {}, nil
+	}
+	fd, err := strconv.Atoi(number)
+	if err != nil {
+		return "", nil, err
+	}
+	most := len(files)
+	for _, f := range files {
+		most = max(most, int(f))
+	}
+	other, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, most+len(files)+3)
+	if err != nil {
+		return "", nil, os.NewSyscallError("fcntl", err)
+	}
+	return procFD + strconv.Itoa(other), func() { unix.Close(other) }, nil
 }
 
 // spawn starts a process of that role with the descriptors fds at 3 and

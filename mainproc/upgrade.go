@@ -70,13 +70,7 @@ func ownProgram() (*program, error) {
 }
 
 func openProgram(path string) (*program, error) {
-	low, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0) // it may be executable and not readable
-	if err != nil {
-		return nil, fmt.Errorf("mainproc: %s: %w", path, err)
-	}
-	defer unix.Close(low)
-	const beyond = 64 // where a child's own descriptors do not get in its way
-	fd, err := unix.FcntlInt(uintptr(low), unix.F_DUPFD_CLOEXEC, beyond)
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0) // it may be executable and not readable
 	if err != nil {
 		return nil, fmt.Errorf("mainproc: %s: %w", path, err)
 	}

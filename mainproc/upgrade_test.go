@@ -3,13 +3,18 @@ package mainproc
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"rocserv/internal/control"
 	"rocserv/internal/ipc"
@@ -119,6 +124,37 @@ func TestUpgrade(t *testing.T) {
 		}
 	}
 	r.stop()
+}
+
+// TestProgramBesideTheFiles: a program whose descriptor follows those of a child, as
+// in a main with many connections, can be started all the same.
+func TestProgramBesideTheFiles(t *testing.T) {
+	path, err := exec.LookPath("true")
+	must(err)
+	p, err := openProgram(path)
+	must(err)
+	defer p.file.Close()
+	procs, err := newProcs("", slog.New(slog.DiscardHandler))
+	must(err)
+	defer procs.null.Close()
+	const free = 500 // nothing of the test's is there
+	for after := 1; after <= 6; after++ {
+		last, err := unix.FcntlInt(procs.null.Fd(), unix.F_DUPFD_CLOEXEC, free)
+		must(err)
+		at, err := unix.FcntlInt(p.file.Fd(), unix.F_DUPFD_CLOEXEC, last+after)
+		must(err)
+		null := procs.null.Fd()
+		c, err := procs.fork(spawnRequest{role: roleTrial, exe: procFD + strconv.Itoa(at), argv: []string{"true"}, files: []uintptr{null, null, null, uintptr(last)}})
+		closeAll([]int{last, at})
+		if err != nil {
+			t.Errorf("%d after the last of its files: %v", after, err)
+			continue
+		}
+		var status unix.WaitStatus
+		if _, err := unix.Wait4(c.pid, &status, 0, nil); err != nil || status.ExitStatus() != 0 {
+			t.Errorf("%d after: %v, %v", after, status, err)
+		}
+	}
 }
 
 // The configuration in effect counts, not the file; and a file is refused that
