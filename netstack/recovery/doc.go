@@ -64,9 +64,12 @@
 // share the window: each may have its part, or what the others leave. A packet is
 // no burden on the way once it has arrived or is lost, so a hole stops nobody.
 //
-// Over CSTP nothing is lost on the way and TCP below has a window: there the
-// stack's is left alone (SetLossless). What a client drops behind its tunnel is
-// repaired, without haste.
+// Over CSTP nothing is lost on the way, and TCP below has a window of its own. It
+// has one here too, wide enough that TCP below has something to send while it
+// repairs (model.slack): with the client's own window, megabytes arrive at once at
+// a client that reads all of them before it listens to its kernel, whose queue for
+// what it answers then overflows, and its newest acknowledgements are lost. That is
+// what the probe is for there. Timeouts are long: most likely the channel is slow.
 //
 // # Invariants
 //

@@ -18,7 +18,9 @@ const (
 	initialRTO = 1000 * ms   // RFC 6298 section 2.1
 	// reliableRTO is the least timeout over a channel that loses nothing.
 	reliableRTO = 1000 * ms
-	ackDelay    = 50 * ms // the longest a client delays an acknowledgement: 40 ms in Linux
+	// minPTO is the soonest that more than one packet is probed for: hosts are busy.
+	minPTO   = 10 * ms
+	ackDelay = 50 * ms // the longest a client delays an acknowledgement: 40 ms in Linux
 	// afterTimeout is what a flow may have in flight after a timeout, bytes.
 	afterTimeout = 4 * 1400
 )
@@ -146,18 +148,22 @@ func (f *flow) rto() int64 {
 }
 
 // pto is when the last packet is sent once more to learn what became of it
-// (RFC 8985 section 7.2).
+// (RFC 8985 section 7.2). A client delays the acknowledgement of a single packet.
 func (f *flow) pto() int64 {
 	if f.srtt == 0 {
 		return initialRTO
 	}
-	return 2*f.srtt + ackDelay
+	if f.pipe <= int64(f.mss) {
+		return 2*f.srtt + ackDelay
+	}
+	return max(2*f.srtt, f.srtt+4*f.rttvar, minPTO)
 }
 
 // reliable says whether what the flow has in flight went by a channel that loses
-// nothing. The client itself may lose it (a full queue behind its tunnel device),
-// but most likely the channel is slow: nobody is in a hurry, and nothing is probed.
-func (p *Path) reliable(f *flow) bool { return p.lossless && f.sent[0].sentAt >= p.since }
+// nothing. The client itself may lose it, or its own acknowledgements (a full queue
+// at its tunnel device): a probe shows that. If none is answered, most likely the
+// channel is slow, and nobody is in a hurry.
+func (p *Path) reliable(f *flow) bool { return p.model.lossless && f.sent[0].sentAt >= p.since }
 
 // setDeadline sets when the flow needs looking after.
 func (p *Path) setDeadline(f *flow, now int64) {
@@ -167,7 +173,7 @@ func (p *Path) setDeadline(f *flow, now int64) {
 		return
 	case f.reoAt != 0:
 		f.deadline = f.reoAt
-	case p.reliable(f):
+	case p.reliable(f) && (f.probed || f.backoff > 0):
 		f.deadline = now + max(f.rto(), reliableRTO<<f.backoff)
 	case f.probed || f.backoff > 0:
 		f.deadline = now + f.rto()
@@ -182,8 +188,6 @@ func (p *Path) expired(f *flow, now int64) {
 	switch {
 	case f.reoAt != 0:
 		p.findLost(f, now)
-	case p.reliable(f):
-		p.timeout(f)
 	case !f.probed && f.backoff == 0:
 		p.probe(f)
 	default:
@@ -192,16 +196,20 @@ func (p *Path) expired(f *flow, now int64) {
 	p.setDeadline(f, now)
 }
 
-// probe has the last packet sent once more.
+// probe has the last packet sent once more of which nothing is known.
 func (p *Path) probe(f *flow) {
 	f.probed = true
 	p.stats.Probes++
-	r := f.sent[len(f.sent)-1]
-	if m := uint64(1) << (r.n - 1) & r.flying(); m != 0 {
-		p.lose(f, r, m)
-		p.model.losses.missing -= r.bytes(m) // nobody says it is
-		p.stats.Lost--
-		p.enqueue(f)
+	for i := len(f.sent) - 1; i >= 0; i-- {
+		r := f.sent[i]
+		if fly := r.flying(); fly != 0 {
+			m := uint64(1) << (bits.Len64(fly) - 1)
+			p.lose(f, r, m)
+			p.model.losses.missing -= r.bytes(m) // nobody says it is
+			p.stats.Lost--
+			p.enqueue(f)
+			return
+		}
 	}
 }
 

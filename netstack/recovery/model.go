@@ -53,6 +53,8 @@ const (
 // (draft-cardwell-iccrg-bbr-congestion-control), but it has no pacing: what it
 // makes of them is a window, and acknowledgements give the pace.
 type model struct {
+	lossless bool // see Path.SetLossless
+
 	pipe      int64 // bytes in flight
 	window    int64 // bytes that should be at most
 	delivered int64 // bytes, ever
@@ -107,7 +109,7 @@ type losses struct {
 }
 
 func (m *model) reset() {
-	*m = model{pipe: m.pipe, delivered: m.delivered}
+	*m = model{lossless: m.lossless, pipe: m.pipe, delivered: m.delivered}
 	m.setWindow()
 }
 
@@ -139,8 +141,13 @@ func (m *model) rate() (most float64) {
 }
 
 // slack is how much longer than the least a round trip may take with no more in
-// flight than there should be.
+// flight than there should be. A channel that loses nothing gives out nothing while
+// it repairs a loss, for a round trip or two, and must have enough to send
+// meanwhile; what waits for it waits here, and not at the bottleneck.
 func (m *model) slack() int64 {
+	if m.lossless {
+		return 2*m.trip.least + minQueue
+	}
 	return max(int64((cruiseGain-1)*float64(m.trip.least)), minQueue)
 }
 

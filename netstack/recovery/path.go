@@ -69,20 +69,19 @@ type Config struct {
 type Path struct {
 	cfg Config
 
-	mu       sync.Mutex
-	flows    map[Flow]*flow
-	last     *flow // the flow looked up last
-	model    model
-	lossless bool
-	since    int64 // when that changed
-	waited   int64 // when a flow was last seen to wait for its window
-	closed   bool
-	due      []*flow // with packets to send again
-	busy     *flow   // list of flows with something outstanding
-	active   int     // their number
-	timer    timer
-	spare    spare
-	stats    Stats
+	mu     sync.Mutex
+	flows  map[Flow]*flow
+	last   *flow // the flow looked up last
+	model  model
+	since  int64 // when model.lossless changed
+	waited int64 // when a flow was last seen to wait for its window
+	closed bool
+	due    []*flow // with packets to send again
+	busy   *flow   // list of flows with something outstanding
+	active int     // their number
+	timer  timer
+	spare  spare
+	stats  Stats
 }
 
 // timer is the only one, for all flows.
@@ -123,13 +122,13 @@ func (p *Path) Stats() Stats {
 }
 
 // SetLossless says whether the channel in use loses nothing and has a window of
-// its own (CSTP): then the stack's is not limited here. A change forgets what was
-// known of the way.
+// its own (CSTP): then more may be under way, and timeouts are longer. A change
+// forgets what was known of the way.
 func (p *Path) SetLossless(lossless bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.lossless != lossless {
-		p.lossless, p.since = lossless, p.now()
+	if p.model.lossless != lossless {
+		p.model.lossless, p.since = lossless, p.now()
 		p.model.restart(p.now())
 	}
 }

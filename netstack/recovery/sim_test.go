@@ -88,6 +88,7 @@ type rig struct {
 	w        *world
 	p        *Path
 	down, up *way
+	client   *client // nil: it takes what arrives at once
 	woken    bool
 	held     int // segments in our care, or in theirs
 	conns    []*conn
@@ -165,6 +166,77 @@ func (r *rig) dial(n int64, fin bool) *conn {
 	r.p.Sent(c.segment(c.iss, flagSYN|flagACK, 0))
 	c.pump()
 	return c
+}
+
+// client is a VPN client with one thread, as openconnect: it reads from its channel
+// until there is nothing more, gives all of that to the kernel, and only then turns
+// to what the kernel has to say to it. The queue for that is short, and what finds
+// it full is dropped.
+type client struct {
+	w       *world
+	each    time.Duration // how long one packet keeps it
+	queue   int           // packets from the kernel that wait at most
+	arrived []func()
+	batch   []func() // read, not given to the kernel yet
+	answers []func()
+	busy    bool
+	dropped int
+}
+
+func (x *client) take(f func()) {
+	if x == nil {
+		f()
+		return
+	}
+	x.arrived = append(x.arrived, f)
+	x.begin()
+}
+
+func (x *client) answer(f func()) {
+	switch {
+	case x == nil:
+		f()
+		return
+	case len(x.answers) == x.queue:
+		x.dropped++
+	default:
+		x.answers = append(x.answers, f)
+	}
+	x.begin()
+}
+
+func (x *client) begin() {
+	if !x.busy {
+		x.busy = true
+		x.w.at(x.w.now, x.read)
+	}
+}
+
+// read is the client reading until there is nothing more.
+func (x *client) read() {
+	if len(x.arrived) == 0 {
+		x.pass()
+		return
+	}
+	x.w.after(x.each, func() {
+		x.batch = append(x.batch, x.arrived[0])
+		x.arrived = x.arrived[1:]
+		x.read()
+	})
+}
+
+// pass is the kernel being given what was read, and answering.
+func (x *client) pass() {
+	for _, f := range x.batch {
+		f()
+	}
+	for _, f := range x.answers {
+		f()
+	}
+	x.batch, x.answers, x.busy = nil, nil, false
+	if len(x.arrived) > 0 {
+		x.begin()
+	}
 }
 
 // content is byte i of what the stack sends.
@@ -246,7 +318,7 @@ func (c *conn) transmit(s Segment, first, count int) {
 		b := s.Payload[0][from:min(from+simMSS, s.Size)]
 		fin := s.Head[s.TCP+13]&flagFIN != 0
 		at := seq + uint32(from)
-		c.r.down.send(len(b)+60, func() { c.receive(at, b, fin) })
+		c.r.down.send(len(b)+60, func() { c.r.client.take(func() { c.receive(at, b, fin) }) })
 	}
 }
 
@@ -349,7 +421,7 @@ func (c *conn) acknowledge() {
 	tcp = append(tcp, opts...)
 	tcp[12], tcp[13] = byte(len(tcp)/4)<<4, flagACK
 	binary.BigEndian.PutUint16(tcp[14:], uint16(c.window>>7))
-	c.r.up.send(len(tcp)+40, func() { c.acked(tcp) })
+	c.r.client.answer(func() { c.r.up.send(len(tcp)+40, func() { c.acked(tcp) }) })
 }
 
 // acked is the acknowledgement arriving at the server.

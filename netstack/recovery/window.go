@@ -12,15 +12,13 @@ func (p *Path) backlogged(f *flow) bool {
 func (p *Path) offer(f *flow, tcp []byte, ack uint32, now, pace int64) bool {
 	field := binary.BigEndian.Uint16(tcp[14:])
 	edge := ack + uint32(field)<<f.shift
-	if !p.lossless {
-		may := uint32(p.may(f, now, pace))
-		may -= may % f.mss
-		if field != 0 && before(f.nxt+may, edge) {
-			edge = f.nxt + may
-			field = uint16(max(edge-ack, 1<<f.shift) >> f.shift)
-			edge = ack + uint32(field)<<f.shift
-			binary.BigEndian.PutUint16(tcp[14:], field)
-		}
+	may := uint32(p.may(f, now, pace))
+	may -= may % f.mss
+	if field != 0 && before(f.nxt+may, edge) {
+		edge = f.nxt + may
+		field = uint16(max(edge-ack, 1<<f.shift) >> f.shift)
+		edge = ack + uint32(field)<<f.shift
+		binary.BigEndian.PutUint16(tcp[14:], field)
 	}
 	changed := !f.told.ok || f.told.edge != edge || f.told.ack != ack
 	f.told.edge, f.told.ack, f.told.ok = edge, ack, true
