@@ -32,7 +32,9 @@ const (
 // the host.)
 //
 // What may be merged: segments of one flow that follow each other, with equal
-// acknowledgement, window and options and no flags but ACK and PSH; and pure
+// acknowledgement, window and options and no flags but ACK and PSH (of timestamps
+// the first remain, which is what a receiver that acknowledges them all at once
+// would echo: RFC 7323 section 4.3); and pure
 // acknowledgements, of which the last says it all, if each advances the first
 // and has no options but timestamps. Duplicate acknowledgements and SACKs are
 // signals and stay. Lengths need not be equal: nobody cuts these segments again.
@@ -136,7 +138,7 @@ func (s *groSlot) merge(g *gro, head header.TCP, payload []byte) bool {
 	if s.size == 0 || len(payload) == 0 || s.size+len(payload) > groMax ||
 		!bytes.Equal(head[8:12], s.tcp[8:12]) || // acknowledgement
 		!bytes.Equal(head[14:16], s.tcp[14:16]) || // window
-		!bytes.Equal(head[header.TCPMinimumSize:], s.tcp[header.TCPMinimumSize:]) {
+		!continues(s.tcp[header.TCPMinimumSize:], head[header.TCPMinimumSize:]) {
 		return false
 	}
 	s.append(g, payload)
@@ -157,6 +159,16 @@ func (s *groSlot) mergeAck(head header.TCP) bool {
 	}
 	s.tcp = head
 	return true
+}
+
+// continues says whether a segment of data with options b may be merged into one
+// with options a: they are the same, or timestamps of which b's are not older.
+func continues(a, b []byte) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	return len(a) == tsOptionLen && onlyTimestamps(a) && onlyTimestamps(b) && len(b) == tsOptionLen &&
+		int32(binary.BigEndian.Uint32(b[4:])-binary.BigEndian.Uint32(a[4:])) >= 0
 }
 
 // onlyTimestamps says whether options are none, or timestamps as every stack

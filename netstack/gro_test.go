@@ -193,6 +193,33 @@ func TestGROLast(t *testing.T) {
 	}
 }
 
+// TestGROTimestamps: of merged segments of data the first timestamps remain, and
+// older ones are no continuation.
+func TestGROTimestamps(t *testing.T) {
+	data := func(seq uint32, options []byte) segment {
+		return segment{
+			src: netip.AddrPortFrom(lease4, 1000), dst: netip.AddrPortFrom(host4, 80),
+			seq: seq, ack: 1, flags: ack, window: 100, options: options, payload: make([]byte, 10),
+		}
+	}
+	got := runGRO(data(0, timestamps(0xffffffff, 5)), data(10, timestamps(0, 6)), data(20, timestamps(3, 7)))
+	if len(got) != 1 || len(got[0].payload) != 30 || !bytes.Equal(got[0].options, timestamps(0xffffffff, 5)) {
+		t.Errorf("%+v", got)
+	}
+	for name, other := range map[string][]byte{
+		"older":  timestamps(4, 9),
+		"absent": nil,
+		"SACK":   {1, 1, 5, 10, 0, 0, 0, 1, 0, 0, 0, 2},
+	} {
+		if got := runGRO(data(0, timestamps(5, 5)), data(10, other)); len(got) != 2 {
+			t.Errorf("%s: %d segments, want 2", name, len(got))
+		}
+		if got := runGRO(data(0, other), data(10, timestamps(5, 5))); name != "older" && len(got) != 2 {
+			t.Errorf("%s first: %d segments, want 2", name, len(got))
+		}
+	}
+}
+
 // TestGROSize: a super-segment never outgrows the length field of IP.
 func TestGROSize(t *testing.T) {
 	client, host := netip.AddrPortFrom(lease6, 1000), netip.AddrPortFrom(host6, 80)
@@ -258,7 +285,7 @@ type trace struct {
 	plain   bool   // the last segment had no flags but ACK and PSH
 	ack     uint32 // of the last
 	window  uint16
-	options string
+	options string // of the last without payload
 }
 
 type byteAt struct {
@@ -282,7 +309,10 @@ func (t *trace) add(seq, a uint32, flags header.TCPFlags, window uint16, options
 	if !t.plain || repeated || len(payload) == 0 && !onlyTimestamps(options) {
 		t.signals = append(t.signals, fmt.Sprintf("%d %d %v %d %x", seq, a, flags, window, options))
 	}
-	t.ack, t.window, t.options = a, window, string(options)
+	t.ack, t.window = a, window
+	if len(payload) == 0 { // of data the first timestamps remain
+		t.options = string(options)
+	}
 }
 
 func (t *trace) equal(o *trace, signals bool) bool {
