@@ -266,8 +266,8 @@ func must(err tcpip.Error) {
 	}
 }
 
-// SetLossless says whether the channel in use loses nothing (CSTP). Then what the
-// client may be sent at once is the channel's affair, else it is netstack/recovery's.
+// SetLossless says whether the channel in use loses nothing (CSTP): then more may
+// be under way, and timeouts are longer (netstack/recovery).
 func (s *Stack) SetLossless(lossless bool) { s.repair.path.SetLossless(lossless) }
 
 // Moved says that the client is reached by another way: what was known of it is
