@@ -105,6 +105,10 @@ func (d *backendLogin) Answer(ctx context.Context, answer []byte) helper.Verdict
 		return helper.Verdict{Outcome: helper.Ask, Prompt: "Code:", Counter: 1}
 	case "another":
 		return helper.Verdict{Outcome: helper.Admit, User: "x\ny"}
+	case "leg":
+		return helper.Verdict{Outcome: helper.Ask, Leg: []byte("and you")}
+	case "last leg":
+		return helper.Verdict{Outcome: helper.Admit, User: d.who.User, Leg: []byte("welcome")}
 	case "down":
 		return helper.Verdict{Outcome: helper.Unavailable, Why: "no server answers"}
 	case "again":
@@ -241,6 +245,18 @@ func TestRemoteLogins(t *testing.T) {
 	}
 	if a := b.heard[0]; a.User != "anna" || a.Peer.String() != home || a.Agent != "client/1" {
 		t.Errorf("the helper hears %+v", a)
+	}
+}
+
+// TestLegs: what the method says to the client's program goes to the worker.
+func TestLegs(t *testing.T) {
+	r, _, _ := remotely(t, time.Minute)
+	c, _ := r.handshaken(home)
+	rep := authInit(t, c, &ipc.AuthInit{User: "anna"})
+	for _, leg := range []struct{ says, answer, status string }{{"leg", "and you", "MSG"}, {"last leg", "welcome", "OK"}} {
+		if rep = authCont(t, c, rep.Sid, leg.says); string(rep.Leg) != leg.answer || status(rep) != leg.status {
+			t.Errorf("%s: %s with %q", leg.says, status(rep), rep.Leg)
+		}
 	}
 }
 

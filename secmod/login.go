@@ -81,6 +81,7 @@ type verdict struct {
 	user, group string   // with admit
 	choices     []string // with choose: groups
 	grant       *grant   // with admit: what the method says of the session; nil: nothing
+	leg         []byte   // for the client's program (Negotiate); with ask it answers
 	wrong       bool     // a wrong answer: points against the client's address
 	why         string   // for the log; never holds what the client sent
 }
@@ -265,7 +266,9 @@ func (w *worker) conclude(sid session.SID, d login, v verdict) *ipc.AuthReply {
 			var cookie session.SID
 			var s session.Session
 			if cookie, s, err = w.s.sessions.Complete(sid, account); err == nil {
-				return w.admitted(d.user, cookie, s)
+				rep := w.admitted(d.user, cookie, s)
+				rep.Leg = v.leg
+				return rep
 			}
 		}
 		v.why = err.Error()
@@ -278,7 +281,7 @@ func (w *worker) conclude(sid session.SID, d login, v verdict) *ipc.AuthReply {
 }
 
 func question(sid session.SID, v verdict) *ipc.AuthReply {
-	return &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_MSG, Sid: sid[:], Message: v.prompt, PasswordCounter: v.counter}
+	return &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_MSG, Sid: sid[:], Message: v.prompt, PasswordCounter: v.counter, Leg: v.leg}
 }
 
 // choice asks which group it is to be. Nothing is kept of it: the client shows

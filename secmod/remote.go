@@ -66,7 +66,7 @@ func (d *remoteLogin) step(t ipc.Type, q ipc.Message) verdict {
 	}
 	if m.Outcome == ipc.HelperOutcome_HELPER_ASK {
 		d.prompt = m.Prompt
-		return verdict{outcome: ask, prompt: m.Prompt, counter: m.Counter, user: d.who.user, wrong: m.Wrong, why: m.Why}
+		return verdict{outcome: ask, prompt: m.Prompt, counter: m.Counter, user: d.who.user, wrong: m.Wrong, why: m.Why, leg: m.Leg}
 	}
 	d.close(true)
 	return d.verdict(m)
@@ -74,7 +74,7 @@ func (d *remoteLogin) step(t ipc.Type, q ipc.Message) verdict {
 
 // verdict is the helper's last word.
 func (d *remoteLogin) verdict(m *ipc.HelperVerdict) verdict {
-	v := verdict{outcome: unavailable, user: d.who.user, wrong: m.Wrong, why: m.Why}
+	v := verdict{outcome: unavailable, user: d.who.user, wrong: m.Wrong, why: m.Why, leg: m.Leg}
 	switch m.Outcome {
 	case ipc.HelperOutcome_HELPER_REFUSED:
 		v.outcome = refuse

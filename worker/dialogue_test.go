@@ -3,6 +3,7 @@ package worker
 import (
 	"bytes"
 	"crypto/sha1"
+	"encoding/base64"
 	"fmt"
 	"strings"
 	"testing"
@@ -161,6 +162,30 @@ func TestPhone(t *testing.T) {
 		if status, _, _ := newWorld(t, nil, nil).dial().request(method, "/svc", ""); strings.Contains(status, "200") {
 			t.Errorf("%s /svc: %s", method, status)
 		}
+	}
+}
+
+// TestLegs: a login by Negotiate takes as many requests of a connection as it needs,
+// and the server's last word comes with the success.
+func TestLegs(t *testing.T) {
+	w := newWorld(t, nil, func(wc *ipc.WorkerConfig, _ *ipc.SessionConfig) { wc.Vhosts[0].Auth = &ipc.AuthOffer{Gssapi: true} })
+	c := w.dial()
+	for _, leg := range []struct{ says, status, answer string }{
+		{"first leg", "401 Unauthorized", "and you"},
+		{"second leg", "200 OK", "welcome"},
+	} {
+		status, head, body := c.request("GET", "/", "", "X-Support-HTTP-Auth: true", "Authorization: Negotiate "+base64.StdEncoding.EncodeToString([]byte(leg.says)))
+		if status != "HTTP/1.1 "+leg.status || !strings.Contains(head, "WWW-Authenticate: Negotiate "+base64.StdEncoding.EncodeToString([]byte(leg.answer))+"\n") {
+			t.Errorf("%s: %s", leg.says, head)
+		}
+		if strings.Contains(head, "Connection: close") || strings.Contains(body, `id="success"`) != (leg.answer == "welcome") {
+			t.Errorf("%s: %s%s", leg.says, head, body)
+		}
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.logins) != 1 {
+		t.Errorf("%d logins were begun", len(w.logins))
 	}
 }
 

@@ -276,6 +276,10 @@ func (w *world) playSecMod(c *ipc.Conn) {
 					sum := sha1.Sum([]byte(profile))
 					rep.ProfileName, rep.ProfileSha1 = "our profile.xml", sum[:]
 				}
+			case "first leg":
+				rep.Leg = []byte("and you")
+			case "second leg":
+				rep = &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_OK, Sid: w.sid, User: "alice", Leg: []byte("welcome")}
 			case "busy":
 				rep = &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_BUSY, Sid: w.sid}
 			case "last":

@@ -28,6 +28,9 @@ type dialogue struct {
 	user  string // of the login sid stands for, as far as this connection knows
 	sid   secret.Bytes
 
+	// ticket is the login by Negotiate that waits for the client's next leg.
+	ticket secret.Bytes
+
 	greeted bool // pre-login-banner has been shown on this connection
 	done    bool // somebody has logged in on it: sec-mod takes no second login
 }

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"rocserv/internal/ipc"
+	"rocserv/internal/secret"
 	"rocserv/internal/wire"
 )
 
@@ -23,14 +24,33 @@ func (d *dialogue) negotiate(req *wire.Request, m *wire.AuthRequest) *wire.Respo
 		return wire.AskTicket(offer.GetGssapi(), offer.GetBearer(), offer.GetPassword())
 	}
 	defer clear(token)
+	rep, err := d.leg(req, m, method, token)
+	if err == nil && rep.Status == ipc.AuthStatus_AUTH_FAILED && offer.GetPassword() {
+		return nil
+	}
+	if err == nil && rep.Status == ipc.AuthStatus_AUTH_MSG && len(rep.Leg) > 0 {
+		d.ticket = secret.NewBytes(rep.Sid)
+		return wire.Challenge(wire.NegotiateLeg(rep.Leg))
+	}
+	reply := d.result(rep, err)
+	if err == nil && rep.Status == ipc.AuthStatus_AUTH_OK && len(rep.Leg) > 0 {
+		reply.Header = append(reply.Header, wire.NegotiateLeg(rep.Leg))
+	}
+	return reply
+}
+
+// leg takes what the client brings to sec-mod: to the login that waits for it on this
+// connection, else to a new one.
+func (d *dialogue) leg(req *wire.Request, m *wire.AuthRequest, method ipc.AuthMethod, token []byte) (*ipc.AuthReply, error) {
+	if sid := d.ticket.Reveal(); sid != nil {
+		d.ticket = secret.Bytes{}
+		return d.c.sec.AuthCont(sid, token)
+	}
 	rep, err := d.begin(req, m, method)
 	if err == nil && rep.Status == ipc.AuthStatus_AUTH_MSG {
 		rep, err = d.c.sec.AuthCont(rep.Sid, token)
 	}
-	if err == nil && rep.Status == ipc.AuthStatus_AUTH_FAILED && offer.GetPassword() {
-		return nil
-	}
-	return d.result(rep, err)
+	return rep, err
 }
 
 // takesTickets says whether a client may log in by what it brings in a header.

@@ -27,7 +27,7 @@ var methods = [...]method{
 		legacy: []string{"config", "groupconfig"}, password: true, remote: true, acct: true,
 		ready: []string{"config", "groupconfig", "nas-identifier", "group-separator"}},
 	{name: "gssapi", options: []string{"keytab", "require-local-user-map", "tgt-freshness-time", "gid-min"},
-		ready: []string{"keytab", "require-local-user-map", "tgt-freshness-time"}, remote: true},
+		ready: []string{"keytab", "require-local-user-map", "tgt-freshness-time", "gid-min"}, remote: true},
 	{name: "oidc", options: []string{"config"}, required: []string{"config"}, ready: []string{"config"}, remote: true},
 	{name: "ldap", options: []string{"config"}, required: []string{"config"}, password: true, ready: []string{"config"}, remote: true},
 	{name: "certificate", ready: []string{}},

@@ -98,11 +98,12 @@ func TestMethodNotes(t *testing.T) {
 	v.EnableAuth = []Method{{Name: "gssapi", Options: map[string]string{"gid-min": "1"}}}
 	v.Acct = []Method{{Name: "radius"}}
 	p.checkAuth(v)
-	if len(p.notes) != 2 || p.notes[0].Text != "vhost:default: setting 'plain+certificate' as primary authentication method" ||
-		p.notes[1].Text != "vhost:default: setting 'radius' as accounting method" {
+	if len(p.notes) != 3 || p.notes[0].Text != "vhost:default: setting 'plain+certificate' as primary authentication method" ||
+		p.notes[1].Text != "vhost:default: enabling 'gssapi' as authentication method" ||
+		p.notes[2].Text != "vhost:default: setting 'radius' as accounting method" {
 		t.Errorf("notes %v", p.notes)
 	}
-	if len(v.EnableAuth) != 0 || len(p.errors) != 0 || len(p.warnings) != 1 {
+	if len(v.EnableAuth) != 1 || len(p.errors) != 0 || len(p.warnings) != 0 {
 		t.Errorf("left %v, errors %v, warnings %v", v.EnableAuth, p.errors, p.warnings)
 	}
 }

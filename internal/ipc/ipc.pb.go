@@ -3207,6 +3207,7 @@ type AuthReply struct {
 	User            string                 `protobuf:"bytes,5,opt,name=user,proto3" json:"user,omitempty"`
 	Group           string                 `protobuf:"bytes,6,opt,name=group,proto3" json:"group,omitempty"`
 	Groups          []*Group               `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"`                              // to choose from, where the method knows them
+	Leg             []byte                 `protobuf:"bytes,10,opt,name=leg,proto3" json:"leg,omitempty"`                                   // of AUTH_GSSAPI: what the client's program gets; with AUTH_MSG it is to answer
 	ProfileName     string                 `protobuf:"bytes,8,opt,name=profile_name,json=profileName,proto3" json:"profile_name,omitempty"` // with AUTH_OK: of the file of the user's profile; empty: there is none
 	ProfileSha1     []byte                 `protobuf:"bytes,9,opt,name=profile_sha1,json=profileSha1,proto3" json:"profile_sha1,omitempty"`
 	unknownFields   protoimpl.UnknownFields
@@ -3288,6 +3289,13 @@ func (x *AuthReply) GetGroup() string {
 func (x *AuthReply) GetGroups() []*Group {
 	if x != nil {
 		return x.Groups
+	}
+	return nil
+}
+
+func (x *AuthReply) GetLeg() []byte {
+	if x != nil {
+		return x.Leg
 	}
 	return nil
 }
@@ -6392,6 +6400,7 @@ type HelperVerdict struct {
 	User          string                 `protobuf:"bytes,6,opt,name=user,proto3" json:"user,omitempty"`        // with HELPER_ADMIT: who it is
 	Groups        []string               `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"`    // the user's; the first is taken unless the client asked for another
 	Grant         *Grant                 `protobuf:"bytes,8,opt,name=grant,proto3" json:"grant,omitempty"`
+	Leg           []byte                 `protobuf:"bytes,9,opt,name=leg,proto3" json:"leg,omitempty"` // what the client's program gets (Negotiate); with HELPER_ASK it is to answer
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6478,6 +6487,13 @@ func (x *HelperVerdict) GetGroups() []string {
 func (x *HelperVerdict) GetGrant() *Grant {
 	if x != nil {
 		return x.Grant
+	}
+	return nil
+}
+
+func (x *HelperVerdict) GetLeg() []byte {
+	if x != nil {
+		return x.Leg
 	}
 	return nil
 }
@@ -8348,7 +8364,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\bhostname\x18\t \x01(\tR\bhostname\"8\n" +
 	"\bAuthCont\x12\x10\n" +
 	"\x03sid\x18\x01 \x01(\fR\x03sid\x12\x1a\n" +
-	"\bpassword\x18\x02 \x01(\fR\bpassword\"\xaf\x02\n" +
+	"\bpassword\x18\x02 \x01(\fR\bpassword\"\xc1\x02\n" +
 	"\tAuthReply\x12/\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x17.rocserv.ipc.AuthStatusR\x06status\x12\x10\n" +
 	"\x03sid\x18\x02 \x01(\fR\x03sid\x12\x18\n" +
@@ -8356,7 +8372,9 @@ const file_ipc_proto_rawDesc = "" +
 	"\x10password_counter\x18\x04 \x01(\rR\x0fpasswordCounter\x12\x12\n" +
 	"\x04user\x18\x05 \x01(\tR\x04user\x12\x14\n" +
 	"\x05group\x18\x06 \x01(\tR\x05group\x12*\n" +
-	"\x06groups\x18\a \x03(\v2\x12.rocserv.ipc.GroupR\x06groups\x12!\n" +
+	"\x06groups\x18\a \x03(\v2\x12.rocserv.ipc.GroupR\x06groups\x12\x10\n" +
+	"\x03leg\x18\n" +
+	" \x01(\fR\x03leg\x12!\n" +
 	"\fprofile_name\x18\b \x01(\tR\vprofileName\x12!\n" +
 	"\fprofile_sha1\x18\t \x01(\fR\vprofileSha1\"M\n" +
 	"\n" +
@@ -8612,7 +8630,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\amessage\x18\x02 \x01(\fR\amessage\"?\n" +
 	"\rHelperRelayed\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\fR\amessage\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"\xf5\x01\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\x87\x02\n" +
 	"\rHelperVerdict\x124\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1a.rocserv.ipc.HelperOutcomeR\aoutcome\x12\x16\n" +
 	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x12\x18\n" +
@@ -8621,7 +8639,8 @@ const file_ipc_proto_rawDesc = "" +
 	"\x03why\x18\x05 \x01(\tR\x03why\x12\x12\n" +
 	"\x04user\x18\x06 \x01(\tR\x04user\x12\x16\n" +
 	"\x06groups\x18\a \x03(\tR\x06groups\x12(\n" +
-	"\x05grant\x18\b \x01(\v2\x12.rocserv.ipc.GrantR\x05grant\"\xd2\x02\n" +
+	"\x05grant\x18\b \x01(\v2\x12.rocserv.ipc.GrantR\x05grant\x12\x10\n" +
+	"\x03leg\x18\t \x01(\fR\x03leg\"\xd2\x02\n" +
 	"\x05Grant\x12\x12\n" +
 	"\x04ipv4\x18\x01 \x01(\fR\x04ipv4\x12\x12\n" +
 	"\x04ipv6\x18\x02 \x01(\fR\x04ipv6\x12\x16\n" +

@@ -2554,6 +2554,13 @@ func (m *AuthReply) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if len(m.Leg) > 0 {
+		i -= len(m.Leg)
+		copy(dAtA[i:], m.Leg)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Leg)))
+		i--
+		dAtA[i] = 0x52
+	}
 	if len(m.ProfileSha1) > 0 {
 		i -= len(m.ProfileSha1)
 		copy(dAtA[i:], m.ProfileSha1)
@@ -5366,6 +5373,13 @@ func (m *HelperVerdict) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if len(m.Leg) > 0 {
+		i -= len(m.Leg)
+		copy(dAtA[i:], m.Leg)
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.Leg)))
+		i--
+		dAtA[i] = 0x4a
+	}
 	if m.Grant != nil {
 		size, err := m.Grant.MarshalToSizedBufferVT(dAtA[:i])
 		if err != nil {
@@ -8072,6 +8086,10 @@ func (m *AuthReply) SizeVT() (n int) {
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	l = len(m.Leg)
+	if l > 0 {
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -9230,6 +9248,10 @@ func (m *HelperVerdict) SizeVT() (n int) {
 	}
 	if m.Grant != nil {
 		l = m.Grant.SizeVT()
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	l = len(m.Leg)
+	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
 	n += len(m.unknownFields)
@@ -16845,6 +16867,40 @@ func (m *AuthReply) UnmarshalVT(dAtA []byte) error {
 				m.ProfileSha1 = []byte{}
 			}
 			iNdEx = postIndex
+		case 10:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Leg", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Leg = append(m.Leg[:0], dAtA[iNdEx:postIndex]...)
+			if m.Leg == nil {
+				m.Leg = []byte{}
+			}
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
@@ -24292,6 +24348,40 @@ func (m *HelperVerdict) UnmarshalVT(dAtA []byte) error {
 			}
 			if err := m.Grant.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
+			}
+			iNdEx = postIndex
+		case 9:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Leg", wireType)
+			}
+			var byteLen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				byteLen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if byteLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + byteLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Leg = append(m.Leg[:0], dAtA[iNdEx:postIndex]...)
+			if m.Leg == nil {
+				m.Leg = []byte{}
 			}
 			iNdEx = postIndex
 		default:

@@ -24,6 +24,12 @@ func NegotiateToken(h Header) (token []byte, ok bool) {
 	return token, true
 }
 
+// NegotiateLeg is the field with the server's part of what a client and it say by
+// Negotiate (RFC 4559, section 4.1).
+func NegotiateLeg(token []byte) Field {
+	return Field{"WWW-Authenticate", schemeNegotiate + " " + base64.StdEncoding.EncodeToString(token)}
+}
+
 // BearerToken returns the token of `Authorization: Bearer` (RFC 6750, section 2.1).
 func BearerToken(h Header) (token []byte, ok bool) {
 	scheme, text, _ := strings.Cut(h.Get("Authorization"), " ")

@@ -43,7 +43,7 @@ var outcomes = map[Outcome]ipc.HelperOutcome{
 // message is the verdict as sec-mod gets it.
 func (v Verdict) message() *ipc.HelperVerdict {
 	m := &ipc.HelperVerdict{
-		Outcome: outcomes[v.Outcome], Prompt: valid(v.Prompt), Counter: v.Counter, Wrong: v.Wrong, Why: valid(v.Why),
+		Outcome: outcomes[v.Outcome], Prompt: valid(v.Prompt), Counter: v.Counter, Wrong: v.Wrong, Why: valid(v.Why), Leg: v.Leg,
 	}
 	if v.Outcome == Admit {
 		m.User, m.Grant = valid(v.User), v.Grant.message()

@@ -101,6 +101,7 @@ type Verdict struct {
 	Wrong   bool     // the client gave a wrong answer: points against its address
 	Why     string   // for the log; never holds what the client sent
 	User    string   // with Admit: who it is
+	Leg     []byte   // for the client's program (Negotiate); with Ask it answers
 	Groups  []string // with Admit: the user's groups; the first is taken unless another is asked for
 	Grant   Grant    // with Admit
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jcmturner/gofork/encoding/asn1"
 	"github.com/jcmturner/gokrb5/v8/iana/etypeID"
+	"github.com/jcmturner/gokrb5/v8/iana/flags"
 	"github.com/jcmturner/gokrb5/v8/iana/nametype"
 	"github.com/jcmturner/gokrb5/v8/keytab"
 	"github.com/jcmturner/gokrb5/v8/messages"
@@ -63,10 +64,23 @@ type ticket struct {
 	end         time.Duration // from now
 	clock       time.Duration // that the client's is off
 	says        string        // who the client says it is; empty: user
+	mutual      bool          // the client wants an AP-REP
+	subkey      bool          // and signs with a key of its own
+}
+
+// asked is what a client remembers of its request.
+type asked struct {
+	session types.EncryptionKey
+	auth    types.Authenticator
 }
 
 // token makes the AP-REQ, without SPNEGO around it.
 func (k ticket) token(t testing.TB) []byte {
+	b, _ := k.ask(t)
+	return b
+}
+
+func (k ticket) ask(t testing.TB) ([]byte, asked) {
 	t.Helper()
 	now := time.Now().UTC()
 	who := types.NewPrincipalName(nametype.KRB_NT_PRINCIPAL, k.user)
@@ -83,16 +97,24 @@ func (k ticket) token(t testing.TB) []byte {
 		t.Fatal(err)
 	}
 	a.CTime = a.CTime.Add(k.clock)
+	if k.subkey {
+		if err := a.GenerateSeqNumberAndSubKey(etypeID.AES256_CTS_HMAC_SHA1_96, 32); err != nil {
+			t.Fatal(err)
+		}
+	}
 	req, err := messages.NewAPReq(tkt, session, a)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if k.mutual {
+		types.SetFlag(&req.APOptions, flags.APOptionMutualRequired)
 	}
 	b, err := req.Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
 	oid := []byte{6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x12, 1, 2, 2} // RFC 4121, section 4.1
-	return wrapped(t, append(append(oid, 1, 0), b...))
+	return wrapped(t, append(append(oid, 1, 0), b...)), asked{session, a}
 }
 
 // wrapped puts the tag of a first token around (RFC 2743, section 3.1).
@@ -191,6 +213,8 @@ func TestMake(t *testing.T) {
 		{map[string]string{"keytab": right}, ""},
 		{map[string]string{"keytab": right, "require-local-user-map": "maybe"}, "true or false"},
 		{map[string]string{"keytab": right, "tgt-freshness-time": "soon"}, "number of seconds"},
+		{map[string]string{"keytab": right, "gid-min": "1000"}, ""},
+		{map[string]string{"keytab": right, "gid-min": "many"}, "gid-min is a number"},
 		{map[string]string{"keytab": dir + "/none"}, "no such file"},
 		{map[string]string{"keytab": dir}, "not a regular file"},
 		{map[string]string{"keytab": write("empty", nil)}, "keytab"},

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os/user"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -21,10 +19,7 @@ import (
 	"rocserv/secmod/helper"
 )
 
-const (
-	maxPrompt = 4096 // bytes of what modules say at once
-	maxGroups = 32   // of a user (ocserv, MAX_GROUPS)
-)
+const maxPrompt = 4096 // bytes of what modules say at once
 
 // answerless is what the prompt is if a module gives none.
 const answerless = "Please enter your password."
@@ -224,25 +219,7 @@ func (d *login) admit(t *pam.Transaction) helper.Verdict {
 	if err != nil || name == "" {
 		return helper.Verdict{Outcome: helper.Unavailable, Why: "PAM: the modules name no user"}
 	}
-	return helper.Verdict{Outcome: helper.Admit, User: name, Groups: d.m.groups(name)}
-}
-
-// groups are the host's groups of a user; one that it does not know has none.
-func (m *method) groups(name string) (list []string) {
-	u, err := user.Lookup(name)
-	if err != nil {
-		return nil
-	}
-	ids, _ := u.GroupIds()
-	for _, id := range ids {
-		if n, err := strconv.Atoi(id); err != nil || n < m.gidMin || len(list) == maxGroups {
-			continue
-		}
-		if g, err := user.LookupGroupId(id); err == nil {
-			list = append(list, g.Name)
-		}
-	}
-	return list
+	return helper.Verdict{Outcome: helper.Admit, User: name, Groups: helper.HostGroups(name, d.m.gidMin)}
 }
 
 // unknowing are errors that say nothing of the user.

@@ -193,21 +193,6 @@ func TestUnreadQuestion(t *testing.T) {
 	m.emptied(t)
 }
 
-// TestGroups: the host's, from gid-min on.
-func TestGroups(t *testing.T) {
-	m, _ := playing(t, plain...)
-	if got := m.groups("root"); len(got) == 0 || got[0] != "root" {
-		t.Errorf("root's groups: %v", got)
-	}
-	m.gidMin = 1 << 30
-	if got := m.groups("root"); len(got) != 0 {
-		t.Errorf("root's groups from there on: %v", got)
-	}
-	if got := m.groups("nobody-of-that-name"); got != nil {
-		t.Errorf("an unknown user's: %v", got)
-	}
-}
-
 // TestAccounts: a session is opened and closed.
 func TestAccounts(t *testing.T) {
 	for _, tt := range []struct {
