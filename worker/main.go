@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"runtime"
 	"strings"
 
 	"rocserv/internal/ipc"
@@ -21,6 +22,10 @@ const (
 // (sandbox.Options), tells main, waits for a connection, serves it, and
 // returns the exit status.
 func Main(args []string) int {
+	// The program begins on the process's first thread for main's sake, whose
+	// children are that thread's. Here it would be one more thread, and two
+	// switches for every wait.
+	runtime.UnlockOSThread()
 	level := new(slog.LevelVar)
 	log := slog.New(rolelog.NewHandler(os.Stderr, level))
 	main, err := ipc.NewConn(mainFD)

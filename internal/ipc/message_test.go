@@ -65,6 +65,7 @@ func value(f protoreflect.FieldDescriptor, fresh func() protoreflect.Value, k, d
 // What the generated code for the wire writes and reads is what protobuf does:
 // processes of two versions may speak, and so may the two codes.
 func TestWireIsProtobufs(t *testing.T) {
+	describe() // the registry has them from now on
 	n := 0
 	protoregistry.GlobalTypes.RangeMessages(func(mt protoreflect.MessageType) bool {
 		if mt.Descriptor().ParentFile() != File_ipc_proto || mt.Descriptor().IsMapEntry() {

@@ -12,7 +12,6 @@ import (
 	"strings"
 	"unsafe"
 
-	"golang.org/x/net/bpf"
 	"golang.org/x/sys/unix"
 )
 
@@ -70,63 +69,107 @@ const (
 // assemble makes the program. Each call is a block of its own, which other
 // calls jump over: simple to check, and the kernel remembers for each number
 // whether it is always allowed (since 5.11), so length costs nothing.
-func (f *filter) assemble() []bpf.Instruction {
-	prog := []bpf.Instruction{
+//
+// Every worker makes one and keeps what that takes, since it collects no garbage
+// while its client is idle: so it is written once, in the kernel's form.
+func (f *filter) assemble() []unix.SockFilter {
+	prog := append(make([]unix.SockFilter, 0, f.length()),
 		load(offArch),
-		bpf.JumpIf{Cond: bpf.JumpEqual, Val: auditArch, SkipTrue: 1},
-		bpf.RetConstant{Val: uint32(f.foreign)},
+		compare(unix.BPF_JEQ, auditArch, 1, 0),
+		result(f.foreign),
 		load(offNumber),
-		bpf.JumpIf{Cond: bpf.JumpGreaterOrEqual, Val: x32Bit, SkipFalse: 1},
-		bpf.RetConstant{Val: uint32(absent)},
-	}
+		compare(unix.BPF_JGE, x32Bit, 0, 1),
+		result(absent),
+	)
+	var body []unix.SockFilter
 	for _, r := range f.rules {
-		body := r.body()
+		body = r.body(body[:0])
 		for _, nr := range r.calls {
-			prog = append(prog, bpf.JumpIf{Cond: bpf.JumpEqual, Val: uint32(nr), SkipFalse: uint8(len(body))})
+			prog = append(prog, compare(unix.BPF_JEQ, uint32(nr), 0, len(body)))
 			prog = append(prog, body...)
 		}
 	}
-	return append(prog, bpf.RetConstant{Val: uint32(f.otherwise)})
+	return append(prog, result(f.otherwise))
 }
 
-// body is what follows once a call of the rule is recognised.
-func (r *rule) body() []bpf.Instruction {
-	decide := bpf.RetConstant{Val: uint32(r.then)}
+// length is how many instructions assemble makes.
+func (f *filter) length() int {
+	n := 7
+	for _, r := range f.rules {
+		n += len(r.calls) * (1 + r.length())
+	}
+	return n
+}
+
+// body appends what follows once a call of the rule is recognised.
+func (r *rule) body(prog []unix.SockFilter) []unix.SockFilter {
 	if r.when == nil {
-		return []bpf.Instruction{decide}
+		return append(prog, result(r.then))
 	}
-	var all []bpf.Instruction
 	for _, m := range r.when {
-		// From the end: a condition that does not hold jumps over what is there.
-		block := []bpf.Instruction{decide}
-		for _, a := range slices.Backward(m) {
-			test := []bpf.Instruction{load(offArgs + 8*a.n)}
+		left := m.length() // a condition that does not hold jumps over what is left
+		for _, a := range m {
+			prog = append(prog, load(offArgs+8*a.n))
 			if a.mask != ^uint32(0) {
-				test = append(test, bpf.ALUOpConstant{Op: bpf.ALUOpAnd, Val: a.mask})
+				prog = append(prog, unix.SockFilter{Code: unix.BPF_ALU | unix.BPF_AND | unix.BPF_K, K: a.mask})
 			}
-			test = append(test, bpf.JumpIf{Cond: bpf.JumpEqual, Val: a.value, SkipFalse: uint8(len(block))})
-			block = append(test, block...)
+			left -= a.length()
+			prog = append(prog, compare(unix.BPF_JEQ, a.value, 0, left))
 		}
-		all = append(all, block...)
+		prog = append(prog, result(r.then))
 	}
-	return append(all, load(offNumber)) // for the rules after it
+	return append(prog, load(offNumber)) // for the rules after it
 }
 
-func load(off int) bpf.Instruction { return bpf.LoadAbsolute{Off: uint32(off), Size: 4} }
+// length is how many instructions body appends.
+func (r *rule) length() int {
+	n := 1
+	for _, m := range r.when {
+		n += m.length()
+	}
+	return n
+}
+
+// length is how many instructions the conditions are, with what they lead to.
+func (m match) length() int {
+	n := 1
+	for _, a := range m {
+		n += a.length()
+	}
+	return n
+}
+
+func (a arg) length() int {
+	if a.mask != ^uint32(0) {
+		return 3
+	}
+	return 2
+}
+
+func load(off int) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: uint32(off)}
+}
+
+func result(v verdict) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: uint32(v)}
+}
+
+// compare compares what is loaded and jumps over so many instructions if the
+// condition holds, over so many others if it does not.
+func compare(condition uint16, value uint32, holds, fails int) unix.SockFilter {
+	return unix.SockFilter{Code: unix.BPF_JMP | condition | unix.BPF_K, Jt: uint8(holds), Jf: uint8(fails), K: value}
+}
 
 // FilterName names a role's system call filter: equal filters have equal names.
 // It is empty where there is none.
 func FilterName(r Role) string { return profiles[r].calls().name() }
 
 func (f *filter) name() string {
-	raw, err := bpf.Assemble(f.assemble())
-	if auditArch == 0 || err != nil {
+	if auditArch == 0 {
 		return ""
 	}
 	h := sha256.New()
-	for _, i := range raw {
-		binary.Write(h, binary.LittleEndian, i)
-	}
+	binary.Write(h, binary.LittleEndian, f.assemble())
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -152,14 +195,7 @@ func (f *filter) install() error {
 	if auditArch == 0 {
 		return errors.New("no list of system calls for this kind of machine")
 	}
-	raw, err := bpf.Assemble(f.assemble())
-	if err != nil {
-		return err
-	}
-	code := make([]unix.SockFilter, 0, len(raw))
-	for _, i := range raw {
-		code = append(code, unix.SockFilter{Code: i.Op, Jt: i.Jt, Jf: i.Jf, K: i.K})
-	}
+	code := f.assemble()
 	prog := unix.SockFprog{Len: uint16(len(code)), Filter: &code[0]}
 	// Without TSYNC_ESRCH (Linux 5.7) a thread that cannot take the filter is
 	// a success with that thread's number.

@@ -21,9 +21,18 @@ func seccompData(arch uint32, nr uintptr, args ...uint64) []byte {
 	return b
 }
 
+// instructions is a filter as bpf.VM takes it.
+func instructions(f *filter) []bpf.Instruction {
+	var all []bpf.Instruction
+	for _, i := range f.assemble() {
+		all = append(all, bpf.RawInstruction{Op: i.Code, Jt: i.Jt, Jf: i.Jf, K: i.K}.Disassemble())
+	}
+	return all
+}
+
 func decide(t *testing.T, f *filter, arch uint32, nr uintptr, args ...uint64) verdict {
 	t.Helper()
-	vm, err := bpf.NewVM(f.assemble())
+	vm, err := bpf.NewVM(instructions(f))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,16 +220,24 @@ func TestRules(t *testing.T) {
 			if r.why == "" || len(r.calls) == 0 {
 				t.Errorf("%s: rule %q with %d calls", role, r.why, len(r.calls))
 			}
-			if n := len(r.body()); n > 255 {
+			n := len(r.body(nil))
+			if n > 255 {
 				t.Errorf("%s: %q is a block of %d", role, r.why, n)
 			}
+			if n != r.length() {
+				t.Errorf("%s: %q is a block of %d, taken for one of %d", role, r.why, n, r.length())
+			}
 		}
-		if n := len(f.assemble()); n > 4096 {
+		n := len(f.assemble())
+		if n > 4096 {
 			t.Errorf("%s: %d instructions, the kernel takes 4096", role, n)
+		}
+		if n != f.length() {
+			t.Errorf("%s: %d instructions, taken for %d", role, n, f.length())
 		}
 		// A jump that leaves the program is found here.
 		if auditArch != 0 {
-			if _, err := bpf.NewVM(f.assemble()); err != nil {
+			if _, err := bpf.NewVM(instructions(f)); err != nil {
 				t.Errorf("%s: %v", role, err)
 			}
 		}

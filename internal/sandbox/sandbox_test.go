@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -43,6 +44,8 @@ func TestMain(m *testing.M) {
 }
 
 func prepared(r Role) state {
+	// With cgo only the thread that Prepare runs on has no_new_privs: it is the one to ask.
+	runtime.LockOSThread()
 	var s state
 	report, err := Prepare(r, Options{LimitMemory: true})
 	s.Report = report.String()

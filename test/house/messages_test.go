@@ -35,6 +35,7 @@ var openFields = map[protoreflect.FullName]string{
 // that has one, the secret is not in it. (String and protojson know nothing of
 // that: nobody here uses them on messages, TestNoTextOfMessages.)
 func TestMessagesDoNotPrintTheirSecrets(t *testing.T) {
+	new(ipc.WorkerStartup).ProtoReflect() // the registry has them from now on
 	messages, seen := 0, map[protoreflect.FullName]bool{}
 	protoregistry.GlobalTypes.RangeMessages(func(mt protoreflect.MessageType) bool {
 		if mt.Descriptor().ParentFile() != ipc.File_ipc_proto {

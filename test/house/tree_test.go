@@ -109,6 +109,9 @@ func TestGeneratedFilesAreCurrent(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("protoc: %v\n%s", err, out)
 	}
+	if out, err := exec.Command("../../internal/ipc/lazily", filepath.Join(dir, "ipc.pb.go")).CombinedOutput(); err != nil {
+		t.Fatalf("lazily: %v\n%s", err, out)
+	}
 	strip := regexp.MustCompile(`(?m)^//\s+protoc.*$`) // versions of the tools
 	for _, name := range []string{"ipc.pb.go", "ipc_vtproto.pb.go"} {
 		if strip.ReplaceAllString(read(t, dir+"/"+name), "") != strip.ReplaceAllString(read(t, "../../internal/ipc/"+name), "") {
