@@ -58,13 +58,16 @@ func (b *bench) run() (err error) {
 // round measures every row once on every contender, in turns. Every other
 // round the contenders change places.
 func (b *bench) round(round int) error {
-	order := slices.Clone(b.contenders)
-	if round%2 == 1 {
-		slices.Reverse(order)
-	}
 	for _, r := range b.rows {
 		if r.once && round > 0 {
 			continue
+		}
+		order := slices.Clone(b.contenders)
+		if !r.floor {
+			order = slices.DeleteFunc(order, (*contender).isFloor)
+		}
+		if round%2 == 1 {
+			slices.Reverse(order)
 		}
 		if r.prepare != nil {
 			for _, c := range order {

@@ -20,6 +20,7 @@ var charts = []chart{
 	{"performance-cpu.svg", "Server CPU per gigabyte, s/GB (less is better)", cpuPerGB, "dtls-*,tls-*"},
 	{"performance-throughput.svg", "Throughput of one openconnect, Mbit/s (more is better)", throughput, "dtls-*,tls-*"},
 	{"performance-latency.svg", "Latency through an idle tunnel, p50 in ms (less is better)", p50, "ping,ping-tls,rr,rr-tls,connect"},
+	{"performance-growth.svg", "Server CPU for a datagram there and back, µs (less is better)", cpuPerTrip, growPrefix + "*"},
 }
 
 // Measures of a chart in pixels.

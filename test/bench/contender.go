@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -31,6 +32,13 @@ var settings = []string{
 	"cookie-timeout = 300",
 }
 
+// floor is test/floor: what a program with nothing of ours takes. It lets
+// nobody log in, and is measured only where a row says so.
+const floor lab.Kind = "floor"
+
+// floorWith is test/floor with the libraries that rocserv is built of.
+const floorWith lab.Kind = "libraries"
+
 // contender is one server with its clients, in a lab of its own.
 type contender struct {
 	label   string // in results
@@ -44,6 +52,8 @@ type contender struct {
 }
 
 func (c *contender) name() string { return c.label }
+
+func (c *contender) isFloor() bool { return c.program.Kind == floor || c.program.Kind == floorWith }
 
 // start makes the lab, the server and its clients.
 func (c *contender) start() error {
@@ -60,7 +70,7 @@ func (c *contender) start() error {
 			return err
 		}
 	}
-	if c.state, err = c.lab.MakeState("state", settings...); err != nil {
+	if c.state, err = c.lab.MakeState("state", slices.Concat(settings, flowLimits)...); err != nil {
 		return err
 	}
 	if _, err := lab.StartTarget(c.lab.Tgt); err != nil {
@@ -86,6 +96,9 @@ func (c *contender) start() error {
 }
 
 func (c *contender) startServer() (err error) {
+	if c.isFloor() {
+		return c.startFloor()
+	}
 	// The last -d counts. At 2 both say that they have started, and nothing of packets.
 	if c.srv, err = c.lab.StartServer(c.program, c.state, "-d", "2"); err != nil {
 		if c.srv != nil {

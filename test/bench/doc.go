@@ -26,6 +26,12 @@
 // Server CPU is utime + stime of all processes of the server, children that
 // have ended included, divided by the payload that was received.
 //
+// # The floor
+//
+// In some rows test/floor is measured too: a program of the same shape with
+// nothing of ours, alone and with the libraries that rocserv is built of. The
+// page shows it below the table (doc/decisions/0014).
+//
 // # A quiet machine
 //
 // What other programs do to the machine in the meantime is read from /proc/stat

@@ -37,6 +37,7 @@ func (r *result) document(dir string) error {
 	for _, m := range misses {
 		fmt.Fprintf(&b, "- %s\n", m)
 	}
+	b.WriteString(r.growths() + r.floors())
 	if left := r.unmeasured(); len(left) > 0 {
 		fmt.Fprintf(&b, "\nNot measured in this run: %s.\n", strings.Join(left, "; "))
 	}

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -44,7 +45,7 @@ func main() {
 	flag.BoolVar(&o.quick, "quick", false, "one round of the rows that change most")
 	flag.DurationVar(&o.limit, "limit", 14*time.Minute, "begin no measurement after this `time`")
 	flag.DurationVar(&o.settle, "settle", 20*time.Second, "wait so long for a quiet machine before a measurement")
-	flag.StringVar(&o.servers, "servers", "ocserv,rocserv", "what to measure; rocserv=`PATH` is another build, named after its file")
+	flag.StringVar(&o.servers, "servers", "ocserv,rocserv,floor,libraries", "what to measure; rocserv=`PATH` is another build, named after its file")
 	flag.StringVar(&o.set, "set", "", "lines of configuration, separated by ;, that the servers get beside ours")
 	flag.StringVar(&o.json, "json", "", "write all samples to this `file`")
 	flag.StringVar(&o.doc, "doc", "", "write performance.md and its charts to this `folder`")
@@ -81,7 +82,7 @@ func run(o options) error {
 			return err
 		}
 	}
-	fmt.Print("\n" + res.markdown())
+	fmt.Print("\n" + res.markdown() + res.growths() + res.floors())
 	if o.doc != "" {
 		return res.document(o.doc)
 	}
@@ -114,6 +115,9 @@ func results(o options) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !slices.ContainsFunc(chosen, func(r row) bool { return r.floor }) {
+		all = slices.DeleteFunc(all, (*contender).isFloor)
+	}
 	if o.set != "" {
 		settings = append(settings, strings.Split(o.set, ";")...)
 	}
@@ -141,11 +145,15 @@ func contenders(servers string) (all []*contender, err error) {
 			if c.program.Path == "" {
 				c.program.Path = os.Getenv("ROCSERV_BIN")
 			}
-			if c.program.Path == "" {
-				return nil, errors.New("ROCSERV_BIN names no server: use test/bench/run, which builds one")
-			}
+		case floor:
+			c.program.Path = os.Getenv("FLOOR_BIN")
+		case floorWith:
+			c.program.Path = os.Getenv("FLOOR_LIBRARIES_BIN")
 		default:
-			return nil, fmt.Errorf("-servers: rocserv and ocserv, not %q", name)
+			return nil, fmt.Errorf("-servers: ocserv, rocserv, floor and libraries, not %q", name)
+		}
+		if c.program.Path == "" {
+			return nil, fmt.Errorf("nothing names a program for %s: use test/bench/run, which builds it", name)
 		}
 		if _, err := os.Stat(c.program.Path); err != nil {
 			return nil, err

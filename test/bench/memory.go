@@ -11,9 +11,15 @@ import (
 // back: 30 s, and the 10 s between two looks at the clock.
 const trimWait = 44 * time.Second
 
+// idleWait lets the MTU probes be over.
+const idleWait = 2 * time.Second
+
 // idleMemory is the private memory of the worker of a client that does nothing,
 // beside that of another one with DTLS: what all workers have mapped is nobody's own.
 func idleMemory(c *contender, _ plan) (sample, error) {
+	if c.isFloor() {
+		return c.floorMemory()
+	}
 	if _, err := c.client(viaPath); err != nil {
 		return nil, err
 	}
@@ -21,7 +27,7 @@ func idleMemory(c *contender, _ plan) (sample, error) {
 	if err != nil {
 		return nil, err
 	}
-	time.Sleep(2 * time.Second) // the MTU probes are over
+	time.Sleep(idleWait)
 	n, err := lab.Private(w.PID)
 	if err != nil {
 		return nil, err

@@ -104,7 +104,7 @@ func TestChoose(t *testing.T) {
 func TestRows(t *testing.T) {
 	seen := map[string]bool{}
 	for _, r := range rows {
-		if r.name == "" || r.title == "" || r.measure == nil || len(r.goals) == 0 || seen[r.name] {
+		if r.name == "" || r.title == "" || r.measure == nil || len(r.shown()) == 0 || seen[r.name] {
 			t.Errorf("row %+v", r)
 		}
 		seen[r.name] = true
@@ -112,6 +112,21 @@ func TestRows(t *testing.T) {
 			if figures[f].title == "" || figures[f].unit == "" {
 				t.Errorf("%s shows %q, which has no name", r.name, f)
 			}
+		}
+	}
+}
+
+// What costs more for each, the more there are, is said; what does not is linear.
+func TestGrowth(t *testing.T) {
+	r := &result{}
+	for n, µs := range map[int]float64{1: 50, 10: 20, 100: 21, 1000: 44} {
+		r.add(row{name: growRow("tunnels", n)}, "rocserv", quiet(sample{cpuPerTrip: µs}))
+		r.add(row{name: growRow("tunnels", n)}, "ocserv", quiet(sample{cpuPerTrip: 20}))
+	}
+	text := r.growths()
+	for _, want := range []string{"| tunnels | rocserv | 1: 50.0, 10: 20.0, 100: 21.0, 1000: 44.0 | **2.2 times as much for each** |", "| tunnels | ocserv | 1: 20.0, 10: 20.0, 100: 20.0, 1000: 20.0 | linear |"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is not in\n%s", want, text)
 		}
 	}
 }

@@ -56,7 +56,9 @@ func newResult(p plan, all []*contender) *result {
 		Servers: map[string]string{}, Client: versionOf("openconnect"), Seconds: p.seconds,
 	}
 	for _, c := range all {
-		r.Servers[c.name()] = versionOf(c.program.Path)
+		if !c.isFloor() {
+			r.Servers[c.name()] = versionOf(c.program.Path)
+		}
 	}
 	// test/bench/run says of which commit the server is.
 	r.Commit, r.Changed = strings.CutSuffix(os.Getenv("BENCH_COMMIT"), "-dirty")

@@ -16,6 +16,7 @@ var roles = map[string]func(in []byte) (any, error){
 	"__rr":    role(roundTrips),
 	"__crr":   role(connects),
 	"__rate":  role(handshakes),
+	"__hold":  role(hold),
 	"__load":  role(loadRole),
 	"__flood": role(flood),
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"rocserv/test/client"
@@ -104,6 +105,7 @@ type row struct {
 	title   string
 	quick   bool // part of a quick run
 	once    bool // in the first round only
+	floor   bool // test/floor is measured too
 	prepare func(*contender, plan) error
 	measure func(*contender, plan) (sample, error)
 	goals   []goal   // what must be reached; their figures are shown first
@@ -112,7 +114,7 @@ type row struct {
 
 // rows are all of them, in the order of a round. Goals are those of the project.
 var rows = append([]row{
-	{name: "memory-idle", title: "worker with an idle tunnel", quick: true, once: true, measure: idleMemory,
+	{name: "memory-idle", title: "worker with an idle tunnel", quick: true, once: true, floor: true, measure: idleMemory,
 		goals: []goal{atMost(megabytes, 1.3, 1.0)}},
 	{name: "memory-used", title: "worker after 100 MB, idle again", once: true, prepare: moveForMemory, measure: usedMemory,
 		goals: []goal{itself(megabytes, false, 4.5, 3)}},
@@ -144,9 +146,9 @@ var rows = append([]row{
 	{name: "ping-load", title: "ping beside a download, DTLS", quick: true, measure: pingUnderLoad,
 		goals: []goal{atMost(mean, 0.6, 0.3)}, also: []figure{p50}},
 
-	{name: "rate", title: "new connections, 8 at once", quick: true, measure: connectionRate(8, 0),
+	{name: "rate", title: "new connections, 8 at once", quick: true, floor: true, measure: connectionRate(8, 0),
 		goals: []goal{atLeast(perSecondRate, 1.0, 1.3)}, also: []figure{p50, p99, cpuPerConn}},
-	{name: "paced", title: "new connections, 20 a second", quick: true, measure: connectionRate(0, 20),
+	{name: "paced", title: "new connections, 20 a second", quick: true, floor: true, measure: connectionRate(0, 20),
 		goals: []goal{atMost(p50, 1.0, 0.5)}, also: []figure{p99, cpuPerConn}},
 
 	ceilingRow("load-dtls-up", "load client, DTLS up, 4 flows", true, client.Up),
@@ -157,7 +159,7 @@ var rows = append([]row{
 		goals: []goal{atMost(cpuPerTrip, 1.0, 0.6)}, also: []figure{loss, perSecondRate, p50}},
 	{name: "load-1000", title: "1000 idle clients with DTLS", once: true, measure: thousand,
 		goals: []goal{itself(gigabytes, false, 2.5, 2)}, also: []figure{megabytes, perSecondRate}},
-}, pathRows()...)
+}, slices.Concat(growRows(), pathRows())...)
 
 // ceilingRow is a row of the load client.
 func ceilingRow(name, title string, dtls bool, mode client.Mode) row {

@@ -34,7 +34,7 @@ type Load struct {
 	AtOnce         int // logins under way at the same time
 	Mode           Mode
 	Target         string  // ADDR:PORT, IPv4, reached through the tunnels
-	Flows          int     // of a tunnel, for Up and Down
+	Flows          int     // of a tunnel, for Up, Down and Echo
 	Size           int     // of a datagram's payload, for Echo
 	Rate           int     // datagrams a second of all tunnels together, for Echo
 	Seconds        float64 // of the mode, after all tunnels are open
@@ -67,14 +67,15 @@ type running struct {
 type loaded struct {
 	*Tunnel
 	host *Host
-	pkt  []byte       // the datagram it sends
+	pkts [][]byte     // the datagrams it sends: one of each flow
+	next int          // of them
 	back atomic.Int64 // how often it came back
 }
 
 // bounced counts datagrams that come back: as long as they were sent.
 func (l *loaded) bounced(pkts [][]byte) {
 	for _, b := range pkts {
-		if len(b) == len(l.pkt) {
+		if len(b) == len(l.pkts[0]) {
 			l.back.Add(1)
 		}
 	}
@@ -100,6 +101,9 @@ func Run(ctx context.Context, l Load, told Told) (Report, error) {
 	defer r.closeAll()
 	if r.report.Opened == 0 {
 		return r.report, errors.New("no tunnel: " + r.report.FirstError)
+	}
+	if r.Mode == Echo {
+		r.begin(ctx)
 	}
 	if told.Ready != nil {
 		told.Ready(r.report)
@@ -166,7 +170,10 @@ func (r *running) open(ctx context.Context) (*loaded, error) {
 	ctx, cancel := context.WithTimeout(ctx, openLimit)
 	defer cancel()
 	c := Config{Server: r.Server, User: r.User, Password: r.Password, DTLS: r.DTLS}
-	l := &loaded{pkt: make([]byte, packet.UDPOffset(false)+r.Size)}
+	l := &loaded{pkts: make([][]byte, r.Flows)}
+	for i := range l.pkts {
+		l.pkts[i] = make([]byte, packet.UDPOffset(false)+r.Size)
+	}
 	if c.Receive = l.bounced; r.Mode == Up || r.Mode == Down {
 		l.host = NewHost()
 		c.Receive = l.host.Receive
@@ -178,10 +185,52 @@ func (r *running) open(ctx context.Context) (*loaded, error) {
 	if l.host != nil {
 		err = l.host.Attach(l.Tunnel)
 	} else if r.target.IsValid() {
-		packet.PutUDP(l.pkt, netip.AddrPortFrom(l.Addr4, 4000), r.target, 64, 1)
+		for i, b := range l.pkts {
+			packet.PutUDP(b, netip.AddrPortFrom(l.Addr4, uint16(firstPort+i)), r.target, 64, 1)
+		}
 	}
 	return l, err
 }
+
+// firstPort is the client's port of a tunnel's first flow of datagrams.
+const firstPort = 4000
+
+// send sends a tunnel's next n datagrams in one batch, the flows in turns.
+func (l *loaded) send(n int) {
+	l.Begin()
+	for range n {
+		b := l.pkts[l.next]
+		l.next = (l.next + 1) % len(l.pkts)
+		l.Add(copy(l.Next(len(b)), b))
+	}
+	l.End()
+}
+
+// begin sends the first datagram of every flow, at the rate, where tunnels have
+// several: what makes a flow is not what it costs afterwards.
+func (r *running) begin(ctx context.Context) {
+	if r.Flows == 1 || r.Rate == 0 {
+		return
+	}
+	clock := time.NewTicker(time.Second / time.Duration(r.Rate))
+	defer clock.Stop()
+	for range r.Flows {
+		for _, t := range r.tunnels {
+			if ctx.Err() != nil {
+				return
+			}
+			t.send(1)
+			<-clock.C
+		}
+	}
+	time.Sleep(settleTime)
+	for _, t := range r.tunnels {
+		t.back.Store(0)
+	}
+}
+
+// settleTime is for datagrams that are on their way.
+const settleTime = 200 * time.Millisecond
 
 func (r *running) closeAll() {
 	var wg sync.WaitGroup
@@ -271,16 +320,12 @@ func (r *running) echo(ctx context.Context) {
 			next = (next + 1) % len(r.tunnels)
 			// As many as are due for this tunnel in one batch.
 			n := max(1, min(32, (due-r.report.Sent)/int64(len(r.tunnels))))
-			t.Begin()
-			for range n {
-				t.Add(copy(t.Next(len(t.pkt)), t.pkt))
-			}
-			t.End()
+			t.send(int(n))
 			r.report.Sent += n
 		}
 		<-clock.C
 	}
-	time.Sleep(200 * time.Millisecond) // the last ones are on their way
+	time.Sleep(settleTime)
 	for _, t := range r.tunnels {
 		r.report.Back += t.back.Load()
 	}
@@ -292,9 +337,7 @@ func (r *running) bounce() {
 	for range 3 { // datagrams get lost
 		for _, t := range r.tunnels {
 			if t.back.Load() == 0 {
-				t.Begin()
-				t.Add(copy(t.Next(len(t.pkt)), t.pkt))
-				t.End()
+				t.send(1)
 			}
 		}
 		for end := time.Now().Add(2 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
