@@ -11,14 +11,17 @@ import (
 
 // Sizes of an endpoint's buffers, in bytes. gVisor advertises half of the
 // receive buffer as window and tunes both sizes itself between default and
-// maximum: the receive side when ModerateRecvBuf is called, the send side to
-// twice the congestion window. 1 MiB to begin with costs nothing (nothing is
-// allocated before bytes come) and saves the first round trips; 4 MiB of send
-// buffer fill 200 Mbit/s at 100 ms without filling the queues on the way.
+// maximum: the receive side when ModerateRecvBuf is called. 1 MiB to begin with
+// costs nothing (nothing is allocated before bytes come) and saves the first round
+// trips.
+//
+// The send buffer is what may be on its way to the client and not acknowledged, a
+// Gbit/s at 100 ms; what waits to be sent is bounded by recovery.Path.Ahead. So it
+// need not grow.
 const (
 	defaultBuffer    = 1 << 20
 	maxReceiveBuffer = 8 << 20
-	maxSendBuffer    = 4 << 20
+	maxSendBuffer    = 16 << 20
 	minBuffer        = 16 << 10
 )
 
@@ -45,16 +48,16 @@ func (b *budget) share() int { return int(b.current.Load()) }
 // the existing flows have to be limited.
 func (b *budget) setFlows(n int) (smaller bool) {
 	shares := 1 << bits.Len(uint(max(n, 1)-1)) // n rounded up to a power of two
-	share := int64(min(max(b.total/(2*shares), minBuffer), maxReceiveBuffer))
+	share := int64(min(max(b.total/(2*shares), minBuffer), maxSendBuffer))
 	old := b.current.Swap(share)
 	if old == share {
 		return false
 	}
 	rcv := tcpip.TCPReceiveBufferSizeRangeOption{
-		Min: tcp.MinBufferSize, Default: min(defaultBuffer, int(share)), Max: int(share),
+		Min: tcp.MinBufferSize, Default: min(defaultBuffer, int(share)), Max: min(maxReceiveBuffer, int(share)),
 	}
 	snd := tcpip.TCPSendBufferSizeRangeOption{
-		Min: tcp.MinBufferSize, Default: min(defaultBuffer, int(share)), Max: min(maxSendBuffer, int(share)),
+		Min: tcp.MinBufferSize, Default: int(share), Max: int(share),
 	}
 	must(b.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &rcv))
 	must(b.stack.SetTransportProtocolOption(tcp.ProtocolNumber, &snd))

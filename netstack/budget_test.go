@@ -38,7 +38,7 @@ func TestBudget(t *testing.T) {
 func TestShares(t *testing.T) {
 	b := newBare(t, Limits{Buffers: 32 << 20}, nil)
 	for flows, want := range map[int]int{
-		0: maxReceiveBuffer, 1: maxReceiveBuffer, 2: maxReceiveBuffer, 3: 4 << 20, 4: 4 << 20, 5: 2 << 20,
+		0: maxSendBuffer, 1: maxSendBuffer, 2: 8 << 20, 3: 4 << 20, 4: 4 << 20, 5: 2 << 20,
 		100: 128 << 10, 2048: minBuffer, 1 << 20: minBuffer,
 	} {
 		b.stack.budget.setFlows(flows)

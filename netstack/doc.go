@@ -24,7 +24,7 @@
 // Down:
 //
 //	flow.down     waits for the socket; read(2) → ep.Write, when the endpoint has
-//	              room
+//	              room and little that it has not sent yet (feed.go)
 //	gVisor        makes super-segments of up to 60000 bytes
 //	recovery      takes note of them: what the way to the client loses is sent again
 //	              from here (repair.go, netstack/recovery), not by gVisor

@@ -107,15 +107,15 @@ func (f *flow) ended(err error) {
 
 // down moves bytes from the network to the client until the host's FIN.
 func (f *flow) down() error {
-	entry, ready := waiter.NewChannelEntry(waiter.WritableEvents | waiter.EventHUp | waiter.EventErr)
-	f.queue.EventRegister(&entry)
-	defer f.queue.EventUnregister(&entry)
+	d := newFeed(f)
+	f.queue.EventRegister(&d.entry)
+	defer f.queue.EventUnregister(&d.entry)
 
 	var err error
 	if rc := rawConn(f.conn); rc != nil {
-		err = newRawDown(f, rc).run(ready)
+		err = newRawDown(d, rc).run()
 	} else {
-		err = f.downFromStream(ready)
+		err = d.fromStream()
 	}
 	if err != io.EOF {
 		return err
@@ -159,54 +159,6 @@ func (f *flow) readEnded() error {
 	return io.EOF
 }
 
-// send gives b to the endpoint and waits until it has taken all of it.
-func (f *flow) send(p *payload, ready <-chan struct{}) error {
-	for {
-		blocked, err := f.trySend(p)
-		if err != nil || !blocked {
-			return err
-		}
-		<-ready
-	}
-}
-
-// trySend gives the endpoint as much of p as it takes now.
-func (f *flow) trySend(p *payload) (blocked bool, err error) {
-	for len(p.b) > 0 {
-		p.off = 0
-		n, terr := f.ep.Write(p, tcpip.WriteOptions{})
-		// What counts is n, not what was read of p: the endpoint throws away
-		// what exceeds a send buffer that shrank meanwhile.
-		p.b = p.b[n:]
-		if terr == nil {
-			continue
-		}
-		if _, ok := terr.(*tcpip.ErrWouldBlock); ok {
-			return true, nil
-		}
-		return false, errClientReset
-	}
-	return false, nil
-}
-
-// payload is a tcpip.Payloader over bytes. gVisor probes it with Read(nil):
-// only an empty one may answer io.EOF, or Write spins.
-type payload struct {
-	b   []byte
-	off int
-}
-
-func (p *payload) Len() int { return len(p.b) - p.off }
-
-func (p *payload) Read(b []byte) (int, error) {
-	if p.off == len(p.b) {
-		return 0, io.EOF
-	}
-	n := copy(b, p.b[p.off:])
-	p.off += n
-	return n, nil
-}
-
 // abort resets both halves: RST to the client, RST to the host.
 func (f *flow) abort() {
 	if f.aborted.Swap(true) {
@@ -248,9 +200,7 @@ func (f *flow) finish() {
 // RST, keepalive) takes the host's connection with it: the directions may be
 // waiting for the host.
 func (f *flow) checkDead() {
-	switch tcp.EndpointState(f.ep.State()) {
-	case tcp.StateClose, tcp.StateError:
-	default:
+	if !f.dead() {
 		return // TIME-WAIT also says hang-up
 	}
 	if f.directions.Load() == 0 {

@@ -9,7 +9,6 @@ import (
 
 	"golang.org/x/sys/unix"
 	"gvisor.dev/gvisor/pkg/tcpip"
-	"gvisor.dev/gvisor/pkg/waiter"
 )
 
 // errFull stops ep.Read when the socket takes no more.
@@ -119,7 +118,7 @@ func (f *flow) movedUp(n int) {
 // rawDown reads the host's socket when it is readable and the client's
 // endpoint has room, and only then has a buffer.
 type rawDown struct {
-	f       *flow
+	f       *feed
 	rc      syscall.RawConn
 	step    func(fd uintptr) bool // d.move, bound once
 	buf     *[]byte               // what p is a part of; nil when p is empty
@@ -130,14 +129,14 @@ type rawDown struct {
 	err     error
 }
 
-func newRawDown(f *flow, rc syscall.RawConn) *rawDown {
+func newRawDown(f *feed, rc syscall.RawConn) *rawDown {
 	d := &rawDown{f: f, rc: rc, turn: turn{limit: f.stack.cfg.Down}}
 	d.step = d.move
 	return d
 }
 
 // run moves bytes until the host's FIN (io.EOF) or something broke.
-func (d *rawDown) run(ready <-chan struct{}) error {
+func (d *rawDown) run() error {
 	defer func() { d.release() }()
 	for {
 		d.blocked = false
@@ -153,8 +152,8 @@ func (d *rawDown) run(ready <-chan struct{}) error {
 			return errClosed
 		}
 		if d.blocked {
-			<-ready
-			if err := d.f.send(&d.p, ready); err != nil {
+			<-d.f.ready
+			if err := d.f.send(&d.p); err != nil {
 				return err
 			}
 			d.release()
@@ -166,7 +165,7 @@ func (d *rawDown) run(ready <-chan struct{}) error {
 // move returned false. It returns true to have run wait for the client.
 func (d *rawDown) move(fd uintptr) (done bool) {
 	for {
-		if d.f.ep.Readiness(waiter.WritableEvents) == 0 {
+		if d.f.full() {
 			d.blocked = true
 			return true
 		}
@@ -174,7 +173,7 @@ func (d *rawDown) move(fd uintptr) (done bool) {
 			return true
 		}
 		d.buf = d.f.stack.buffers.get(d.pace.bulk())
-		n, err := readFD(int(fd), (*d.buf)[:d.f.stack.readSize(d.f, len(*d.buf))])
+		n, err := readFD(int(fd), (*d.buf)[:d.f.stack.readSize(d.f.flow, len(*d.buf))])
 		switch {
 		case err == syscall.EAGAIN:
 			d.release()
@@ -189,7 +188,7 @@ func (d *rawDown) move(fd uintptr) (done bool) {
 		}
 		d.turn.moved(n)
 		d.turn.end() // the client may keep us waiting
-		d.pace.read(d.f, n)
+		d.pace.read(d.f.flow, n)
 		d.f.half.moved(d.f.stack) // before the client can know of them
 		d.p = payload{b: (*d.buf)[:n]}
 		d.blocked, d.err = d.f.trySend(&d.p)

@@ -52,23 +52,26 @@ func (w *filler) Write(p []byte) (int, error) {
 	return n, nil
 }
 
-// downFromStream moves bytes down until the host's end (io.EOF) or something
+// fromStream moves bytes down until the host's end (io.EOF) or something
 // broke.
-func (f *flow) downFromStream(ready <-chan struct{}) error {
+func (d *feed) fromStream() error {
 	var pace pace
-	limit := f.stack.cfg.Down
+	limit := d.stack.cfg.Down
 	for {
-		buf := f.stack.buffers.get(pace.bulk() && limit == nil) // small ones where many may wait
-		n, err := f.conn.Read((*buf)[:f.stack.readSize(f, len(*buf))])
+		for d.full() {
+			<-d.ready
+		}
+		buf := d.stack.buffers.get(pace.bulk() && limit == nil) // small ones where many may wait
+		n, err := d.conn.Read((*buf)[:d.stack.readSize(d.flow, len(*buf))])
 		if n > 0 {
-			pace.read(f, n)
-			f.half.moved(f.stack) // before the client can know of them
+			pace.read(d.flow, n)
+			d.half.moved(d.stack) // before the client can know of them
 			p := payload{b: (*buf)[:n]}
-			if serr := f.sendShaped(&p, ready); serr != nil {
+			if serr := d.sendShaped(&p); serr != nil {
 				err = serr
 			}
 		}
-		f.stack.buffers.put(buf)
+		d.stack.buffers.put(buf)
 		if err != nil {
 			return err
 		}
@@ -76,11 +79,11 @@ func (f *flow) downFromStream(ready <-chan struct{}) error {
 }
 
 // sendShaped is send, once the rate allows it.
-func (f *flow) sendShaped(p *payload, ready <-chan struct{}) error {
-	limit := f.stack.cfg.Down
-	if !limit.Wait(f.stack.ctx.Done()) {
+func (d *feed) sendShaped(p *payload) error {
+	limit := d.stack.cfg.Down
+	if !limit.Wait(d.stack.ctx.Done()) {
 		return errClosed
 	}
 	limit.Done(len(p.b))
-	return f.send(p, ready)
+	return d.send(p)
 }

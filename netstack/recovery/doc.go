@@ -71,6 +71,13 @@
 // what it answers then overflows, and its newest acknowledgements are lost. That is
 // what the probe is for there. Timeouts are long: most likely the channel is slow.
 //
+// # The source
+//
+// A window is of no use when the stack has nothing to send. Its send buffer holds what
+// is not acknowledged, holes and all, and takes nothing more from full until half
+// empty; so that it is not what limits a flow, it is large, and the source is held
+// back by what has not been sent yet (Ahead).
+//
 // # Invariants
 //
 //   - Nothing here waits. Wake and the timer's function are short.

@@ -16,12 +16,16 @@ type flow struct {
 	state state
 	shift uint8 // of the window field in the client's segments (RFC 7323)
 
+	first    uint32    // byte of data
 	una, nxt uint32    // oldest not acknowledged, next to be sent
 	sent     []*record // from una to nxt
 	mss      uint32    // bytes of the longest packet yet
 	pipe     int64     // bytes in flight
 	lost     int64     // bytes to be sent again
 	limit    int64     // bytes that may be in flight after a timeout; 0: no limit but the path's
+
+	given uint32 // end of what the stack is known to have, sent or not
+	wake  func() // tells the source that the stack wants more; nil: nobody waits
 
 	told  told
 	reply reply

@@ -186,6 +186,7 @@ func (p *Path) forget(name Flow) {
 		return
 	}
 	p.letGo(f)
+	f.awake()
 	delete(p.flows, name)
 	if p.last == f {
 		p.last = nil

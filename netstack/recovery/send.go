@@ -33,24 +33,42 @@ func (p *Path) Sent(s Segment) Verdict {
 		return Send
 	}
 	f.reply = reply{said: true, ack: be32(t[8:]), window: uint16(t[14])<<8 | uint16(t[15])}
-	if f.state == unmanaged {
-		return Send
-	}
 	seq := be32(t[4:])
 	switch {
 	case flags&flagRST != 0:
 		p.letGo(f)
 		return Send
 	case flags&flagSYN != 0:
-		f.una, f.nxt = seq+1, seq+1
-		f.state, f.mss = managed, 1
+		f.begin(seq + 1)
 		return Send
 	}
 	size := uint32(s.Size)
 	if flags&flagFIN != 0 {
 		size++
 	}
-	if f.state != managed || size == 0 {
+	if size == 0 {
+		return Send
+	}
+	verdict := p.judge(f, s, seq, size)
+	if end := seq + size; before(f.nxt, end) {
+		f.nxt = end
+		f.fed()
+	}
+	return verdict
+}
+
+// begin takes note of the flow's SYN; its data begins at seq.
+func (f *flow) begin(seq uint32) {
+	f.first, f.given = seq, seq
+	f.una, f.nxt = seq, seq
+	if f.state == opening {
+		f.state, f.mss = managed, 1
+	}
+}
+
+// judge decides on size bytes of sequence space from seq on.
+func (p *Path) judge(f *flow, s Segment, seq, size uint32) Verdict {
+	if f.state != managed {
 		return Send
 	}
 	if end := seq + size; seq != f.nxt {
@@ -86,7 +104,6 @@ func (p *Path) keep(f *flow, s Segment, seq, size uint32) {
 		mss = size
 	}
 	h := p.hold(s)
-	f.nxt = seq + size
 	f.mss = max(f.mss, mss)
 	smp := p.model.sent(now, int64(size))
 	f.pipe += int64(size)

@@ -129,16 +129,23 @@ type owner struct{ c *conn }
 
 func (o *owner) DecRef() { o.c.r.held-- }
 
-// conn is a connection: a stack that sends (window and slow start, nothing
-// else, as gVisor over a way that loses nothing), and a client that receives.
+// sendBuffer is that of the stack, as in netstack/budget.go.
+const sendBuffer = 16 << 20
+
+// conn is a connection: a stack that sends (window, slow start and send buffer,
+// nothing else, as gVisor over a way that loses nothing), and a client that
+// receives.
 type conn struct {
 	r    *rig
 	name Flow
 	iss  uint32
-	todo int64 // bytes the application has yet to send; negative: endless
+	todo int64 // bytes the application has yet to give to the stack; negative: endless
 	fin  bool  // after that
 
 	// The stack.
+	given          uint32 // end of what the application gave it
+	buffer         uint32 // how much of that may not be acknowledged
+	full           bool   // until half of the buffer is free, as in gVisor
 	una, nxt, edge uint32
 	cwnd           int // packets
 	sentFIN        bool
@@ -163,10 +170,37 @@ func (r *rig) dial(n int64, fin bool) *conn {
 	r.p.Open(c.name, 7, true)
 	c.una, c.nxt, c.rcv = c.iss+1, c.iss+1, c.iss+1
 	c.edge = c.nxt + 65535
+	c.given, c.buffer = c.nxt, sendBuffer
 	r.p.Sent(c.segment(c.iss, flagSYN|flagACK, 0))
+	c.supply()
 	c.pump()
 	return c
 }
+
+// supply is the application giving the stack what it takes.
+func (c *conn) supply() {
+	if used := c.given - c.una; c.full && used < c.buffer/2 {
+		c.full = false
+	}
+	for !c.full && c.todo != 0 {
+		if c.r.p.Ahead(c.name, c.given-c.iss-1, c.wake) {
+			return
+		}
+		room := max(int32(c.buffer-(c.given-c.una)), 0)
+		if room == 0 {
+			c.full = true
+			return
+		}
+		n := min(room, 60000)
+		if c.todo > 0 {
+			n = int32(min(int64(n), c.todo))
+			c.todo -= int64(n)
+		}
+		c.given += uint32(n)
+	}
+}
+
+func (c *conn) wake() { c.r.w.at(c.r.w.now, func() { c.supply(); c.pump() }) }
 
 // client is a VPN client with one thread, as openconnect: it reads from its channel
 // until there is nothing more, gives all of that to the kernel, and only then turns
@@ -264,16 +298,14 @@ func (c *conn) pump() {
 		may := int64(int32(c.edge - c.nxt))
 		flying := (int(c.nxt-c.una) + simMSS - 1) / simMSS
 		may = min(may, int64(c.cwnd-flying)*simMSS, 43*simMSS)
-		n := may
-		if c.todo >= 0 {
-			n = min(n, c.todo)
-		}
-		if n > 0 && (n < simMSS && n < c.todo) && c.una != c.nxt {
+		waiting := int64(int32(c.given - c.nxt)) // negative after the FIN
+		n := min(may, waiting)
+		if n > 0 && n < simMSS && c.todo >= 0 && n < waiting && c.una != c.nxt {
 			return
 		}
 		flags := byte(flagACK)
 		if n <= 0 {
-			if c.todo != 0 || !c.fin || c.sentFIN || may <= 0 {
+			if c.todo != 0 || waiting > 0 || !c.fin || c.sentFIN || may <= 0 {
 				return
 			}
 			flags |= flagFIN
@@ -281,9 +313,6 @@ func (c *conn) pump() {
 			n = 0
 		}
 		s := c.segment(c.nxt, flags, int(n))
-		if c.todo > 0 {
-			c.todo -= n
-		}
 		c.nxt += uint32(n)
 		if flags&flagFIN != 0 {
 			c.nxt++
@@ -450,6 +479,7 @@ func (c *conn) acked(tcp []byte) {
 		c.pumping = true
 		c.r.w.at(c.r.w.now, func() {
 			c.pumping = false
+			c.supply()
 			c.pump()
 		})
 	}
