@@ -35,6 +35,7 @@ const (
 	sidSlow        = 3 // answered after a second
 	sidBan         = 4 // refused, and the peer gets 1000 points
 	sidEnds        = 5 // good, and ended 300 ms later
+	sidHeld        = 6 // answered once one of the next user was asked for
 )
 
 func testSID(kind, user, most byte, replace bool, nonce byte) []byte {
@@ -68,6 +69,9 @@ type fakeMod struct {
 	cfg  testConfig
 
 	confined bool // has loaded a configuration
+
+	mu    sync.Mutex
+	users map[byte]chan struct{} // closed once a session of the user was asked for
 }
 
 func fakeSecMod() {
@@ -75,7 +79,7 @@ func fakeSecMod() {
 	fds := openFDs()
 	conn, err := ipc.NewConn(3)
 	must(err)
-	f := &fakeMod{conn: conn, log: slog.New(rolelog.NewHandler(os.Stderr, slog.LevelDebug))}
+	f := &fakeMod{conn: conn, log: slog.New(rolelog.NewHandler(os.Stderr, slog.LevelDebug)), users: map[byte]chan struct{}{}}
 	f.log.Info("secmod started", "args", os.Args, "env", os.Environ(), "fds", fds)
 	for {
 		rec, err := conn.Recv()
@@ -222,13 +226,38 @@ func signForWorker(c *ipc.Conn, who *ipc.Identity) {
 	}
 }
 
+// asked is closed once a session of the user was asked for.
+func (f *fakeMod) asked(user byte) chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.users[user] == nil {
+		f.users[user] = make(chan struct{})
+	}
+	return f.users[user]
+}
+
+// tellAsked notes that a session of the user is asked for.
+func (f *fakeMod) tellAsked(user byte) {
+	c := f.asked(user)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	select {
+	case <-c:
+	default:
+		close(c)
+	}
+}
+
 func (f *fakeMod) open(id uint32, m *ipc.SecmSessionOpen) {
 	rep := &ipc.SecmSessionReply{
 		Ok: true, User: fmt.Sprintf("user%d", m.Sid[1]), Group: "staff", SafeId: safeID(m.Sid), LoginUnixMs: 1000,
 		MaxSameClients: uint32(m.Sid[2]), ReplaceOldest: m.Sid[3] == 1,
 		Lease: &ipc.LeaseRequest{Ipv4Network: ipc.PutPrefix(netip.MustParsePrefix(f.cfg.SecMod.Network))},
 	}
+	f.tellAsked(m.Sid[1])
 	switch m.Sid[0] {
+	case sidHeld:
+		<-f.asked(m.Sid[1] + 1)
 	case sidRefused:
 		rep = &ipc.SecmSessionReply{Reason: "bad cookie"}
 	case sidUnavailable:

@@ -56,7 +56,7 @@ func (l *logBuffer) String() string {
 func defaults() *testConfig {
 	c := &testConfig{Config: config.Config{
 		Global: config.Global{
-			Listen: []string{"127.0.0.1"}, UDPPort: freeUDPPort(), LogLevel: 9, AuthTimeout: time.Minute, PIDFile: "pid",
+			Listen: []string{"127.0.0.1"}, UDPPort: freeUDPPort(), LogLevel: 9, AuthTimeout: 10 * time.Minute, PIDFile: "pid",
 		},
 		Vhosts: []*config.Vhost{{}},
 	}}

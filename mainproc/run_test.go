@@ -21,7 +21,7 @@ func TestServe(t *testing.T) {
 		t.Fatalf("worker said %q", hi)
 	}
 	for key, want := range map[string]string{
-		"conn": "1", "peer": c.LocalAddr().String(), "local": r.tcp, "gen": "1", "timeout": "60", "args": "[__worker]",
+		"conn": "1", "peer": c.LocalAddr().String(), "local": r.tcp, "gen": "1", "timeout": "600", "args": "[__worker]",
 	} {
 		if got := value(hi, key); got != want {
 			t.Errorf("%s = %s, want %s", key, got, want)
