@@ -301,7 +301,7 @@ func (p *procs) keepOpen() {
 }
 
 // hold reaps nothing any more. Those of the workers that were reaped and are
-// being buried are so first.
+// being buried are so first; one whose channel was left alone is not buried here.
 func (p *procs) hold(ws []*worker) {
 	p.mu.Lock()
 	p.held = true
@@ -309,9 +309,12 @@ func (p *procs) hold(ws []*worker) {
 	for _, w := range ws {
 		select {
 		case <-w.child.done:
+			if w.handed {
+				continue
+			}
 			select {
 			case <-w.gone:
-			case <-time.After(exitGrace): // not to be buried here: its channel was left alone
+			case <-time.After(exitGrace):
 			}
 		default:
 		}

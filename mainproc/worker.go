@@ -98,6 +98,8 @@ type worker struct {
 	gone  chan struct{} // closed when process and session bookkeeping are over
 	quiet chan struct{} // closed when nobody reads the channel any more
 
+	handed bool // to the next main, without an end here; valid once quiet is closed
+
 	mu    sync.Mutex
 	state state
 	who   identity    // set once, by assign
@@ -414,9 +416,10 @@ func (w *worker) punish(cause error) {
 // tables.
 func (w *worker) run() {
 	err := w.receive()
+	w.handed = errors.Is(err, os.ErrDeadlineExceeded)
 	close(w.quiet)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		return // handed over
+	if w.handed {
+		return
 	}
 	if !errors.Is(err, io.EOF) {
 		w.srv.workers.violations.Add(1)
