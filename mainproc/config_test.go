@@ -20,7 +20,11 @@ import (
 func TestAuthOffer(t *testing.T) {
 	methods := func(names string) (list []config.Method) {
 		for _, n := range strings.Fields(names) {
-			list = append(list, config.Method{Name: n})
+			m := config.Method{Name: n}
+			if n == "sso" {
+				m = config.Method{Name: "oidc", Options: map[string]string{"sso": "true"}}
+			}
+			list = append(list, m)
 		}
 		return list
 	}
@@ -35,6 +39,7 @@ func TestAuthOffer(t *testing.T) {
 		{"certificate", "plain", &ipc.AuthOffer{Password: true, Certificate: true, CertificateAlone: true}},
 		{"certificate", "certificate", &ipc.AuthOffer{Certificate: true, CertificateRequired: true, CertificateAlone: true}},
 		{"radius", "gssapi oidc", &ipc.AuthOffer{Password: true, Gssapi: true, Bearer: true}},
+		{"sso", "oidc plain", &ipc.AuthOffer{Password: true, Bearer: true, Sso: true}},
 		{"pam", "", &ipc.AuthOffer{Password: true}},
 		{"ldap", "", &ipc.AuthOffer{Password: true}},
 	}

@@ -136,7 +136,7 @@ func authOffer(v *config.Vhost) *ipc.AuthOffer {
 		case "gssapi":
 			o.Gssapi = true
 		case "oidc":
-			o.Bearer = true
+			o.Sso, o.Bearer = o.Sso || m.SSO(), o.Bearer || !m.SSO()
 		default: // plain, pam, radius, ldap
 			o.Password = true
 		}

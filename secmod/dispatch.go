@@ -69,6 +69,7 @@ func table() map[ipc.Type]row {
 		ipc.AuthInitT: {in: handshake | inAuth, most: 2 * attempts, worker: asks(ipc.AuthReplyT, (*worker).authInit)},
 		ipc.AuthContT: {in: handshake | inAuth, most: attempts, worker: asks(ipc.AuthReplyT, (*worker).authCont)},
 		ipc.KDCT:      {in: handshake | inAuth | authenticated, most: attempts, worker: asks(ipc.KDCRepT, (*worker).askKDC)},
+		ipc.BrowseT:   {in: handshake | inAuth, most: attempts, worker: asks(ipc.BrowsedT, (*worker).browse)},
 		ipc.ProfileT:  {in: handshake | inAuth | authenticated, most: attempts, worker: (*worker).profile},
 
 		// Tunnel.

@@ -23,7 +23,7 @@
 //	   fresh ────────────┼───────SEC_SIGN─────► signed
 //	  SECM_WORKER        │                       │
 //	                     ├───────────────────────┘
-//	                     │ SEC_AUTH_INIT, SEC_AUTH_CONT
+//	                     │ SEC_AUTH_INIT, SEC_AUTH_CONT (SEC_BROWSE: ↺, without a step)
 //	                     ▼                AUTH_OK
 //	                  inAuth ↺ ─────────────────► authenticated
 //
@@ -79,6 +79,11 @@
 // login. What a method's server grants (addresses, routes, timeouts) is kept with
 // the session and wins over files (grant.go). The helper hears of every login that
 // ends.
+//
+// A login in the user's browser (browse.go) has two workers: the client's, where it was
+// begun, and the browser's, which knows of it what stands in URLs. That one may ask
+// for the part of the helper's dialogue that is the browser's, SEC_BROWSE, and gets a
+// place to send it; it lets nobody in.
 //
 // # Accounting
 //
@@ -154,7 +159,7 @@
 //
 // # What is not here yet
 //
-// Single sign-on in the browser. RSA key exchange (SEC_DECRYPT) and keys in tokens are not offered.
+// RSA key exchange (SEC_DECRYPT) and keys in tokens are not offered.
 //
 // # Standards
 //

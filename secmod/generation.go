@@ -296,8 +296,18 @@ func camouflage(s config.Secret) []byte {
 	return append(salt, sum[:]...)
 }
 
-// carried is what clients bring along for methods that ask nothing.
-var carried = map[string]ipc.AuthMethod{"gssapi": ipc.AuthMethod_AUTH_GSSAPI, "oidc": ipc.AuthMethod_AUTH_BEARER}
+// carried is what clients bring along for a method that asks nothing; zero: it asks.
+func carried(m config.Method) ipc.AuthMethod {
+	switch {
+	case m.Name == "gssapi":
+		return ipc.AuthMethod_AUTH_GSSAPI
+	case m.Name == "oidc" && m.SSO():
+		return ipc.AuthMethod_AUTH_SSO
+	case m.Name == "oidc":
+		return ipc.AuthMethod_AUTH_BEARER
+	}
+	return 0
+}
 
 // ways makes the ways to log in: all auth lines together are one, each
 // enable-auth line is another (ocserv).
@@ -317,7 +327,7 @@ func (l *loader) ways(c *config.Vhost) (list []way) {
 			if w.method, err = l.method(m, c); err != nil {
 				l.errs = append(l.errs, fmt.Errorf("%s: %sauth = %s: %w", l.gen.config.Line(m.Line), vhostPrefix(c.Name), m.Name, err))
 			}
-			w.ticket = max(w.ticket, carried[m.Name])
+			w.ticket = max(w.ticket, carried(m))
 		}
 		list = append(list, w)
 	}

@@ -59,6 +59,8 @@ type applicant struct {
 	vhost string
 	peer  netip.Addr // of the client, by main's word
 	local netip.Addr // that it reached
+
+	browser *ipc.Browser // nil: none is wanted
 }
 
 // outcome is what a method made of a step.
@@ -82,8 +84,11 @@ type verdict struct {
 	choices     []string // with choose: groups
 	grant       *grant   // with admit: what the method says of the session; nil: nothing
 	leg         []byte   // for the client's program (Negotiate); with ask it answers
-	wrong       bool     // a wrong answer: points against the client's address
-	why         string   // for the log; never holds what the client sent
+
+	loginURL, finalURL string // with ask: for the user's browser; empty: there is nothing to do for it
+
+	wrong bool   // a wrong answer: points against the client's address
+	why   string // for the log; never holds what the client sent
 }
 
 // newMethod is the table of methods that are played here.
@@ -157,6 +162,12 @@ func (w *worker) authInit(q *ipc.AuthInit) (*ipc.AuthReply, error) {
 	}
 	if way.ticket != 0 {
 		a.user = "" // the ticket says who it is: a name beside it is nobody's word
+	}
+	if way.ticket == ipc.AuthMethod_AUTH_SSO {
+		a.browser = q.GetBrowser()
+		if a.browser == nil {
+			a.browser = new(ipc.Browser)
+		}
 	}
 	if way.method != nil {
 		if l := w.s.attempts.Limited(a.user, w.peer, w.s.Now()); l != attempts.None {
@@ -281,7 +292,10 @@ func (w *worker) conclude(sid session.SID, d login, v verdict) *ipc.AuthReply {
 }
 
 func question(sid session.SID, v verdict) *ipc.AuthReply {
-	return &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_MSG, Sid: sid[:], Message: v.prompt, PasswordCounter: v.counter, Leg: v.leg}
+	return &ipc.AuthReply{
+		Status: ipc.AuthStatus_AUTH_MSG, Sid: sid[:], Message: v.prompt, PasswordCounter: v.counter, Leg: v.leg,
+		LoginUrl: v.loginURL, FinalUrl: v.finalURL,
+	}
 }
 
 // choice asks which group it is to be. Nothing is kept of it: the client shows

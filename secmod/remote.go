@@ -28,9 +28,12 @@ func (m *remote) groups() []string { return nil }
 func (m *remote) begin(a applicant) (dialogue, verdict) {
 	d := &remoteLogin{h: m.h, who: a, number: m.h.logins.Add(1)}
 	m.h.busy.Add(1)
+	if a.browser != nil {
+		d.ticket = m.h.s.browsers.add(d)
+	}
 	v := d.step(ipc.HelperBeginT, &ipc.HelperBegin{
 		Login: d.number, Method: m.method, User: a.user, Group: a.group, Vhost: a.vhost, Agent: a.agent,
-		Peer: ipc.PutAddr(a.peer), Local: ipc.PutAddr(a.local),
+		Peer: ipc.PutAddr(a.peer), Local: ipc.PutAddr(a.local), Browser: a.browser, Ticket: d.ticket,
 	})
 	if v.outcome == busy { // it was not begun
 		d.close(true)
@@ -43,6 +46,7 @@ type remoteLogin struct {
 	h      *helperLink
 	who    applicant
 	number uint64
+	ticket string // by which its browser finds it; empty: it has none
 	prompt string // asked last; owned by who takes a step
 
 	once sync.Once // ends it
@@ -66,7 +70,10 @@ func (d *remoteLogin) step(t ipc.Type, q ipc.Message) verdict {
 	}
 	if m.Outcome == ipc.HelperOutcome_HELPER_ASK {
 		d.prompt = m.Prompt
-		return verdict{outcome: ask, prompt: m.Prompt, counter: m.Counter, user: d.who.user, wrong: m.Wrong, why: m.Why, leg: m.Leg}
+		return verdict{
+			outcome: ask, prompt: m.Prompt, counter: m.Counter, user: d.who.user, wrong: m.Wrong, why: m.Why, leg: m.Leg,
+			loginURL: m.LoginUrl, finalURL: m.FinalUrl,
+		}
 	}
 	d.close(true)
 	return d.verdict(m)
@@ -100,6 +107,9 @@ func (d *remoteLogin) end() { d.close(false) }
 func (d *remoteLogin) close(over bool) {
 	d.once.Do(func() {
 		d.h.busy.Add(-1)
+		if d.ticket != "" {
+			d.h.s.browsers.remove(d.ticket)
+		}
 		if !over {
 			go d.h.tell(ipc.HelperCancelT, &ipc.HelperCancel{Login: d.number})
 		}

@@ -72,6 +72,7 @@ type server struct {
 	signing  *slots // how many signatures are made at once
 	helpers  helperRequests
 	kdcs     kdcs
+	browsers browsers
 	blocked  blockLists
 
 	mu      sync.Mutex

@@ -9,7 +9,7 @@ import (
 type way struct {
 	certificate bool           // the client has a good certificate, and it names the user
 	method      method         // and this says yes; nil: the certificate is enough
-	ticket      ipc.AuthMethod // which is asked for no password: a ticket came with the request (gssapi, oidc); zero: none
+	ticket      ipc.AuthMethod // which is asked for no password: a ticket came with the request (gssapi, oidc), or the browser gets one; zero: none
 }
 
 // way returns the first way that is for a request of that kind: one with names

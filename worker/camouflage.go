@@ -32,9 +32,10 @@ func (h *hiding) admits(v *ipc.Vhost, req *wire.Request) bool {
 	// What ends a login needs the cookie and nothing else, nor does AnyConnect's
 	// downloader, which asks for constants by connections of its own. A login under
 	// way has the secret with every form. A phone's cookie is no pass: its login is
-	// known to everybody (ocserv worker-http.c).
+	// known to everybody (ocserv worker-http.c). A browser comes back from its provider without the
+	// secret, with a state and a cookie that sec-mod knows.
 	_, constant := wire.FindStatic(req.Path)
-	h.cookieOnly = (req.IsTunnel() || req.IsProfile() || constant && req.Method == "GET") && hasCookie(req, wire.CookieSession)
+	h.cookieOnly = (req.IsTunnel() || req.IsProfile() || constant && req.Method == "GET") && hasCookie(req, wire.CookieSession) || isBrowser(v, req)
 	return h.cookieOnly
 }
 

@@ -13,6 +13,8 @@
 //	http.go     requests, one at a time, until CONNECT
 //	login.go    the login as one connection sees it: forms out, answers in,
 //	            SEC_AUTH_INIT and SEC_AUTH_CONT to sec-mod, the SID as a cookie
+//	sso.go      the same in the user's browser, which comes by a connection of its own:
+//	            SEC_BROWSE
 //	connect.go  CONNECT: AUTH_COOKIE_REQ to main, what client and server can
 //	            both do, the reply with every X-CSTP and X-DTLS header
 //	session.go  the tunnel: makes the netstack's parts, runs, ends, accounts

@@ -48,7 +48,7 @@ func (c *client) login() (*wire.Connect, error) {
 		}
 		rep := dialogue.answer(req)
 		req.Clear()
-		if c.secure.hiding.cookieOnly && rep.Status != 200 {
+		if c.secure.hiding.cookieOnly && rep.Status != 200 && rep.Status != 302 {
 			return nil, c.reply(req, stranger(c.secure.vhost))
 		}
 		if err := c.reply(req, rep); err != nil || rep.Close || req.Close {

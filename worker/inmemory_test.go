@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/big"
@@ -264,7 +265,15 @@ func (w *world) playSecMod(c *ipc.Conn) {
 			w.mu.Lock()
 			w.logins = append(w.logins, req.User)
 			w.mu.Unlock()
-			c.Send(ipc.AuthReplyT, 0, &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_MSG, Sid: w.sid, Message: wire.PromptPassword})
+			rep := &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_MSG, Sid: w.sid, Message: wire.PromptPassword}
+			if req.Method == ipc.AuthMethod_AUTH_SSO {
+				rep.LoginUrl, rep.FinalUrl = fmt.Sprintf("https://vpn/login?%v&%s&%s", req.Browser.External, req.Browser.Key, req.Browser.Query), "https://vpn/done"
+			}
+			c.Send(ipc.AuthReplyT, 0, rep)
+		case ipc.BrowseT:
+			var req ipc.Browse
+			rec.Decode(&req)
+			c.Send(ipc.BrowsedT, 0, browsedFor(&req))
 		case ipc.AuthContT:
 			var req ipc.AuthCont
 			rec.Decode(&req)

@@ -46,6 +46,9 @@ func (d *dialogue) answer(req *wire.Request) *wire.Response {
 		}
 		return static.Response()
 	}
+	if rep, ok := d.browser(req); ok {
+		return rep
+	}
 	group, ok := d.loginPath(req.Path)
 	switch {
 	case req.Method == "POST" && slices.Contains(d.c.secure.vhost.KdcPaths, req.Path):
@@ -115,6 +118,14 @@ func (d *dialogue) start(req *wire.Request, m *wire.AuthRequest) *wire.Response 
 			return rep
 		}
 	}
+	if b, ok := d.offersBrowser(req, m); ok {
+		return d.browse(req, m, b)
+	}
+	if offer.GetSso() && !offer.GetPassword() {
+		rep := d.ask(wire.Form{Message: noBrowser, Error: noBrowser}, nil)
+		rep.Close = true
+		return rep
+	}
 	if d.takesTickets() && !offer.GetPassword() {
 		return wire.Unauthorized("No ticket")
 	}
@@ -180,7 +191,11 @@ func (d *dialogue) step(req *wire.Request, m *wire.AuthRequest) *wire.Response {
 
 // begin starts a login in sec-mod.
 func (d *dialogue) begin(req *wire.Request, m *wire.AuthRequest, method ipc.AuthMethod) (*ipc.AuthReply, error) {
-	return d.c.sec.AuthInit(&ipc.AuthInit{
+	return d.c.sec.AuthInit(d.request(req, m, method))
+}
+
+func (d *dialogue) request(req *wire.Request, m *wire.AuthRequest, method ipc.AuthMethod) *ipc.AuthInit {
+	return &ipc.AuthInit{
 		Vhost:          d.c.secure.vhost.Name,
 		Method:         method,
 		ClientChain:    d.c.secure.certificate,
@@ -190,7 +205,7 @@ func (d *dialogue) begin(req *wire.Request, m *wire.AuthRequest, method ipc.Auth
 		DeviceType:     m.Device.Type,
 		DevicePlatform: m.Device.ID,
 		Hostname:       m.Device.ComputerName,
-	})
+	}
 }
 
 // groupName turns what the client chose, value or label, into the group's name;
@@ -229,6 +244,9 @@ func (d *dialogue) result(rep *ipc.AuthReply, err error) *wire.Response {
 		}
 		return d.ask(f, rep.Sid)
 	case ipc.AuthStatus_AUTH_BUSY:
+		if offer := d.c.secure.vhost.Auth; offer.GetSso() && !offer.GetPassword() { // there is no form to try again with
+			return &wire.Response{Status: 503, Reason: busyText, Close: true}
+		}
 		f := wire.Form{Message: busyText, Error: busyText, Password: true}
 		if d.sid.IsZero() {
 			f.Username, f.Groups = true, d.options()

@@ -7,7 +7,7 @@ import (
 )
 
 // negotiate takes the client's ticket or bearer's token, or asks for it; nil: there is none to be
-// had, or it was no good and there is a form. Who has no ticket comes again
+// had, or it was no good and there is a form or a browser. Who has no ticket comes again
 // without saying that it could have one (openconnect, X-HTTP-Auth-Support).
 func (d *dialogue) negotiate(req *wire.Request, m *wire.AuthRequest) *wire.Response {
 	offer := d.c.secure.vhost.Auth
@@ -21,11 +21,11 @@ func (d *dialogue) negotiate(req *wire.Request, m *wire.AuthRequest) *wire.Respo
 		if !wire.SupportsHTTPAuth(req.Header, d.agent) {
 			return nil
 		}
-		return wire.AskTicket(offer.GetGssapi(), offer.GetBearer(), offer.GetPassword())
+		return wire.AskTicket(offer.GetGssapi(), offer.GetBearer(), offer.GetPassword() || offer.GetSso())
 	}
 	defer clear(token)
 	rep, err := d.leg(req, m, method, token)
-	if err == nil && rep.Status == ipc.AuthStatus_AUTH_FAILED && offer.GetPassword() {
+	if err == nil && rep.Status == ipc.AuthStatus_AUTH_FAILED && (offer.GetPassword() || offer.GetSso()) {
 		return nil
 	}
 	if err == nil && rep.Status == ipc.AuthStatus_AUTH_MSG && len(rep.Leg) > 0 {

@@ -28,7 +28,7 @@ var methods = [...]method{
 		ready: []string{"config", "groupconfig", "nas-identifier", "group-separator"}},
 	{name: "gssapi", options: []string{"keytab", "require-local-user-map", "tgt-freshness-time", "gid-min"},
 		ready: []string{"keytab", "require-local-user-map", "tgt-freshness-time", "gid-min"}, remote: true},
-	{name: "oidc", options: []string{"config"}, required: []string{"config"}, ready: []string{"config"}, remote: true},
+	{name: "oidc", options: []string{"config", "sso"}, required: []string{"config"}, ready: []string{"config", "sso"}, remote: true},
 	{name: "ldap", options: []string{"config"}, required: []string{"config"}, password: true, ready: []string{"config"}, remote: true},
 	{name: "certificate", ready: []string{}},
 }
@@ -69,6 +69,9 @@ func parseMethod(s string) (m Method, note string, err error) {
 	}
 	if kind.required != nil && !slices.ContainsFunc(kind.required, func(o string) bool { return m.Options[o] != "" }) {
 		return Method{}, "", fmt.Errorf("auth method '%s' needs the option '%s'", kind.name, strings.Join(kind.required, "' or '"))
+	}
+	if v, ok := m.Options["sso"]; ok && v != "true" && v != "false" {
+		return Method{}, "", fmt.Errorf("auth method '%s': sso is true or false, not '%.32s'", kind.name, v)
 	}
 	return m, note, nil
 }
@@ -132,6 +135,9 @@ func (m Method) Remote() bool {
 	kind := methodNamed(m.Name)
 	return kind != nil && kind.remote || m.Name == KDCProxy
 }
+
+// SSO reports whether the method is played in the user's browser.
+func (m Method) SSO() bool { return m.Options["sso"] == "true" }
 
 // String is the method as one would write it.
 func (m Method) String() string {

@@ -24,6 +24,8 @@ func TestParseMethod(t *testing.T) {
 		{"gssapi[keytab=/k,require-local-user-map=true,tgt-freshness-time=900,gid-min=1]",
 			"gssapi[keytab=/k,require-local-user-map=true,tgt-freshness-time=900,gid-min=1]", ""},
 		{"oidc[config=/o.json]", "oidc[config=/o.json]", ""},
+		{"oidc[config=/o.json,sso=true]", "oidc[config=/o.json,sso=true]", ""},
+		{"oidc[config=/o.json,sso=yes]", "! sso is true or false, not 'yes'", ""},
 		{"certificate", "certificate", ""},
 		{"certificate[optional]", "! cannot parse its options", ""},
 		{"plain", "! needs the option 'passwd' or 'otp'", ""},

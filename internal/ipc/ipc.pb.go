@@ -276,6 +276,7 @@ const (
 	AuthMethod_AUTH_CERTIFICATE AuthMethod = 1
 	AuthMethod_AUTH_GSSAPI      AuthMethod = 2
 	AuthMethod_AUTH_BEARER      AuthMethod = 3
+	AuthMethod_AUTH_SSO         AuthMethod = 4 // in the user's browser; the answer is the token it got
 )
 
 // Enum value maps for AuthMethod.
@@ -285,12 +286,14 @@ var (
 		1: "AUTH_CERTIFICATE",
 		2: "AUTH_GSSAPI",
 		3: "AUTH_BEARER",
+		4: "AUTH_SSO",
 	}
 	AuthMethod_value = map[string]int32{
 		"AUTH_PASSWORD":    0,
 		"AUTH_CERTIFICATE": 1,
 		"AUTH_GSSAPI":      2,
 		"AUTH_BEARER":      3,
+		"AUTH_SSO":         4,
 	}
 )
 
@@ -380,6 +383,63 @@ func (AuthStatus) EnumDescriptor() ([]byte, []int) {
 	return file_ipc_proto_rawDescGZIP(), []int{5}
 }
 
+type BrowseResult int32
+
+const (
+	BrowseResult_BROWSE_UNKNOWN     BrowseResult = 0 // no such login, or not this browser's
+	BrowseResult_BROWSE_GO          BrowseResult = 1 // on to the provider
+	BrowseResult_BROWSE_DONE        BrowseResult = 2 // the login is the client's again
+	BrowseResult_BROWSE_REFUSED     BrowseResult = 3 // and so it is, but it has failed
+	BrowseResult_BROWSE_UNAVAILABLE BrowseResult = 4 // the provider cannot be asked
+)
+
+// Enum value maps for BrowseResult.
+var (
+	BrowseResult_name = map[int32]string{
+		0: "BROWSE_UNKNOWN",
+		1: "BROWSE_GO",
+		2: "BROWSE_DONE",
+		3: "BROWSE_REFUSED",
+		4: "BROWSE_UNAVAILABLE",
+	}
+	BrowseResult_value = map[string]int32{
+		"BROWSE_UNKNOWN":     0,
+		"BROWSE_GO":          1,
+		"BROWSE_DONE":        2,
+		"BROWSE_REFUSED":     3,
+		"BROWSE_UNAVAILABLE": 4,
+	}
+)
+
+func (x BrowseResult) Enum() *BrowseResult {
+	p := new(BrowseResult)
+	*p = x
+	return p
+}
+
+func (x BrowseResult) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (BrowseResult) Descriptor() protoreflect.EnumDescriptor {
+	describe()
+	return file_ipc_proto_enumTypes[6].Descriptor()
+}
+
+func (BrowseResult) Type() protoreflect.EnumType {
+	describe()
+	return &file_ipc_proto_enumTypes[6]
+}
+
+func (x BrowseResult) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use BrowseResult.Descriptor instead.
+func (BrowseResult) EnumDescriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{6}
+}
+
 type AccountEvent int32
 
 const (
@@ -414,12 +474,12 @@ func (x AccountEvent) String() string {
 
 func (AccountEvent) Descriptor() protoreflect.EnumDescriptor {
 	describe()
-	return file_ipc_proto_enumTypes[6].Descriptor()
+	return file_ipc_proto_enumTypes[7].Descriptor()
 }
 
 func (AccountEvent) Type() protoreflect.EnumType {
 	describe()
-	return &file_ipc_proto_enumTypes[6]
+	return &file_ipc_proto_enumTypes[7]
 }
 
 func (x AccountEvent) Number() protoreflect.EnumNumber {
@@ -428,7 +488,7 @@ func (x AccountEvent) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AccountEvent.Descriptor instead.
 func (AccountEvent) EnumDescriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{6}
+	return file_ipc_proto_rawDescGZIP(), []int{7}
 }
 
 type HelperOutcome int32
@@ -468,12 +528,12 @@ func (x HelperOutcome) String() string {
 
 func (HelperOutcome) Descriptor() protoreflect.EnumDescriptor {
 	describe()
-	return file_ipc_proto_enumTypes[7].Descriptor()
+	return file_ipc_proto_enumTypes[8].Descriptor()
 }
 
 func (HelperOutcome) Type() protoreflect.EnumType {
 	describe()
-	return &file_ipc_proto_enumTypes[7]
+	return &file_ipc_proto_enumTypes[8]
 }
 
 func (x HelperOutcome) Number() protoreflect.EnumNumber {
@@ -482,7 +542,7 @@ func (x HelperOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use HelperOutcome.Descriptor instead.
 func (HelperOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{7}
+	return file_ipc_proto_rawDescGZIP(), []int{8}
 }
 
 // Identity says who a worker's client is. It is main's word, sent to the worker
@@ -3096,6 +3156,7 @@ type AuthInit struct {
 	Method         AuthMethod             `protobuf:"varint,7,opt,name=method,proto3,enum=rocserv.ipc.AuthMethod" json:"method,omitempty"`
 	ClientChain    [][]byte               `protobuf:"bytes,8,rep,name=client_chain,json=clientChain,proto3" json:"client_chain,omitempty"` // DER of the TLS client certificate, leaf first
 	Hostname       string                 `protobuf:"bytes,9,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Browser        *Browser               `protobuf:"bytes,10,opt,name=browser,proto3" json:"browser,omitempty"` // with AUTH_SSO
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -3194,30 +3255,37 @@ func (x *AuthInit) GetHostname() string {
 	return ""
 }
 
-// SEC_AUTH_CONT: the next answer of a login begun by this or another worker
-// (clients may use a new TLS connection for every step).
-type AuthCont struct {
+func (x *AuthInit) GetBrowser() *Browser {
+	if x != nil {
+		return x.Browser
+	}
+	return nil
+}
+
+// Browser is the user's browser, as the client that will open it says.
+type Browser struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Sid           []byte                 `protobuf:"bytes,1,opt,name=sid,proto3" json:"sid,omitempty"`
-	Password      []byte                 `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	External      bool                   `protobuf:"varint,1,opt,name=external,proto3" json:"external,omitempty"` // the client's own listener on the loopback gets the token, not a browser inside of it
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`            // with external: the client's public key (DER, SubjectPublicKeyInfo of P-256), which the token is sealed to
+	Query         string                 `protobuf:"bytes,3,opt,name=query,proto3" json:"query,omitempty"`        // for URLs that the browser is to visit: the camouflage secret
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *AuthCont) Reset() {
-	*x = AuthCont{}
+func (x *Browser) Reset() {
+	*x = Browser{}
 	mi := &file_ipc_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *AuthCont) String() string {
+func (x *Browser) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*AuthCont) ProtoMessage() {}
+func (*Browser) ProtoMessage() {}
 
-func (x *AuthCont) ProtoReflect() protoreflect.Message {
+func (x *Browser) ProtoReflect() protoreflect.Message {
 	describe()
 	mi := &file_ipc_proto_msgTypes[35]
 	if x != nil {
@@ -3230,9 +3298,71 @@ func (x *AuthCont) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
+// Deprecated: Use Browser.ProtoReflect.Descriptor instead.
+func (*Browser) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *Browser) GetExternal() bool {
+	if x != nil {
+		return x.External
+	}
+	return false
+}
+
+func (x *Browser) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *Browser) GetQuery() string {
+	if x != nil {
+		return x.Query
+	}
+	return ""
+}
+
+// SEC_AUTH_CONT: the next answer of a login begun by this or another worker
+// (clients may use a new TLS connection for every step).
+type AuthCont struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sid           []byte                 `protobuf:"bytes,1,opt,name=sid,proto3" json:"sid,omitempty"`
+	Password      []byte                 `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuthCont) Reset() {
+	*x = AuthCont{}
+	mi := &file_ipc_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuthCont) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuthCont) ProtoMessage() {}
+
+func (x *AuthCont) ProtoReflect() protoreflect.Message {
+	describe()
+	mi := &file_ipc_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
 // Deprecated: Use AuthCont.ProtoReflect.Descriptor instead.
 func (*AuthCont) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{35}
+	return file_ipc_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *AuthCont) GetSid() []byte {
@@ -3262,13 +3392,15 @@ type AuthReply struct {
 	Leg             []byte                 `protobuf:"bytes,10,opt,name=leg,proto3" json:"leg,omitempty"`                                   // of AUTH_GSSAPI: what the client's program gets; with AUTH_MSG it is to answer
 	ProfileName     string                 `protobuf:"bytes,8,opt,name=profile_name,json=profileName,proto3" json:"profile_name,omitempty"` // with AUTH_OK: of the file of the user's profile; empty: there is none
 	ProfileSha1     []byte                 `protobuf:"bytes,9,opt,name=profile_sha1,json=profileSha1,proto3" json:"profile_sha1,omitempty"`
+	LoginUrl        string                 `protobuf:"bytes,11,opt,name=login_url,json=loginUrl,proto3" json:"login_url,omitempty"` // with AUTH_MSG of AUTH_SSO: what the browser is to visit
+	FinalUrl        string                 `protobuf:"bytes,12,opt,name=final_url,json=finalUrl,proto3" json:"final_url,omitempty"` // and where it will be in the end
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *AuthReply) Reset() {
 	*x = AuthReply{}
-	mi := &file_ipc_proto_msgTypes[36]
+	mi := &file_ipc_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3281,7 +3413,7 @@ func (*AuthReply) ProtoMessage() {}
 
 func (x *AuthReply) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[36]
+	mi := &file_ipc_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3294,7 +3426,7 @@ func (x *AuthReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthReply.ProtoReflect.Descriptor instead.
 func (*AuthReply) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{36}
+	return file_ipc_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *AuthReply) GetStatus() AuthStatus {
@@ -3367,6 +3499,185 @@ func (x *AuthReply) GetProfileSha1() []byte {
 	return nil
 }
 
+func (x *AuthReply) GetLoginUrl() string {
+	if x != nil {
+		return x.LoginUrl
+	}
+	return ""
+}
+
+func (x *AuthReply) GetFinalUrl() string {
+	if x != nil {
+		return x.FinalUrl
+	}
+	return ""
+}
+
+// SEC_BROWSE: a browser is back with what belongs to a login that is under way at
+// another worker.
+type Browse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Vhost         string                 `protobuf:"bytes,1,opt,name=vhost,proto3" json:"vhost,omitempty"`
+	Ticket        string                 `protobuf:"bytes,2,opt,name=ticket,proto3" json:"ticket,omitempty"` // names the login: BrowseTicketLen characters
+	State         string                 `protobuf:"bytes,3,opt,name=state,proto3" json:"state,omitempty"`   // what came with the ticket from the provider; empty: the browser has just begun
+	Code          string                 `protobuf:"bytes,4,opt,name=code,proto3" json:"code,omitempty"`     // the provider's word, or
+	Error         string                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`   // why there is none
+	Cookie        string                 `protobuf:"bytes,6,opt,name=cookie,proto3" json:"cookie,omitempty"` // what the browser was given when it began
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Browse) Reset() {
+	*x = Browse{}
+	mi := &file_ipc_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Browse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Browse) ProtoMessage() {}
+
+func (x *Browse) ProtoReflect() protoreflect.Message {
+	describe()
+	mi := &file_ipc_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Browse.ProtoReflect.Descriptor instead.
+func (*Browse) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *Browse) GetVhost() string {
+	if x != nil {
+		return x.Vhost
+	}
+	return ""
+}
+
+func (x *Browse) GetTicket() string {
+	if x != nil {
+		return x.Ticket
+	}
+	return ""
+}
+
+func (x *Browse) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Browse) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Browse) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *Browse) GetCookie() string {
+	if x != nil {
+		return x.Cookie
+	}
+	return ""
+}
+
+// SEC_BROWSE_REP.
+type Browsed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Result        BrowseResult           `protobuf:"varint,1,opt,name=result,proto3,enum=rocserv.ipc.BrowseResult" json:"result,omitempty"`
+	Location      string                 `protobuf:"bytes,2,opt,name=location,proto3" json:"location,omitempty"` // where the browser goes; empty: nowhere
+	Cookie        string                 `protobuf:"bytes,3,opt,name=cookie,proto3" json:"cookie,omitempty"`     // with BROWSE_GO: what it is to bring back
+	Token         string                 `protobuf:"bytes,4,opt,name=token,proto3" json:"token,omitempty"`       // for the client, if the browser is inside of it
+	Wrong         bool                   `protobuf:"varint,5,opt,name=wrong,proto3" json:"wrong,omitempty"`      // what it brought counts as a wrong answer; for sec-mod
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Browsed) Reset() {
+	*x = Browsed{}
+	mi := &file_ipc_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Browsed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Browsed) ProtoMessage() {}
+
+func (x *Browsed) ProtoReflect() protoreflect.Message {
+	describe()
+	mi := &file_ipc_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Browsed.ProtoReflect.Descriptor instead.
+func (*Browsed) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *Browsed) GetResult() BrowseResult {
+	if x != nil {
+		return x.Result
+	}
+	return BrowseResult_BROWSE_UNKNOWN
+}
+
+func (x *Browsed) GetLocation() string {
+	if x != nil {
+		return x.Location
+	}
+	return ""
+}
+
+func (x *Browsed) GetCookie() string {
+	if x != nil {
+		return x.Cookie
+	}
+	return ""
+}
+
+func (x *Browsed) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *Browsed) GetWrong() bool {
+	if x != nil {
+		return x.Wrong
+	}
+	return false
+}
+
 // SEC_PROFILE: the profile of a session's user. Descriptor of the answer: a
 // sealed memfd with the file's content, empty if there is no profile; none if there is
 // no such session.
@@ -3380,7 +3691,7 @@ type ProfileReq struct {
 
 func (x *ProfileReq) Reset() {
 	*x = ProfileReq{}
-	mi := &file_ipc_proto_msgTypes[37]
+	mi := &file_ipc_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3393,7 +3704,7 @@ func (*ProfileReq) ProtoMessage() {}
 
 func (x *ProfileReq) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[37]
+	mi := &file_ipc_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3406,7 +3717,7 @@ func (x *ProfileReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProfileReq.ProtoReflect.Descriptor instead.
 func (*ProfileReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{37}
+	return file_ipc_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ProfileReq) GetSid() []byte {
@@ -3435,7 +3746,7 @@ type KDCReq struct {
 
 func (x *KDCReq) Reset() {
 	*x = KDCReq{}
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3448,7 +3759,7 @@ func (*KDCReq) ProtoMessage() {}
 
 func (x *KDCReq) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[38]
+	mi := &file_ipc_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3461,7 +3772,7 @@ func (x *KDCReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KDCReq.ProtoReflect.Descriptor instead.
 func (*KDCReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{38}
+	return file_ipc_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *KDCReq) GetVhost() string {
@@ -3494,7 +3805,7 @@ type KDCRep struct {
 
 func (x *KDCRep) Reset() {
 	*x = KDCRep{}
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3507,7 +3818,7 @@ func (*KDCRep) ProtoMessage() {}
 
 func (x *KDCRep) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[39]
+	mi := &file_ipc_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3520,7 +3831,7 @@ func (x *KDCRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KDCRep.ProtoReflect.Descriptor instead.
 func (*KDCRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{39}
+	return file_ipc_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *KDCRep) GetMessage() []byte {
@@ -3543,7 +3854,7 @@ type CliStats struct {
 
 func (x *CliStats) Reset() {
 	*x = CliStats{}
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3556,7 +3867,7 @@ func (*CliStats) ProtoMessage() {}
 
 func (x *CliStats) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[40]
+	mi := &file_ipc_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3569,7 +3880,7 @@ func (x *CliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CliStats.ProtoReflect.Descriptor instead.
 func (*CliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{40}
+	return file_ipc_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *CliStats) GetBytesUp() uint64 {
@@ -3611,7 +3922,7 @@ type ResumeReq struct {
 
 func (x *ResumeReq) Reset() {
 	*x = ResumeReq{}
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3624,7 +3935,7 @@ func (*ResumeReq) ProtoMessage() {}
 
 func (x *ResumeReq) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[41]
+	mi := &file_ipc_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3637,7 +3948,7 @@ func (x *ResumeReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeReq.ProtoReflect.Descriptor instead.
 func (*ResumeReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{41}
+	return file_ipc_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ResumeReq) GetVhost() string {
@@ -3663,7 +3974,7 @@ type ResumeRep struct {
 
 func (x *ResumeRep) Reset() {
 	*x = ResumeRep{}
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3676,7 +3987,7 @@ func (*ResumeRep) ProtoMessage() {}
 
 func (x *ResumeRep) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[42]
+	mi := &file_ipc_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3689,7 +4000,7 @@ func (x *ResumeRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResumeRep.ProtoReflect.Descriptor instead.
 func (*ResumeRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{42}
+	return file_ipc_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ResumeRep) GetData() []byte {
@@ -3712,7 +4023,7 @@ type SecmConfig struct {
 
 func (x *SecmConfig) Reset() {
 	*x = SecmConfig{}
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3725,7 +4036,7 @@ func (*SecmConfig) ProtoMessage() {}
 
 func (x *SecmConfig) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[43]
+	mi := &file_ipc_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3738,7 +4049,7 @@ func (x *SecmConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmConfig.ProtoReflect.Descriptor instead.
 func (*SecmConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{43}
+	return file_ipc_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *SecmConfig) GetGeneration() uint64 {
@@ -3785,7 +4096,7 @@ type SecmConfigRep struct {
 
 func (x *SecmConfigRep) Reset() {
 	*x = SecmConfigRep{}
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3798,7 +4109,7 @@ func (*SecmConfigRep) ProtoMessage() {}
 
 func (x *SecmConfigRep) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[44]
+	mi := &file_ipc_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3811,7 +4122,7 @@ func (x *SecmConfigRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmConfigRep.ProtoReflect.Descriptor instead.
 func (*SecmConfigRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{44}
+	return file_ipc_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *SecmConfigRep) GetError() string {
@@ -3869,7 +4180,7 @@ type VhostKeys struct {
 
 func (x *VhostKeys) Reset() {
 	*x = VhostKeys{}
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3882,7 +4193,7 @@ func (*VhostKeys) ProtoMessage() {}
 
 func (x *VhostKeys) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[45]
+	mi := &file_ipc_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3895,7 +4206,7 @@ func (x *VhostKeys) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VhostKeys.ProtoReflect.Descriptor instead.
 func (*VhostKeys) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{45}
+	return file_ipc_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *VhostKeys) GetName() string {
@@ -3946,7 +4257,7 @@ type SecmWorker struct {
 
 func (x *SecmWorker) Reset() {
 	*x = SecmWorker{}
-	mi := &file_ipc_proto_msgTypes[46]
+	mi := &file_ipc_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3959,7 +4270,7 @@ func (*SecmWorker) ProtoMessage() {}
 
 func (x *SecmWorker) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[46]
+	mi := &file_ipc_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3972,7 +4283,7 @@ func (x *SecmWorker) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmWorker.ProtoReflect.Descriptor instead.
 func (*SecmWorker) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{46}
+	return file_ipc_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *SecmWorker) GetIdentity() *Identity {
@@ -4012,7 +4323,7 @@ type SecmRecord struct {
 
 func (x *SecmRecord) Reset() {
 	*x = SecmRecord{}
-	mi := &file_ipc_proto_msgTypes[47]
+	mi := &file_ipc_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4025,7 +4336,7 @@ func (*SecmRecord) ProtoMessage() {}
 
 func (x *SecmRecord) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[47]
+	mi := &file_ipc_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4038,7 +4349,7 @@ func (x *SecmRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRecord.ProtoReflect.Descriptor instead.
 func (*SecmRecord) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{47}
+	return file_ipc_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *SecmRecord) GetSafeId() string {
@@ -4079,7 +4390,7 @@ type SecmRecords struct {
 
 func (x *SecmRecords) Reset() {
 	*x = SecmRecords{}
-	mi := &file_ipc_proto_msgTypes[48]
+	mi := &file_ipc_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4092,7 +4403,7 @@ func (*SecmRecords) ProtoMessage() {}
 
 func (x *SecmRecords) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[48]
+	mi := &file_ipc_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4105,7 +4416,7 @@ func (x *SecmRecords) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRecords.ProtoReflect.Descriptor instead.
 func (*SecmRecords) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{48}
+	return file_ipc_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SecmRecords) GetRecords() []*SecmRecord {
@@ -4126,7 +4437,7 @@ type SecmRestoreRep struct {
 
 func (x *SecmRestoreRep) Reset() {
 	*x = SecmRestoreRep{}
-	mi := &file_ipc_proto_msgTypes[49]
+	mi := &file_ipc_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4139,7 +4450,7 @@ func (*SecmRestoreRep) ProtoMessage() {}
 
 func (x *SecmRestoreRep) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[49]
+	mi := &file_ipc_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4152,7 +4463,7 @@ func (x *SecmRestoreRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmRestoreRep.ProtoReflect.Descriptor instead.
 func (*SecmRestoreRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{49}
+	return file_ipc_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SecmRestoreRep) GetRestored() uint32 {
@@ -4192,7 +4503,7 @@ type SecmSessionOpen struct {
 
 func (x *SecmSessionOpen) Reset() {
 	*x = SecmSessionOpen{}
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4205,7 +4516,7 @@ func (*SecmSessionOpen) ProtoMessage() {}
 
 func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[50]
+	mi := &file_ipc_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4218,7 +4529,7 @@ func (x *SecmSessionOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionOpen.ProtoReflect.Descriptor instead.
 func (*SecmSessionOpen) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{50}
+	return file_ipc_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SecmSessionOpen) GetSid() []byte {
@@ -4294,7 +4605,7 @@ type SecmSessionReply struct {
 
 func (x *SecmSessionReply) Reset() {
 	*x = SecmSessionReply{}
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4307,7 +4618,7 @@ func (*SecmSessionReply) ProtoMessage() {}
 
 func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[51]
+	mi := &file_ipc_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4320,7 +4631,7 @@ func (x *SecmSessionReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionReply.ProtoReflect.Descriptor instead.
 func (*SecmSessionReply) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{51}
+	return file_ipc_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SecmSessionReply) GetOk() bool {
@@ -4430,7 +4741,7 @@ type LeaseRequest struct {
 
 func (x *LeaseRequest) Reset() {
 	*x = LeaseRequest{}
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4443,7 +4754,7 @@ func (*LeaseRequest) ProtoMessage() {}
 
 func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[52]
+	mi := &file_ipc_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4456,7 +4767,7 @@ func (x *LeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseRequest.ProtoReflect.Descriptor instead.
 func (*LeaseRequest) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{52}
+	return file_ipc_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *LeaseRequest) GetIpv4Network() []byte {
@@ -4520,7 +4831,7 @@ type SecmSessionLeased struct {
 
 func (x *SecmSessionLeased) Reset() {
 	*x = SecmSessionLeased{}
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4533,7 +4844,7 @@ func (*SecmSessionLeased) ProtoMessage() {}
 
 func (x *SecmSessionLeased) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[53]
+	mi := &file_ipc_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4546,7 +4857,7 @@ func (x *SecmSessionLeased) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionLeased.ProtoReflect.Descriptor instead.
 func (*SecmSessionLeased) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{53}
+	return file_ipc_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *SecmSessionLeased) GetSafeId() string {
@@ -4582,7 +4893,7 @@ type SecmSessionClose struct {
 
 func (x *SecmSessionClose) Reset() {
 	*x = SecmSessionClose{}
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4595,7 +4906,7 @@ func (*SecmSessionClose) ProtoMessage() {}
 
 func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[54]
+	mi := &file_ipc_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4608,7 +4919,7 @@ func (x *SecmSessionClose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmSessionClose.ProtoReflect.Descriptor instead.
 func (*SecmSessionClose) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{54}
+	return file_ipc_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *SecmSessionClose) GetSafeId() string {
@@ -4645,7 +4956,7 @@ type SecmCliStats struct {
 
 func (x *SecmCliStats) Reset() {
 	*x = SecmCliStats{}
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4658,7 +4969,7 @@ func (*SecmCliStats) ProtoMessage() {}
 
 func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[55]
+	mi := &file_ipc_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4671,7 +4982,7 @@ func (x *SecmCliStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCliStats.ProtoReflect.Descriptor instead.
 func (*SecmCliStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{55}
+	return file_ipc_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *SecmCliStats) GetBytesUp() uint64 {
@@ -4714,7 +5025,7 @@ type SecmBanIP struct {
 
 func (x *SecmBanIP) Reset() {
 	*x = SecmBanIP{}
-	mi := &file_ipc_proto_msgTypes[56]
+	mi := &file_ipc_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4727,7 +5038,7 @@ func (*SecmBanIP) ProtoMessage() {}
 
 func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[56]
+	mi := &file_ipc_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4740,7 +5051,7 @@ func (x *SecmBanIP) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmBanIP.ProtoReflect.Descriptor instead.
 func (*SecmBanIP) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{56}
+	return file_ipc_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *SecmBanIP) GetPeer() []byte {
@@ -4776,7 +5087,7 @@ type SecmViolation struct {
 
 func (x *SecmViolation) Reset() {
 	*x = SecmViolation{}
-	mi := &file_ipc_proto_msgTypes[57]
+	mi := &file_ipc_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4789,7 +5100,7 @@ func (*SecmViolation) ProtoMessage() {}
 
 func (x *SecmViolation) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[57]
+	mi := &file_ipc_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4802,7 +5113,7 @@ func (x *SecmViolation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmViolation.ProtoReflect.Descriptor instead.
 func (*SecmViolation) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{57}
+	return file_ipc_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *SecmViolation) GetConnId() uint64 {
@@ -4831,7 +5142,7 @@ type SecmHelperReq struct {
 
 func (x *SecmHelperReq) Reset() {
 	*x = SecmHelperReq{}
-	mi := &file_ipc_proto_msgTypes[58]
+	mi := &file_ipc_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4844,7 +5155,7 @@ func (*SecmHelperReq) ProtoMessage() {}
 
 func (x *SecmHelperReq) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[58]
+	mi := &file_ipc_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4857,7 +5168,7 @@ func (x *SecmHelperReq) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmHelperReq.ProtoReflect.Descriptor instead.
 func (*SecmHelperReq) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{58}
+	return file_ipc_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *SecmHelperReq) GetToken() uint64 {
@@ -4886,7 +5197,7 @@ type SecmHelper struct {
 
 func (x *SecmHelper) Reset() {
 	*x = SecmHelper{}
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4899,7 +5210,7 @@ func (*SecmHelper) ProtoMessage() {}
 
 func (x *SecmHelper) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[59]
+	mi := &file_ipc_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4912,7 +5223,7 @@ func (x *SecmHelper) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmHelper.ProtoReflect.Descriptor instead.
 func (*SecmHelper) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{59}
+	return file_ipc_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *SecmHelper) GetToken() uint64 {
@@ -4939,7 +5250,7 @@ type SecmEnded struct {
 
 func (x *SecmEnded) Reset() {
 	*x = SecmEnded{}
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4952,7 +5263,7 @@ func (*SecmEnded) ProtoMessage() {}
 
 func (x *SecmEnded) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[60]
+	mi := &file_ipc_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4965,7 +5276,7 @@ func (x *SecmEnded) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmEnded.ProtoReflect.Descriptor instead.
 func (*SecmEnded) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{60}
+	return file_ipc_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *SecmEnded) GetSafeIds() []string {
@@ -4999,7 +5310,7 @@ type SecmStats struct {
 
 func (x *SecmStats) Reset() {
 	*x = SecmStats{}
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5012,7 +5323,7 @@ func (*SecmStats) ProtoMessage() {}
 
 func (x *SecmStats) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[61]
+	mi := &file_ipc_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5025,7 +5336,7 @@ func (x *SecmStats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmStats.ProtoReflect.Descriptor instead.
 func (*SecmStats) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{61}
+	return file_ipc_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *SecmStats) GetLogins() uint64 {
@@ -5144,7 +5455,7 @@ type SecmCookies struct {
 
 func (x *SecmCookies) Reset() {
 	*x = SecmCookies{}
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5157,7 +5468,7 @@ func (*SecmCookies) ProtoMessage() {}
 
 func (x *SecmCookies) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[62]
+	mi := &file_ipc_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5170,7 +5481,7 @@ func (x *SecmCookies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookies.ProtoReflect.Descriptor instead.
 func (*SecmCookies) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{62}
+	return file_ipc_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SecmCookies) GetCookies() []*SecmCookie {
@@ -5202,7 +5513,7 @@ type SecmCookie struct {
 
 func (x *SecmCookie) Reset() {
 	*x = SecmCookie{}
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5215,7 +5526,7 @@ func (*SecmCookie) ProtoMessage() {}
 
 func (x *SecmCookie) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[63]
+	mi := &file_ipc_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5228,7 +5539,7 @@ func (x *SecmCookie) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmCookie.ProtoReflect.Descriptor instead.
 func (*SecmCookie) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{63}
+	return file_ipc_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *SecmCookie) GetSafeId() string {
@@ -5340,7 +5651,7 @@ type SecmTerminate struct {
 
 func (x *SecmTerminate) Reset() {
 	*x = SecmTerminate{}
-	mi := &file_ipc_proto_msgTypes[64]
+	mi := &file_ipc_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5353,7 +5664,7 @@ func (*SecmTerminate) ProtoMessage() {}
 
 func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[64]
+	mi := &file_ipc_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5366,7 +5677,7 @@ func (x *SecmTerminate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminate.ProtoReflect.Descriptor instead.
 func (*SecmTerminate) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{64}
+	return file_ipc_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SecmTerminate) GetUser() string {
@@ -5393,7 +5704,7 @@ type SecmTerminateRep struct {
 
 func (x *SecmTerminateRep) Reset() {
 	*x = SecmTerminateRep{}
-	mi := &file_ipc_proto_msgTypes[65]
+	mi := &file_ipc_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5406,7 +5717,7 @@ func (*SecmTerminateRep) ProtoMessage() {}
 
 func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[65]
+	mi := &file_ipc_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5419,7 +5730,7 @@ func (x *SecmTerminateRep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmTerminateRep.ProtoReflect.Descriptor instead.
 func (*SecmTerminateRep) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{65}
+	return file_ipc_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SecmTerminateRep) GetEnded() []string {
@@ -5448,7 +5759,7 @@ type SecmLimits struct {
 
 func (x *SecmLimits) Reset() {
 	*x = SecmLimits{}
-	mi := &file_ipc_proto_msgTypes[66]
+	mi := &file_ipc_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5461,7 +5772,7 @@ func (*SecmLimits) ProtoMessage() {}
 
 func (x *SecmLimits) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[66]
+	mi := &file_ipc_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5474,7 +5785,7 @@ func (x *SecmLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmLimits.ProtoReflect.Descriptor instead.
 func (*SecmLimits) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{66}
+	return file_ipc_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *SecmLimits) GetLimits() []*SecmLimit {
@@ -5502,7 +5813,7 @@ type SecmLimit struct {
 
 func (x *SecmLimit) Reset() {
 	*x = SecmLimit{}
-	mi := &file_ipc_proto_msgTypes[67]
+	mi := &file_ipc_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5515,7 +5826,7 @@ func (*SecmLimit) ProtoMessage() {}
 
 func (x *SecmLimit) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[67]
+	mi := &file_ipc_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5528,7 +5839,7 @@ func (x *SecmLimit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmLimit.ProtoReflect.Descriptor instead.
 func (*SecmLimit) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{67}
+	return file_ipc_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *SecmLimit) GetUser() string {
@@ -5563,7 +5874,7 @@ type SecmLift struct {
 
 func (x *SecmLift) Reset() {
 	*x = SecmLift{}
-	mi := &file_ipc_proto_msgTypes[68]
+	mi := &file_ipc_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5576,7 +5887,7 @@ func (*SecmLift) ProtoMessage() {}
 
 func (x *SecmLift) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[68]
+	mi := &file_ipc_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5589,7 +5900,7 @@ func (x *SecmLift) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmLift.ProtoReflect.Descriptor instead.
 func (*SecmLift) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{68}
+	return file_ipc_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *SecmLift) GetUser() string {
@@ -5616,7 +5927,7 @@ type SecmLifted struct {
 
 func (x *SecmLifted) Reset() {
 	*x = SecmLifted{}
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5629,7 +5940,7 @@ func (*SecmLifted) ProtoMessage() {}
 
 func (x *SecmLifted) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[69]
+	mi := &file_ipc_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5642,7 +5953,7 @@ func (x *SecmLifted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecmLifted.ProtoReflect.Descriptor instead.
 func (*SecmLifted) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{69}
+	return file_ipc_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *SecmLifted) GetLimits() uint32 {
@@ -5663,7 +5974,7 @@ type HelperConfig struct {
 
 func (x *HelperConfig) Reset() {
 	*x = HelperConfig{}
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5676,7 +5987,7 @@ func (*HelperConfig) ProtoMessage() {}
 
 func (x *HelperConfig) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[70]
+	mi := &file_ipc_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5689,7 +6000,7 @@ func (x *HelperConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperConfig.ProtoReflect.Descriptor instead.
 func (*HelperConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{70}
+	return file_ipc_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *HelperConfig) GetMethods() []*HelperMethod {
@@ -5717,7 +6028,7 @@ type HelperMethod struct {
 
 func (x *HelperMethod) Reset() {
 	*x = HelperMethod{}
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5730,7 +6041,7 @@ func (*HelperMethod) ProtoMessage() {}
 
 func (x *HelperMethod) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[71]
+	mi := &file_ipc_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5743,7 +6054,7 @@ func (x *HelperMethod) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperMethod.ProtoReflect.Descriptor instead.
 func (*HelperMethod) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{71}
+	return file_ipc_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *HelperMethod) GetOptions() map[string]string {
@@ -5775,7 +6086,7 @@ type HelperReady struct {
 
 func (x *HelperReady) Reset() {
 	*x = HelperReady{}
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5788,7 +6099,7 @@ func (*HelperReady) ProtoMessage() {}
 
 func (x *HelperReady) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[72]
+	mi := &file_ipc_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5801,7 +6112,7 @@ func (x *HelperReady) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperReady.ProtoReflect.Descriptor instead.
 func (*HelperReady) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{72}
+	return file_ipc_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *HelperReady) GetError() string {
@@ -5848,15 +6159,17 @@ type HelperBegin struct {
 	Group         string                 `protobuf:"bytes,4,opt,name=group,proto3" json:"group,omitempty"`
 	Vhost         string                 `protobuf:"bytes,5,opt,name=vhost,proto3" json:"vhost,omitempty"`
 	Agent         string                 `protobuf:"bytes,6,opt,name=agent,proto3" json:"agent,omitempty"`
-	Peer          []byte                 `protobuf:"bytes,7,opt,name=peer,proto3" json:"peer,omitempty"`   // Addr: the client, by main's word
-	Local         []byte                 `protobuf:"bytes,8,opt,name=local,proto3" json:"local,omitempty"` // Addr the client reached
+	Peer          []byte                 `protobuf:"bytes,7,opt,name=peer,proto3" json:"peer,omitempty"`       // Addr: the client, by main's word
+	Local         []byte                 `protobuf:"bytes,8,opt,name=local,proto3" json:"local,omitempty"`     // Addr the client reached
+	Browser       *Browser               `protobuf:"bytes,9,opt,name=browser,proto3" json:"browser,omitempty"` // without: it has none
+	Ticket        string                 `protobuf:"bytes,10,opt,name=ticket,proto3" json:"ticket,omitempty"`  // with browser: sec-mod's name for the login, for URLs
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HelperBegin) Reset() {
 	*x = HelperBegin{}
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5869,7 +6182,7 @@ func (*HelperBegin) ProtoMessage() {}
 
 func (x *HelperBegin) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[73]
+	mi := &file_ipc_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5882,7 +6195,7 @@ func (x *HelperBegin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperBegin.ProtoReflect.Descriptor instead.
 func (*HelperBegin) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{73}
+	return file_ipc_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *HelperBegin) GetLogin() uint64 {
@@ -5941,6 +6254,74 @@ func (x *HelperBegin) GetLocal() []byte {
 	return nil
 }
 
+func (x *HelperBegin) GetBrowser() *Browser {
+	if x != nil {
+		return x.Browser
+	}
+	return nil
+}
+
+func (x *HelperBegin) GetTicket() string {
+	if x != nil {
+		return x.Ticket
+	}
+	return ""
+}
+
+// HELPER_BROWSE: a browser is back. Answer: HELPER_BROWSED (Browsed).
+type HelperBrowse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Login         uint64                 `protobuf:"varint,1,opt,name=login,proto3" json:"login,omitempty"`
+	Browse        *Browse                `protobuf:"bytes,2,opt,name=browse,proto3" json:"browse,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HelperBrowse) Reset() {
+	*x = HelperBrowse{}
+	mi := &file_ipc_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HelperBrowse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HelperBrowse) ProtoMessage() {}
+
+func (x *HelperBrowse) ProtoReflect() protoreflect.Message {
+	describe()
+	mi := &file_ipc_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HelperBrowse.ProtoReflect.Descriptor instead.
+func (*HelperBrowse) Descriptor() ([]byte, []int) {
+	return file_ipc_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *HelperBrowse) GetLogin() uint64 {
+	if x != nil {
+		return x.Login
+	}
+	return 0
+}
+
+func (x *HelperBrowse) GetBrowse() *Browse {
+	if x != nil {
+		return x.Browse
+	}
+	return nil
+}
+
 // HELPER_ANSWER: the client's answer to the question of the last verdict. Answer:
 // HELPER_VERDICT.
 type HelperAnswer struct {
@@ -5953,7 +6334,7 @@ type HelperAnswer struct {
 
 func (x *HelperAnswer) Reset() {
 	*x = HelperAnswer{}
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5966,7 +6347,7 @@ func (*HelperAnswer) ProtoMessage() {}
 
 func (x *HelperAnswer) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[74]
+	mi := &file_ipc_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5979,7 +6360,7 @@ func (x *HelperAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperAnswer.ProtoReflect.Descriptor instead.
 func (*HelperAnswer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{74}
+	return file_ipc_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *HelperAnswer) GetLogin() uint64 {
@@ -6007,7 +6388,7 @@ type HelperCancel struct {
 
 func (x *HelperCancel) Reset() {
 	*x = HelperCancel{}
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6020,7 +6401,7 @@ func (*HelperCancel) ProtoMessage() {}
 
 func (x *HelperCancel) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[75]
+	mi := &file_ipc_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6033,7 +6414,7 @@ func (x *HelperCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperCancel.ProtoReflect.Descriptor instead.
 func (*HelperCancel) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{75}
+	return file_ipc_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *HelperCancel) GetLogin() uint64 {
@@ -6069,7 +6450,7 @@ type HelperAccount struct {
 
 func (x *HelperAccount) Reset() {
 	*x = HelperAccount{}
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6082,7 +6463,7 @@ func (*HelperAccount) ProtoMessage() {}
 
 func (x *HelperAccount) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[76]
+	mi := &file_ipc_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6095,7 +6476,7 @@ func (x *HelperAccount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperAccount.ProtoReflect.Descriptor instead.
 func (*HelperAccount) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{76}
+	return file_ipc_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *HelperAccount) GetMethod() uint32 {
@@ -6219,7 +6600,7 @@ type HelperAccounted struct {
 
 func (x *HelperAccounted) Reset() {
 	*x = HelperAccounted{}
-	mi := &file_ipc_proto_msgTypes[77]
+	mi := &file_ipc_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6232,7 +6613,7 @@ func (*HelperAccounted) ProtoMessage() {}
 
 func (x *HelperAccounted) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[77]
+	mi := &file_ipc_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6245,7 +6626,7 @@ func (x *HelperAccounted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperAccounted.ProtoReflect.Descriptor instead.
 func (*HelperAccounted) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{77}
+	return file_ipc_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *HelperAccounted) GetError() string {
@@ -6271,7 +6652,7 @@ type HelperDisconnect struct {
 
 func (x *HelperDisconnect) Reset() {
 	*x = HelperDisconnect{}
-	mi := &file_ipc_proto_msgTypes[78]
+	mi := &file_ipc_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6284,7 +6665,7 @@ func (*HelperDisconnect) ProtoMessage() {}
 
 func (x *HelperDisconnect) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[78]
+	mi := &file_ipc_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6297,7 +6678,7 @@ func (x *HelperDisconnect) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperDisconnect.ProtoReflect.Descriptor instead.
 func (*HelperDisconnect) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{78}
+	return file_ipc_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *HelperDisconnect) GetSafeId() string {
@@ -6344,7 +6725,7 @@ type HelperDisconnected struct {
 
 func (x *HelperDisconnected) Reset() {
 	*x = HelperDisconnected{}
-	mi := &file_ipc_proto_msgTypes[79]
+	mi := &file_ipc_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6357,7 +6738,7 @@ func (*HelperDisconnected) ProtoMessage() {}
 
 func (x *HelperDisconnected) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[79]
+	mi := &file_ipc_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6370,7 +6751,7 @@ func (x *HelperDisconnected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperDisconnected.ProtoReflect.Descriptor instead.
 func (*HelperDisconnected) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{79}
+	return file_ipc_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *HelperDisconnected) GetSessions() uint32 {
@@ -6391,7 +6772,7 @@ type HelperRelay struct {
 
 func (x *HelperRelay) Reset() {
 	*x = HelperRelay{}
-	mi := &file_ipc_proto_msgTypes[80]
+	mi := &file_ipc_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6404,7 +6785,7 @@ func (*HelperRelay) ProtoMessage() {}
 
 func (x *HelperRelay) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[80]
+	mi := &file_ipc_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6417,7 +6798,7 @@ func (x *HelperRelay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperRelay.ProtoReflect.Descriptor instead.
 func (*HelperRelay) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{80}
+	return file_ipc_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *HelperRelay) GetMethod() uint32 {
@@ -6444,7 +6825,7 @@ type HelperRelayed struct {
 
 func (x *HelperRelayed) Reset() {
 	*x = HelperRelayed{}
-	mi := &file_ipc_proto_msgTypes[81]
+	mi := &file_ipc_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6457,7 +6838,7 @@ func (*HelperRelayed) ProtoMessage() {}
 
 func (x *HelperRelayed) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[81]
+	mi := &file_ipc_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6470,7 +6851,7 @@ func (x *HelperRelayed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperRelayed.ProtoReflect.Descriptor instead.
 func (*HelperRelayed) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{81}
+	return file_ipc_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *HelperRelayed) GetMessage() []byte {
@@ -6498,14 +6879,16 @@ type HelperVerdict struct {
 	User          string                 `protobuf:"bytes,6,opt,name=user,proto3" json:"user,omitempty"`        // with HELPER_ADMIT: who it is
 	Groups        []string               `protobuf:"bytes,7,rep,name=groups,proto3" json:"groups,omitempty"`    // the user's; the first is taken unless the client asked for another
 	Grant         *Grant                 `protobuf:"bytes,8,opt,name=grant,proto3" json:"grant,omitempty"`
-	Leg           []byte                 `protobuf:"bytes,9,opt,name=leg,proto3" json:"leg,omitempty"` // what the client's program gets (Negotiate); with HELPER_ASK it is to answer
+	Leg           []byte                 `protobuf:"bytes,9,opt,name=leg,proto3" json:"leg,omitempty"`                            // what the client's program gets (Negotiate); with HELPER_ASK it is to answer
+	LoginUrl      string                 `protobuf:"bytes,10,opt,name=login_url,json=loginUrl,proto3" json:"login_url,omitempty"` // with HELPER_ASK: as in AuthReply
+	FinalUrl      string                 `protobuf:"bytes,11,opt,name=final_url,json=finalUrl,proto3" json:"final_url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *HelperVerdict) Reset() {
 	*x = HelperVerdict{}
-	mi := &file_ipc_proto_msgTypes[82]
+	mi := &file_ipc_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6518,7 +6901,7 @@ func (*HelperVerdict) ProtoMessage() {}
 
 func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[82]
+	mi := &file_ipc_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6531,7 +6914,7 @@ func (x *HelperVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelperVerdict.ProtoReflect.Descriptor instead.
 func (*HelperVerdict) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{82}
+	return file_ipc_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *HelperVerdict) GetOutcome() HelperOutcome {
@@ -6597,6 +6980,20 @@ func (x *HelperVerdict) GetLeg() []byte {
 	return nil
 }
 
+func (x *HelperVerdict) GetLoginUrl() string {
+	if x != nil {
+		return x.LoginUrl
+	}
+	return ""
+}
+
+func (x *HelperVerdict) GetFinalUrl() string {
+	if x != nil {
+		return x.FinalUrl
+	}
+	return ""
+}
+
 // Grant is what a method's server says of a session. What is not set is as the
 // configuration has it.
 type Grant struct {
@@ -6618,7 +7015,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_ipc_proto_msgTypes[83]
+	mi := &file_ipc_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6631,7 +7028,7 @@ func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[83]
+	mi := &file_ipc_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6644,7 +7041,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{83}
+	return file_ipc_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *Grant) GetIpv4() []byte {
@@ -6772,7 +7169,7 @@ type SessionConfig struct {
 
 func (x *SessionConfig) Reset() {
 	*x = SessionConfig{}
-	mi := &file_ipc_proto_msgTypes[84]
+	mi := &file_ipc_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6785,7 +7182,7 @@ func (*SessionConfig) ProtoMessage() {}
 
 func (x *SessionConfig) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[84]
+	mi := &file_ipc_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6798,7 +7195,7 @@ func (x *SessionConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionConfig.ProtoReflect.Descriptor instead.
 func (*SessionConfig) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{84}
+	return file_ipc_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *SessionConfig) GetRoutes() []string {
@@ -7084,7 +7481,7 @@ type PortRule struct {
 
 func (x *PortRule) Reset() {
 	*x = PortRule{}
-	mi := &file_ipc_proto_msgTypes[85]
+	mi := &file_ipc_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7097,7 +7494,7 @@ func (*PortRule) ProtoMessage() {}
 
 func (x *PortRule) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[85]
+	mi := &file_ipc_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7110,7 +7507,7 @@ func (x *PortRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRule.ProtoReflect.Descriptor instead.
 func (*PortRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{85}
+	return file_ipc_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *PortRule) GetProto() string {
@@ -7145,7 +7542,7 @@ type EgressPolicy struct {
 
 func (x *EgressPolicy) Reset() {
 	*x = EgressPolicy{}
-	mi := &file_ipc_proto_msgTypes[86]
+	mi := &file_ipc_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7158,7 +7555,7 @@ func (*EgressPolicy) ProtoMessage() {}
 
 func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[86]
+	mi := &file_ipc_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7171,7 +7568,7 @@ func (x *EgressPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressPolicy.ProtoReflect.Descriptor instead.
 func (*EgressPolicy) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{86}
+	return file_ipc_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *EgressPolicy) GetInternet() bool {
@@ -7253,7 +7650,7 @@ type GatewayResolver struct {
 
 func (x *GatewayResolver) Reset() {
 	*x = GatewayResolver{}
-	mi := &file_ipc_proto_msgTypes[87]
+	mi := &file_ipc_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7266,7 +7663,7 @@ func (*GatewayResolver) ProtoMessage() {}
 
 func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[87]
+	mi := &file_ipc_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7279,7 +7676,7 @@ func (x *GatewayResolver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayResolver.ProtoReflect.Descriptor instead.
 func (*GatewayResolver) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{87}
+	return file_ipc_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *GatewayResolver) GetServers() []*DNSServer {
@@ -7349,7 +7746,7 @@ type DNSServer struct {
 
 func (x *DNSServer) Reset() {
 	*x = DNSServer{}
-	mi := &file_ipc_proto_msgTypes[88]
+	mi := &file_ipc_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7362,7 +7759,7 @@ func (*DNSServer) ProtoMessage() {}
 
 func (x *DNSServer) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[88]
+	mi := &file_ipc_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7375,7 +7772,7 @@ func (x *DNSServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DNSServer.ProtoReflect.Descriptor instead.
 func (*DNSServer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{88}
+	return file_ipc_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *DNSServer) GetKind() string {
@@ -7454,7 +7851,7 @@ type GatewayForward struct {
 
 func (x *GatewayForward) Reset() {
 	*x = GatewayForward{}
-	mi := &file_ipc_proto_msgTypes[89]
+	mi := &file_ipc_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7467,7 +7864,7 @@ func (*GatewayForward) ProtoMessage() {}
 
 func (x *GatewayForward) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[89]
+	mi := &file_ipc_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7480,7 +7877,7 @@ func (x *GatewayForward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayForward.ProtoReflect.Descriptor instead.
 func (*GatewayForward) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{89}
+	return file_ipc_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *GatewayForward) GetPort() uint32 {
@@ -7516,7 +7913,7 @@ type EgressRule struct {
 
 func (x *EgressRule) Reset() {
 	*x = EgressRule{}
-	mi := &file_ipc_proto_msgTypes[90]
+	mi := &file_ipc_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7529,7 +7926,7 @@ func (*EgressRule) ProtoMessage() {}
 
 func (x *EgressRule) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[90]
+	mi := &file_ipc_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7542,7 +7939,7 @@ func (x *EgressRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressRule.ProtoReflect.Descriptor instead.
 func (*EgressRule) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{90}
+	return file_ipc_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *EgressRule) GetAllow() bool {
@@ -7593,7 +7990,7 @@ type WayOut struct {
 
 func (x *WayOut) Reset() {
 	*x = WayOut{}
-	mi := &file_ipc_proto_msgTypes[91]
+	mi := &file_ipc_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7606,7 +8003,7 @@ func (*WayOut) ProtoMessage() {}
 
 func (x *WayOut) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[91]
+	mi := &file_ipc_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7619,7 +8016,7 @@ func (x *WayOut) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WayOut.ProtoReflect.Descriptor instead.
 func (*WayOut) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{91}
+	return file_ipc_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *WayOut) GetName() string {
@@ -7760,7 +8157,7 @@ type EgressVia struct {
 
 func (x *EgressVia) Reset() {
 	*x = EgressVia{}
-	mi := &file_ipc_proto_msgTypes[92]
+	mi := &file_ipc_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7773,7 +8170,7 @@ func (*EgressVia) ProtoMessage() {}
 
 func (x *EgressVia) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[92]
+	mi := &file_ipc_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7786,7 +8183,7 @@ func (x *EgressVia) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EgressVia.ProtoReflect.Descriptor instead.
 func (*EgressVia) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{92}
+	return file_ipc_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *EgressVia) GetWays() []string {
@@ -7823,7 +8220,7 @@ type Destination struct {
 
 func (x *Destination) Reset() {
 	*x = Destination{}
-	mi := &file_ipc_proto_msgTypes[93]
+	mi := &file_ipc_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7836,7 +8233,7 @@ func (*Destination) ProtoMessage() {}
 
 func (x *Destination) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[93]
+	mi := &file_ipc_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7849,7 +8246,7 @@ func (x *Destination) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Destination.ProtoReflect.Descriptor instead.
 func (*Destination) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{93}
+	return file_ipc_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *Destination) GetNets() [][]byte {
@@ -7884,7 +8281,7 @@ type PortRange struct {
 
 func (x *PortRange) Reset() {
 	*x = PortRange{}
-	mi := &file_ipc_proto_msgTypes[94]
+	mi := &file_ipc_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7897,7 +8294,7 @@ func (*PortRange) ProtoMessage() {}
 
 func (x *PortRange) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[94]
+	mi := &file_ipc_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7910,7 +8307,7 @@ func (x *PortRange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortRange.ProtoReflect.Descriptor instead.
 func (*PortRange) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{94}
+	return file_ipc_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *PortRange) GetProto() uint32 {
@@ -7948,7 +8345,7 @@ type Why struct {
 
 func (x *Why) Reset() {
 	*x = Why{}
-	mi := &file_ipc_proto_msgTypes[95]
+	mi := &file_ipc_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7961,7 +8358,7 @@ func (*Why) ProtoMessage() {}
 
 func (x *Why) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[95]
+	mi := &file_ipc_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7974,7 +8371,7 @@ func (x *Why) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Why.ProtoReflect.Descriptor instead.
 func (*Why) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{95}
+	return file_ipc_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *Why) GetHost() string {
@@ -8015,7 +8412,7 @@ type WhyAnswer struct {
 
 func (x *WhyAnswer) Reset() {
 	*x = WhyAnswer{}
-	mi := &file_ipc_proto_msgTypes[96]
+	mi := &file_ipc_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8028,7 +8425,7 @@ func (*WhyAnswer) ProtoMessage() {}
 
 func (x *WhyAnswer) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[96]
+	mi := &file_ipc_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8041,7 +8438,7 @@ func (x *WhyAnswer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyAnswer.ProtoReflect.Descriptor instead.
 func (*WhyAnswer) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{96}
+	return file_ipc_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *WhyAnswer) GetError() string {
@@ -8075,7 +8472,7 @@ type WhyAddress struct {
 
 func (x *WhyAddress) Reset() {
 	*x = WhyAddress{}
-	mi := &file_ipc_proto_msgTypes[97]
+	mi := &file_ipc_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8088,7 +8485,7 @@ func (*WhyAddress) ProtoMessage() {}
 
 func (x *WhyAddress) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[97]
+	mi := &file_ipc_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8101,7 +8498,7 @@ func (x *WhyAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyAddress.ProtoReflect.Descriptor instead.
 func (*WhyAddress) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{97}
+	return file_ipc_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *WhyAddress) GetAddr() []byte {
@@ -8179,7 +8576,7 @@ type WhyWay struct {
 
 func (x *WhyWay) Reset() {
 	*x = WhyWay{}
-	mi := &file_ipc_proto_msgTypes[98]
+	mi := &file_ipc_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8192,7 +8589,7 @@ func (*WhyWay) ProtoMessage() {}
 
 func (x *WhyWay) ProtoReflect() protoreflect.Message {
 	describe()
-	mi := &file_ipc_proto_msgTypes[98]
+	mi := &file_ipc_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8205,7 +8602,7 @@ func (x *WhyWay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhyWay.ProtoReflect.Descriptor instead.
 func (*WhyWay) Descriptor() ([]byte, []int) {
-	return file_ipc_proto_rawDescGZIP(), []int{98}
+	return file_ipc_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *WhyWay) GetName() string {
@@ -8464,7 +8861,7 @@ const file_ipc_proto_rawDesc = "" +
 	"leafSha256\x12\x16\n" +
 	"\x06scheme\x18\x03 \x01(\rR\x06scheme\x12\x18\n" +
 	"\amessage\x18\x04 \x01(\fR\amessage\x12\x16\n" +
-	"\x06digest\x18\x05 \x01(\bR\x06digest\"\xa3\x02\n" +
+	"\x06digest\x18\x05 \x01(\bR\x06digest\"\xd3\x02\n" +
 	"\bAuthInit\x12\x14\n" +
 	"\x05vhost\x18\x01 \x01(\tR\x05vhost\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x14\n" +
@@ -8476,10 +8873,16 @@ const file_ipc_proto_rawDesc = "" +
 	"\x0fdevice_platform\x18\x06 \x01(\tR\x0edevicePlatform\x12/\n" +
 	"\x06method\x18\a \x01(\x0e2\x17.rocserv.ipc.AuthMethodR\x06method\x12!\n" +
 	"\fclient_chain\x18\b \x03(\fR\vclientChain\x12\x1a\n" +
-	"\bhostname\x18\t \x01(\tR\bhostname\"8\n" +
+	"\bhostname\x18\t \x01(\tR\bhostname\x12.\n" +
+	"\abrowser\x18\n" +
+	" \x01(\v2\x14.rocserv.ipc.BrowserR\abrowser\"M\n" +
+	"\aBrowser\x12\x1a\n" +
+	"\bexternal\x18\x01 \x01(\bR\bexternal\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12\x14\n" +
+	"\x05query\x18\x03 \x01(\tR\x05query\"8\n" +
 	"\bAuthCont\x12\x10\n" +
 	"\x03sid\x18\x01 \x01(\fR\x03sid\x12\x1a\n" +
-	"\bpassword\x18\x02 \x01(\fR\bpassword\"\xc1\x02\n" +
+	"\bpassword\x18\x02 \x01(\fR\bpassword\"\xfb\x02\n" +
 	"\tAuthReply\x12/\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x17.rocserv.ipc.AuthStatusR\x06status\x12\x10\n" +
 	"\x03sid\x18\x02 \x01(\fR\x03sid\x12\x18\n" +
@@ -8491,7 +8894,22 @@ const file_ipc_proto_rawDesc = "" +
 	"\x03leg\x18\n" +
 	" \x01(\fR\x03leg\x12!\n" +
 	"\fprofile_name\x18\b \x01(\tR\vprofileName\x12!\n" +
-	"\fprofile_sha1\x18\t \x01(\fR\vprofileSha1\"M\n" +
+	"\fprofile_sha1\x18\t \x01(\fR\vprofileSha1\x12\x1b\n" +
+	"\tlogin_url\x18\v \x01(\tR\bloginUrl\x12\x1b\n" +
+	"\tfinal_url\x18\f \x01(\tR\bfinalUrl\"\x8e\x01\n" +
+	"\x06Browse\x12\x14\n" +
+	"\x05vhost\x18\x01 \x01(\tR\x05vhost\x12\x16\n" +
+	"\x06ticket\x18\x02 \x01(\tR\x06ticket\x12\x14\n" +
+	"\x05state\x18\x03 \x01(\tR\x05state\x12\x12\n" +
+	"\x04code\x18\x04 \x01(\tR\x04code\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\x12\x16\n" +
+	"\x06cookie\x18\x06 \x01(\tR\x06cookie\"\x9c\x01\n" +
+	"\aBrowsed\x121\n" +
+	"\x06result\x18\x01 \x01(\x0e2\x19.rocserv.ipc.BrowseResultR\x06result\x12\x1a\n" +
+	"\blocation\x18\x02 \x01(\tR\blocation\x12\x16\n" +
+	"\x06cookie\x18\x03 \x01(\tR\x06cookie\x12\x14\n" +
+	"\x05token\x18\x04 \x01(\tR\x05token\x12\x14\n" +
+	"\x05wrong\x18\x05 \x01(\bR\x05wrong\"M\n" +
 	"\n" +
 	"ProfileReq\x12\x10\n" +
 	"\x03sid\x18\x01 \x01(\fR\x03sid\x12-\n" +
@@ -8695,7 +9113,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\bwarnings\x18\x02 \x03(\tR\bwarnings\x12 \n" +
 	"\vconfinement\x18\x03 \x01(\tR\vconfinement\x12\x18\n" +
 	"\amissing\x18\x04 \x03(\tR\amissing\x12\x14\n" +
-	"\x05watch\x18\x05 \x03(\tR\x05watch\"\xbb\x01\n" +
+	"\x05watch\x18\x05 \x03(\tR\x05watch\"\x83\x02\n" +
 	"\vHelperBegin\x12\x14\n" +
 	"\x05login\x18\x01 \x01(\x04R\x05login\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\rR\x06method\x12\x12\n" +
@@ -8704,7 +9122,13 @@ const file_ipc_proto_rawDesc = "" +
 	"\x05vhost\x18\x05 \x01(\tR\x05vhost\x12\x14\n" +
 	"\x05agent\x18\x06 \x01(\tR\x05agent\x12\x12\n" +
 	"\x04peer\x18\a \x01(\fR\x04peer\x12\x14\n" +
-	"\x05local\x18\b \x01(\fR\x05local\"<\n" +
+	"\x05local\x18\b \x01(\fR\x05local\x12.\n" +
+	"\abrowser\x18\t \x01(\v2\x14.rocserv.ipc.BrowserR\abrowser\x12\x16\n" +
+	"\x06ticket\x18\n" +
+	" \x01(\tR\x06ticket\"Q\n" +
+	"\fHelperBrowse\x12\x14\n" +
+	"\x05login\x18\x01 \x01(\x04R\x05login\x12+\n" +
+	"\x06browse\x18\x02 \x01(\v2\x13.rocserv.ipc.BrowseR\x06browse\"<\n" +
 	"\fHelperAnswer\x12\x14\n" +
 	"\x05login\x18\x01 \x01(\x04R\x05login\x12\x16\n" +
 	"\x06answer\x18\x02 \x01(\fR\x06answer\"$\n" +
@@ -8745,7 +9169,7 @@ const file_ipc_proto_rawDesc = "" +
 	"\amessage\x18\x02 \x01(\fR\amessage\"?\n" +
 	"\rHelperRelayed\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\fR\amessage\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\tR\x05error\"\x87\x02\n" +
+	"\x05error\x18\x02 \x01(\tR\x05error\"\xc1\x02\n" +
 	"\rHelperVerdict\x124\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2\x1a.rocserv.ipc.HelperOutcomeR\aoutcome\x12\x16\n" +
 	"\x06prompt\x18\x02 \x01(\tR\x06prompt\x12\x18\n" +
@@ -8755,7 +9179,10 @@ const file_ipc_proto_rawDesc = "" +
 	"\x04user\x18\x06 \x01(\tR\x04user\x12\x16\n" +
 	"\x06groups\x18\a \x03(\tR\x06groups\x12(\n" +
 	"\x05grant\x18\b \x01(\v2\x12.rocserv.ipc.GrantR\x05grant\x12\x10\n" +
-	"\x03leg\x18\t \x01(\fR\x03leg\"\xd2\x02\n" +
+	"\x03leg\x18\t \x01(\fR\x03leg\x12\x1b\n" +
+	"\tlogin_url\x18\n" +
+	" \x01(\tR\bloginUrl\x12\x1b\n" +
+	"\tfinal_url\x18\v \x01(\tR\bfinalUrl\"\xd2\x02\n" +
 	"\x05Grant\x12\x12\n" +
 	"\x04ipv4\x18\x01 \x01(\fR\x04ipv4\x12\x12\n" +
 	"\x04ipv6\x18\x02 \x01(\fR\x04ipv6\x12\x16\n" +
@@ -8946,20 +9373,27 @@ const file_ipc_proto_rawDesc = "" +
 	"\x13REASON_HEALTH_PROBE\x10\b\x12\x13\n" +
 	"\x0fREASON_REPLACED\x10\t\x12\x1a\n" +
 	"\x16REASON_CONNECTION_LOST\x10\n" +
-	"*W\n" +
+	"*e\n" +
 	"\n" +
 	"AuthMethod\x12\x11\n" +
 	"\rAUTH_PASSWORD\x10\x00\x12\x14\n" +
 	"\x10AUTH_CERTIFICATE\x10\x01\x12\x0f\n" +
 	"\vAUTH_GSSAPI\x10\x02\x12\x0f\n" +
-	"\vAUTH_BEARER\x10\x03*]\n" +
+	"\vAUTH_BEARER\x10\x03\x12\f\n" +
+	"\bAUTH_SSO\x10\x04*]\n" +
 	"\n" +
 	"AuthStatus\x12\x0f\n" +
 	"\vAUTH_FAILED\x10\x00\x12\v\n" +
 	"\aAUTH_OK\x10\x01\x12\f\n" +
 	"\bAUTH_MSG\x10\x02\x12\r\n" +
 	"\tAUTH_BUSY\x10\x03\x12\x14\n" +
-	"\x10AUTH_UNAVAILABLE\x10\x04*H\n" +
+	"\x10AUTH_UNAVAILABLE\x10\x04*n\n" +
+	"\fBrowseResult\x12\x12\n" +
+	"\x0eBROWSE_UNKNOWN\x10\x00\x12\r\n" +
+	"\tBROWSE_GO\x10\x01\x12\x0f\n" +
+	"\vBROWSE_DONE\x10\x02\x12\x12\n" +
+	"\x0eBROWSE_REFUSED\x10\x03\x12\x16\n" +
+	"\x12BROWSE_UNAVAILABLE\x10\x04*H\n" +
 	"\fAccountEvent\x12\x11\n" +
 	"\rACCOUNT_START\x10\x00\x12\x13\n" +
 	"\x0fACCOUNT_INTERIM\x10\x01\x12\x10\n" +
@@ -8983,8 +9417,8 @@ func file_ipc_proto_rawDescGZIP() []byte {
 	return file_ipc_proto_rawDescData
 }
 
-var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 100)
+var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
+var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 104)
 var file_ipc_proto_goTypes = []any{
 	(KeyKind)(0),               // 0: rocserv.ipc.KeyKind
 	(CookieResult)(0),          // 1: rocserv.ipc.CookieResult
@@ -8992,168 +9426,177 @@ var file_ipc_proto_goTypes = []any{
 	(Reason)(0),                // 3: rocserv.ipc.Reason
 	(AuthMethod)(0),            // 4: rocserv.ipc.AuthMethod
 	(AuthStatus)(0),            // 5: rocserv.ipc.AuthStatus
-	(AccountEvent)(0),          // 6: rocserv.ipc.AccountEvent
-	(HelperOutcome)(0),         // 7: rocserv.ipc.HelperOutcome
-	(*Identity)(nil),           // 8: rocserv.ipc.Identity
-	(*WorkerStartup)(nil),      // 9: rocserv.ipc.WorkerStartup
-	(*HostInfo)(nil),           // 10: rocserv.ipc.HostInfo
-	(*WorkerConfig)(nil),       // 11: rocserv.ipc.WorkerConfig
-	(*Limits)(nil),             // 12: rocserv.ipc.Limits
-	(*Chain)(nil),              // 13: rocserv.ipc.Chain
-	(*TLSSettings)(nil),        // 14: rocserv.ipc.TLSSettings
-	(*Vhost)(nil),              // 15: rocserv.ipc.Vhost
-	(*Group)(nil),              // 16: rocserv.ipc.Group
-	(*AuthOffer)(nil),          // 17: rocserv.ipc.AuthOffer
-	(*WorkerReady)(nil),        // 18: rocserv.ipc.WorkerReady
-	(*AuthCookieReq)(nil),      // 19: rocserv.ipc.AuthCookieReq
-	(*AuthCookieRep)(nil),      // 20: rocserv.ipc.AuthCookieRep
-	(*Lease)(nil),              // 21: rocserv.ipc.Lease
-	(*SessionInfo)(nil),        // 22: rocserv.ipc.SessionInfo
-	(*TunMtu)(nil),             // 23: rocserv.ipc.TunMtu
-	(*UdpFd)(nil),              // 24: rocserv.ipc.UdpFd
-	(*Terminate)(nil),          // 25: rocserv.ipc.Terminate
-	(*BanIP)(nil),              // 26: rocserv.ipc.BanIP
-	(*SessionStats)(nil),       // 27: rocserv.ipc.SessionStats
-	(*Nothing)(nil),            // 28: rocserv.ipc.Nothing
-	(*WorkerStats)(nil),        // 29: rocserv.ipc.WorkerStats
-	(*Detached)(nil),           // 30: rocserv.ipc.Detached
-	(*Retire)(nil),             // 31: rocserv.ipc.Retire
-	(*Retired)(nil),            // 32: rocserv.ipc.Retired
-	(*PeerNets)(nil),           // 33: rocserv.ipc.PeerNets
-	(*Peer)(nil),               // 34: rocserv.ipc.Peer
-	(*Ports)(nil),              // 35: rocserv.ipc.Ports
-	(*KeeperNote)(nil),         // 36: rocserv.ipc.KeeperNote
-	(*TcpFlow)(nil),            // 37: rocserv.ipc.TcpFlow
-	(*NatMapping)(nil),         // 38: rocserv.ipc.NatMapping
-	(*SignReq)(nil),            // 39: rocserv.ipc.SignReq
-	(*SignRep)(nil),            // 40: rocserv.ipc.SignRep
-	(*WaySignReq)(nil),         // 41: rocserv.ipc.WaySignReq
-	(*AuthInit)(nil),           // 42: rocserv.ipc.AuthInit
-	(*AuthCont)(nil),           // 43: rocserv.ipc.AuthCont
-	(*AuthReply)(nil),          // 44: rocserv.ipc.AuthReply
-	(*ProfileReq)(nil),         // 45: rocserv.ipc.ProfileReq
-	(*KDCReq)(nil),             // 46: rocserv.ipc.KDCReq
-	(*KDCRep)(nil),             // 47: rocserv.ipc.KDCRep
-	(*CliStats)(nil),           // 48: rocserv.ipc.CliStats
-	(*ResumeReq)(nil),          // 49: rocserv.ipc.ResumeReq
-	(*ResumeRep)(nil),          // 50: rocserv.ipc.ResumeRep
-	(*SecmConfig)(nil),         // 51: rocserv.ipc.SecmConfig
-	(*SecmConfigRep)(nil),      // 52: rocserv.ipc.SecmConfigRep
-	(*VhostKeys)(nil),          // 53: rocserv.ipc.VhostKeys
-	(*SecmWorker)(nil),         // 54: rocserv.ipc.SecmWorker
-	(*SecmRecord)(nil),         // 55: rocserv.ipc.SecmRecord
-	(*SecmRecords)(nil),        // 56: rocserv.ipc.SecmRecords
-	(*SecmRestoreRep)(nil),     // 57: rocserv.ipc.SecmRestoreRep
-	(*SecmSessionOpen)(nil),    // 58: rocserv.ipc.SecmSessionOpen
-	(*SecmSessionReply)(nil),   // 59: rocserv.ipc.SecmSessionReply
-	(*LeaseRequest)(nil),       // 60: rocserv.ipc.LeaseRequest
-	(*SecmSessionLeased)(nil),  // 61: rocserv.ipc.SecmSessionLeased
-	(*SecmSessionClose)(nil),   // 62: rocserv.ipc.SecmSessionClose
-	(*SecmCliStats)(nil),       // 63: rocserv.ipc.SecmCliStats
-	(*SecmBanIP)(nil),          // 64: rocserv.ipc.SecmBanIP
-	(*SecmViolation)(nil),      // 65: rocserv.ipc.SecmViolation
-	(*SecmHelperReq)(nil),      // 66: rocserv.ipc.SecmHelperReq
-	(*SecmHelper)(nil),         // 67: rocserv.ipc.SecmHelper
-	(*SecmEnded)(nil),          // 68: rocserv.ipc.SecmEnded
-	(*SecmStats)(nil),          // 69: rocserv.ipc.SecmStats
-	(*SecmCookies)(nil),        // 70: rocserv.ipc.SecmCookies
-	(*SecmCookie)(nil),         // 71: rocserv.ipc.SecmCookie
-	(*SecmTerminate)(nil),      // 72: rocserv.ipc.SecmTerminate
-	(*SecmTerminateRep)(nil),   // 73: rocserv.ipc.SecmTerminateRep
-	(*SecmLimits)(nil),         // 74: rocserv.ipc.SecmLimits
-	(*SecmLimit)(nil),          // 75: rocserv.ipc.SecmLimit
-	(*SecmLift)(nil),           // 76: rocserv.ipc.SecmLift
-	(*SecmLifted)(nil),         // 77: rocserv.ipc.SecmLifted
-	(*HelperConfig)(nil),       // 78: rocserv.ipc.HelperConfig
-	(*HelperMethod)(nil),       // 79: rocserv.ipc.HelperMethod
-	(*HelperReady)(nil),        // 80: rocserv.ipc.HelperReady
-	(*HelperBegin)(nil),        // 81: rocserv.ipc.HelperBegin
-	(*HelperAnswer)(nil),       // 82: rocserv.ipc.HelperAnswer
-	(*HelperCancel)(nil),       // 83: rocserv.ipc.HelperCancel
-	(*HelperAccount)(nil),      // 84: rocserv.ipc.HelperAccount
-	(*HelperAccounted)(nil),    // 85: rocserv.ipc.HelperAccounted
-	(*HelperDisconnect)(nil),   // 86: rocserv.ipc.HelperDisconnect
-	(*HelperDisconnected)(nil), // 87: rocserv.ipc.HelperDisconnected
-	(*HelperRelay)(nil),        // 88: rocserv.ipc.HelperRelay
-	(*HelperRelayed)(nil),      // 89: rocserv.ipc.HelperRelayed
-	(*HelperVerdict)(nil),      // 90: rocserv.ipc.HelperVerdict
-	(*Grant)(nil),              // 91: rocserv.ipc.Grant
-	(*SessionConfig)(nil),      // 92: rocserv.ipc.SessionConfig
-	(*PortRule)(nil),           // 93: rocserv.ipc.PortRule
-	(*EgressPolicy)(nil),       // 94: rocserv.ipc.EgressPolicy
-	(*GatewayResolver)(nil),    // 95: rocserv.ipc.GatewayResolver
-	(*DNSServer)(nil),          // 96: rocserv.ipc.DNSServer
-	(*GatewayForward)(nil),     // 97: rocserv.ipc.GatewayForward
-	(*EgressRule)(nil),         // 98: rocserv.ipc.EgressRule
-	(*WayOut)(nil),             // 99: rocserv.ipc.WayOut
-	(*EgressVia)(nil),          // 100: rocserv.ipc.EgressVia
-	(*Destination)(nil),        // 101: rocserv.ipc.Destination
-	(*PortRange)(nil),          // 102: rocserv.ipc.PortRange
-	(*Why)(nil),                // 103: rocserv.ipc.Why
-	(*WhyAnswer)(nil),          // 104: rocserv.ipc.WhyAnswer
-	(*WhyAddress)(nil),         // 105: rocserv.ipc.WhyAddress
-	(*WhyWay)(nil),             // 106: rocserv.ipc.WhyWay
-	nil,                        // 107: rocserv.ipc.HelperMethod.OptionsEntry
+	(BrowseResult)(0),          // 6: rocserv.ipc.BrowseResult
+	(AccountEvent)(0),          // 7: rocserv.ipc.AccountEvent
+	(HelperOutcome)(0),         // 8: rocserv.ipc.HelperOutcome
+	(*Identity)(nil),           // 9: rocserv.ipc.Identity
+	(*WorkerStartup)(nil),      // 10: rocserv.ipc.WorkerStartup
+	(*HostInfo)(nil),           // 11: rocserv.ipc.HostInfo
+	(*WorkerConfig)(nil),       // 12: rocserv.ipc.WorkerConfig
+	(*Limits)(nil),             // 13: rocserv.ipc.Limits
+	(*Chain)(nil),              // 14: rocserv.ipc.Chain
+	(*TLSSettings)(nil),        // 15: rocserv.ipc.TLSSettings
+	(*Vhost)(nil),              // 16: rocserv.ipc.Vhost
+	(*Group)(nil),              // 17: rocserv.ipc.Group
+	(*AuthOffer)(nil),          // 18: rocserv.ipc.AuthOffer
+	(*WorkerReady)(nil),        // 19: rocserv.ipc.WorkerReady
+	(*AuthCookieReq)(nil),      // 20: rocserv.ipc.AuthCookieReq
+	(*AuthCookieRep)(nil),      // 21: rocserv.ipc.AuthCookieRep
+	(*Lease)(nil),              // 22: rocserv.ipc.Lease
+	(*SessionInfo)(nil),        // 23: rocserv.ipc.SessionInfo
+	(*TunMtu)(nil),             // 24: rocserv.ipc.TunMtu
+	(*UdpFd)(nil),              // 25: rocserv.ipc.UdpFd
+	(*Terminate)(nil),          // 26: rocserv.ipc.Terminate
+	(*BanIP)(nil),              // 27: rocserv.ipc.BanIP
+	(*SessionStats)(nil),       // 28: rocserv.ipc.SessionStats
+	(*Nothing)(nil),            // 29: rocserv.ipc.Nothing
+	(*WorkerStats)(nil),        // 30: rocserv.ipc.WorkerStats
+	(*Detached)(nil),           // 31: rocserv.ipc.Detached
+	(*Retire)(nil),             // 32: rocserv.ipc.Retire
+	(*Retired)(nil),            // 33: rocserv.ipc.Retired
+	(*PeerNets)(nil),           // 34: rocserv.ipc.PeerNets
+	(*Peer)(nil),               // 35: rocserv.ipc.Peer
+	(*Ports)(nil),              // 36: rocserv.ipc.Ports
+	(*KeeperNote)(nil),         // 37: rocserv.ipc.KeeperNote
+	(*TcpFlow)(nil),            // 38: rocserv.ipc.TcpFlow
+	(*NatMapping)(nil),         // 39: rocserv.ipc.NatMapping
+	(*SignReq)(nil),            // 40: rocserv.ipc.SignReq
+	(*SignRep)(nil),            // 41: rocserv.ipc.SignRep
+	(*WaySignReq)(nil),         // 42: rocserv.ipc.WaySignReq
+	(*AuthInit)(nil),           // 43: rocserv.ipc.AuthInit
+	(*Browser)(nil),            // 44: rocserv.ipc.Browser
+	(*AuthCont)(nil),           // 45: rocserv.ipc.AuthCont
+	(*AuthReply)(nil),          // 46: rocserv.ipc.AuthReply
+	(*Browse)(nil),             // 47: rocserv.ipc.Browse
+	(*Browsed)(nil),            // 48: rocserv.ipc.Browsed
+	(*ProfileReq)(nil),         // 49: rocserv.ipc.ProfileReq
+	(*KDCReq)(nil),             // 50: rocserv.ipc.KDCReq
+	(*KDCRep)(nil),             // 51: rocserv.ipc.KDCRep
+	(*CliStats)(nil),           // 52: rocserv.ipc.CliStats
+	(*ResumeReq)(nil),          // 53: rocserv.ipc.ResumeReq
+	(*ResumeRep)(nil),          // 54: rocserv.ipc.ResumeRep
+	(*SecmConfig)(nil),         // 55: rocserv.ipc.SecmConfig
+	(*SecmConfigRep)(nil),      // 56: rocserv.ipc.SecmConfigRep
+	(*VhostKeys)(nil),          // 57: rocserv.ipc.VhostKeys
+	(*SecmWorker)(nil),         // 58: rocserv.ipc.SecmWorker
+	(*SecmRecord)(nil),         // 59: rocserv.ipc.SecmRecord
+	(*SecmRecords)(nil),        // 60: rocserv.ipc.SecmRecords
+	(*SecmRestoreRep)(nil),     // 61: rocserv.ipc.SecmRestoreRep
+	(*SecmSessionOpen)(nil),    // 62: rocserv.ipc.SecmSessionOpen
+	(*SecmSessionReply)(nil),   // 63: rocserv.ipc.SecmSessionReply
+	(*LeaseRequest)(nil),       // 64: rocserv.ipc.LeaseRequest
+	(*SecmSessionLeased)(nil),  // 65: rocserv.ipc.SecmSessionLeased
+	(*SecmSessionClose)(nil),   // 66: rocserv.ipc.SecmSessionClose
+	(*SecmCliStats)(nil),       // 67: rocserv.ipc.SecmCliStats
+	(*SecmBanIP)(nil),          // 68: rocserv.ipc.SecmBanIP
+	(*SecmViolation)(nil),      // 69: rocserv.ipc.SecmViolation
+	(*SecmHelperReq)(nil),      // 70: rocserv.ipc.SecmHelperReq
+	(*SecmHelper)(nil),         // 71: rocserv.ipc.SecmHelper
+	(*SecmEnded)(nil),          // 72: rocserv.ipc.SecmEnded
+	(*SecmStats)(nil),          // 73: rocserv.ipc.SecmStats
+	(*SecmCookies)(nil),        // 74: rocserv.ipc.SecmCookies
+	(*SecmCookie)(nil),         // 75: rocserv.ipc.SecmCookie
+	(*SecmTerminate)(nil),      // 76: rocserv.ipc.SecmTerminate
+	(*SecmTerminateRep)(nil),   // 77: rocserv.ipc.SecmTerminateRep
+	(*SecmLimits)(nil),         // 78: rocserv.ipc.SecmLimits
+	(*SecmLimit)(nil),          // 79: rocserv.ipc.SecmLimit
+	(*SecmLift)(nil),           // 80: rocserv.ipc.SecmLift
+	(*SecmLifted)(nil),         // 81: rocserv.ipc.SecmLifted
+	(*HelperConfig)(nil),       // 82: rocserv.ipc.HelperConfig
+	(*HelperMethod)(nil),       // 83: rocserv.ipc.HelperMethod
+	(*HelperReady)(nil),        // 84: rocserv.ipc.HelperReady
+	(*HelperBegin)(nil),        // 85: rocserv.ipc.HelperBegin
+	(*HelperBrowse)(nil),       // 86: rocserv.ipc.HelperBrowse
+	(*HelperAnswer)(nil),       // 87: rocserv.ipc.HelperAnswer
+	(*HelperCancel)(nil),       // 88: rocserv.ipc.HelperCancel
+	(*HelperAccount)(nil),      // 89: rocserv.ipc.HelperAccount
+	(*HelperAccounted)(nil),    // 90: rocserv.ipc.HelperAccounted
+	(*HelperDisconnect)(nil),   // 91: rocserv.ipc.HelperDisconnect
+	(*HelperDisconnected)(nil), // 92: rocserv.ipc.HelperDisconnected
+	(*HelperRelay)(nil),        // 93: rocserv.ipc.HelperRelay
+	(*HelperRelayed)(nil),      // 94: rocserv.ipc.HelperRelayed
+	(*HelperVerdict)(nil),      // 95: rocserv.ipc.HelperVerdict
+	(*Grant)(nil),              // 96: rocserv.ipc.Grant
+	(*SessionConfig)(nil),      // 97: rocserv.ipc.SessionConfig
+	(*PortRule)(nil),           // 98: rocserv.ipc.PortRule
+	(*EgressPolicy)(nil),       // 99: rocserv.ipc.EgressPolicy
+	(*GatewayResolver)(nil),    // 100: rocserv.ipc.GatewayResolver
+	(*DNSServer)(nil),          // 101: rocserv.ipc.DNSServer
+	(*GatewayForward)(nil),     // 102: rocserv.ipc.GatewayForward
+	(*EgressRule)(nil),         // 103: rocserv.ipc.EgressRule
+	(*WayOut)(nil),             // 104: rocserv.ipc.WayOut
+	(*EgressVia)(nil),          // 105: rocserv.ipc.EgressVia
+	(*Destination)(nil),        // 106: rocserv.ipc.Destination
+	(*PortRange)(nil),          // 107: rocserv.ipc.PortRange
+	(*Why)(nil),                // 108: rocserv.ipc.Why
+	(*WhyAnswer)(nil),          // 109: rocserv.ipc.WhyAnswer
+	(*WhyAddress)(nil),         // 110: rocserv.ipc.WhyAddress
+	(*WhyWay)(nil),             // 111: rocserv.ipc.WhyWay
+	nil,                        // 112: rocserv.ipc.HelperMethod.OptionsEntry
 }
 var file_ipc_proto_depIdxs = []int32{
-	8,   // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
-	10,  // 1: rocserv.ipc.WorkerStartup.host:type_name -> rocserv.ipc.HostInfo
-	15,  // 2: rocserv.ipc.WorkerConfig.vhosts:type_name -> rocserv.ipc.Vhost
+	9,   // 0: rocserv.ipc.WorkerStartup.identity:type_name -> rocserv.ipc.Identity
+	11,  // 1: rocserv.ipc.WorkerStartup.host:type_name -> rocserv.ipc.HostInfo
+	16,  // 2: rocserv.ipc.WorkerConfig.vhosts:type_name -> rocserv.ipc.Vhost
 	0,   // 3: rocserv.ipc.Chain.kind:type_name -> rocserv.ipc.KeyKind
-	13,  // 4: rocserv.ipc.Vhost.chains:type_name -> rocserv.ipc.Chain
-	14,  // 5: rocserv.ipc.Vhost.tls:type_name -> rocserv.ipc.TLSSettings
-	16,  // 6: rocserv.ipc.Vhost.groups:type_name -> rocserv.ipc.Group
-	17,  // 7: rocserv.ipc.Vhost.auth:type_name -> rocserv.ipc.AuthOffer
+	14,  // 4: rocserv.ipc.Vhost.chains:type_name -> rocserv.ipc.Chain
+	15,  // 5: rocserv.ipc.Vhost.tls:type_name -> rocserv.ipc.TLSSettings
+	17,  // 6: rocserv.ipc.Vhost.groups:type_name -> rocserv.ipc.Group
+	18,  // 7: rocserv.ipc.Vhost.auth:type_name -> rocserv.ipc.AuthOffer
 	1,   // 8: rocserv.ipc.AuthCookieRep.result:type_name -> rocserv.ipc.CookieResult
-	21,  // 9: rocserv.ipc.AuthCookieRep.lease:type_name -> rocserv.ipc.Lease
-	35,  // 10: rocserv.ipc.AuthCookieRep.ports:type_name -> rocserv.ipc.Ports
+	22,  // 9: rocserv.ipc.AuthCookieRep.lease:type_name -> rocserv.ipc.Lease
+	36,  // 10: rocserv.ipc.AuthCookieRep.ports:type_name -> rocserv.ipc.Ports
 	3,   // 11: rocserv.ipc.Terminate.reason:type_name -> rocserv.ipc.Reason
 	3,   // 12: rocserv.ipc.SessionStats.reason:type_name -> rocserv.ipc.Reason
-	27,  // 13: rocserv.ipc.Detached.stats:type_name -> rocserv.ipc.SessionStats
-	27,  // 14: rocserv.ipc.Retired.stats:type_name -> rocserv.ipc.SessionStats
+	28,  // 13: rocserv.ipc.Detached.stats:type_name -> rocserv.ipc.SessionStats
+	28,  // 14: rocserv.ipc.Retired.stats:type_name -> rocserv.ipc.SessionStats
 	2,   // 15: rocserv.ipc.Peer.result:type_name -> rocserv.ipc.PeerResult
-	37,  // 16: rocserv.ipc.KeeperNote.flows:type_name -> rocserv.ipc.TcpFlow
-	38,  // 17: rocserv.ipc.KeeperNote.mappings:type_name -> rocserv.ipc.NatMapping
-	37,  // 18: rocserv.ipc.KeeperNote.ended:type_name -> rocserv.ipc.TcpFlow
+	38,  // 16: rocserv.ipc.KeeperNote.flows:type_name -> rocserv.ipc.TcpFlow
+	39,  // 17: rocserv.ipc.KeeperNote.mappings:type_name -> rocserv.ipc.NatMapping
+	38,  // 18: rocserv.ipc.KeeperNote.ended:type_name -> rocserv.ipc.TcpFlow
 	4,   // 19: rocserv.ipc.AuthInit.method:type_name -> rocserv.ipc.AuthMethod
-	5,   // 20: rocserv.ipc.AuthReply.status:type_name -> rocserv.ipc.AuthStatus
-	16,  // 21: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
-	3,   // 22: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
-	13,  // 23: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
-	53,  // 24: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
-	13,  // 25: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
-	16,  // 26: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
-	8,   // 27: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
-	55,  // 28: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
-	60,  // 29: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
-	3,   // 30: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
-	71,  // 31: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
-	75,  // 32: rocserv.ipc.SecmLimits.limits:type_name -> rocserv.ipc.SecmLimit
-	79,  // 33: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
-	107, // 34: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
-	6,   // 35: rocserv.ipc.HelperAccount.event:type_name -> rocserv.ipc.AccountEvent
-	3,   // 36: rocserv.ipc.HelperAccount.reason:type_name -> rocserv.ipc.Reason
-	7,   // 37: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
-	91,  // 38: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
-	93,  // 39: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
-	94,  // 40: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
-	12,  // 41: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
-	98,  // 42: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
-	99,  // 43: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
-	100, // 44: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
-	97,  // 45: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
-	95,  // 46: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
-	96,  // 47: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
-	101, // 48: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
-	101, // 49: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
-	102, // 50: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
-	105, // 51: rocserv.ipc.WhyAnswer.addresses:type_name -> rocserv.ipc.WhyAddress
-	106, // 52: rocserv.ipc.WhyAddress.ways:type_name -> rocserv.ipc.WhyWay
-	53,  // [53:53] is the sub-list for method output_type
-	53,  // [53:53] is the sub-list for method input_type
-	53,  // [53:53] is the sub-list for extension type_name
-	53,  // [53:53] is the sub-list for extension extendee
-	0,   // [0:53] is the sub-list for field type_name
+	44,  // 20: rocserv.ipc.AuthInit.browser:type_name -> rocserv.ipc.Browser
+	5,   // 21: rocserv.ipc.AuthReply.status:type_name -> rocserv.ipc.AuthStatus
+	17,  // 22: rocserv.ipc.AuthReply.groups:type_name -> rocserv.ipc.Group
+	6,   // 23: rocserv.ipc.Browsed.result:type_name -> rocserv.ipc.BrowseResult
+	3,   // 24: rocserv.ipc.CliStats.reason:type_name -> rocserv.ipc.Reason
+	14,  // 25: rocserv.ipc.SecmConfig.known:type_name -> rocserv.ipc.Chain
+	57,  // 26: rocserv.ipc.SecmConfigRep.vhosts:type_name -> rocserv.ipc.VhostKeys
+	14,  // 27: rocserv.ipc.VhostKeys.chains:type_name -> rocserv.ipc.Chain
+	17,  // 28: rocserv.ipc.VhostKeys.groups:type_name -> rocserv.ipc.Group
+	9,   // 29: rocserv.ipc.SecmWorker.identity:type_name -> rocserv.ipc.Identity
+	59,  // 30: rocserv.ipc.SecmRecords.records:type_name -> rocserv.ipc.SecmRecord
+	64,  // 31: rocserv.ipc.SecmSessionReply.lease:type_name -> rocserv.ipc.LeaseRequest
+	3,   // 32: rocserv.ipc.SecmSessionClose.reason:type_name -> rocserv.ipc.Reason
+	75,  // 33: rocserv.ipc.SecmCookies.cookies:type_name -> rocserv.ipc.SecmCookie
+	79,  // 34: rocserv.ipc.SecmLimits.limits:type_name -> rocserv.ipc.SecmLimit
+	83,  // 35: rocserv.ipc.HelperConfig.methods:type_name -> rocserv.ipc.HelperMethod
+	112, // 36: rocserv.ipc.HelperMethod.options:type_name -> rocserv.ipc.HelperMethod.OptionsEntry
+	44,  // 37: rocserv.ipc.HelperBegin.browser:type_name -> rocserv.ipc.Browser
+	47,  // 38: rocserv.ipc.HelperBrowse.browse:type_name -> rocserv.ipc.Browse
+	7,   // 39: rocserv.ipc.HelperAccount.event:type_name -> rocserv.ipc.AccountEvent
+	3,   // 40: rocserv.ipc.HelperAccount.reason:type_name -> rocserv.ipc.Reason
+	8,   // 41: rocserv.ipc.HelperVerdict.outcome:type_name -> rocserv.ipc.HelperOutcome
+	96,  // 42: rocserv.ipc.HelperVerdict.grant:type_name -> rocserv.ipc.Grant
+	98,  // 43: rocserv.ipc.SessionConfig.ports:type_name -> rocserv.ipc.PortRule
+	99,  // 44: rocserv.ipc.SessionConfig.egress:type_name -> rocserv.ipc.EgressPolicy
+	13,  // 45: rocserv.ipc.SessionConfig.limits:type_name -> rocserv.ipc.Limits
+	103, // 46: rocserv.ipc.EgressPolicy.rules:type_name -> rocserv.ipc.EgressRule
+	104, // 47: rocserv.ipc.EgressPolicy.ways:type_name -> rocserv.ipc.WayOut
+	105, // 48: rocserv.ipc.EgressPolicy.via:type_name -> rocserv.ipc.EgressVia
+	102, // 49: rocserv.ipc.EgressPolicy.forwards:type_name -> rocserv.ipc.GatewayForward
+	100, // 50: rocserv.ipc.EgressPolicy.resolver:type_name -> rocserv.ipc.GatewayResolver
+	101, // 51: rocserv.ipc.GatewayResolver.servers:type_name -> rocserv.ipc.DNSServer
+	106, // 52: rocserv.ipc.EgressRule.where:type_name -> rocserv.ipc.Destination
+	106, // 53: rocserv.ipc.EgressVia.where:type_name -> rocserv.ipc.Destination
+	107, // 54: rocserv.ipc.Destination.ports:type_name -> rocserv.ipc.PortRange
+	110, // 55: rocserv.ipc.WhyAnswer.addresses:type_name -> rocserv.ipc.WhyAddress
+	111, // 56: rocserv.ipc.WhyAddress.ways:type_name -> rocserv.ipc.WhyWay
+	57,  // [57:57] is the sub-list for method output_type
+	57,  // [57:57] is the sub-list for method input_type
+	57,  // [57:57] is the sub-list for extension type_name
+	57,  // [57:57] is the sub-list for extension extendee
+	0,   // [0:57] is the sub-list for field type_name
 }
 
 var describe = sync.OnceFunc(file_ipc_proto_init)
@@ -9167,8 +9610,8 @@ func file_ipc_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_ipc_proto_rawDesc), len(file_ipc_proto_rawDesc)),
-			NumEnums:      8,
-			NumMessages:   100,
+			NumEnums:      9,
+			NumMessages:   104,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

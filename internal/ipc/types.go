@@ -52,6 +52,8 @@ const (
 	WaySignRepT Type = 132
 	KDCT        Type = 133
 	KDCRepT     Type = 134
+	BrowseT     Type = 135
+	BrowsedT    Type = 136
 
 	// Between sec-mod and a login helper.
 	HelperConfigT       Type = 150
@@ -66,6 +68,8 @@ const (
 	HelperDisconnectedT Type = 159
 	HelperRelayT        Type = 160
 	HelperRelayedT      Type = 161
+	HelperBrowseT       Type = 162
+	HelperBrowsedT      Type = 163
 
 	// Between main and sec-mod.
 	SecmConfigT        Type = 200
@@ -113,7 +117,7 @@ var typeNames = map[Type]string{
 	ResumeSealT: "RESUME_SEAL", ResumeOpenT: "RESUME_OPEN", ResumeRepT: "RESUME_REP",
 	AuthInitT: "SEC_AUTH_INIT", AuthContT: "SEC_AUTH_CONT", AuthReplyT: "SEC_AUTH_REPLY",
 	SignT: "SEC_SIGN", SignRepT: "SEC_SIGN_REP", CliStatsT: "SEC_CLI_STATS",
-	ProfileT: "SEC_PROFILE", ProfileRepT: "SEC_PROFILE_REP", WaySignT: "SEC_WAY_SIGN", WaySignRepT: "SEC_WAY_SIGN_REP", KDCT: "SEC_KDC", KDCRepT: "SEC_KDC_REP",
+	ProfileT: "SEC_PROFILE", ProfileRepT: "SEC_PROFILE_REP", WaySignT: "SEC_WAY_SIGN", WaySignRepT: "SEC_WAY_SIGN_REP", KDCT: "SEC_KDC", KDCRepT: "SEC_KDC_REP", BrowseT: "SEC_BROWSE", BrowsedT: "SEC_BROWSE_REP",
 	SecmConfigT: "SECM_CONFIG", SecmConfigRepT: "SECM_CONFIG_REP", SecmWorkerT: "SECM_WORKER",
 	SecmEndedT: "SECM_ENDED", SecmViolationT: "SECM_VIOLATION", SecmSessionOpenT: "SECM_SESSION_OPEN",
 	SecmSessionCloseT: "SECM_SESSION_CLOSE", SecmSessionReplyT: "SECM_SESSION_REPLY",
@@ -123,7 +127,7 @@ var typeNames = map[Type]string{
 	SecmBanIPT: "SECM_BAN_IP", SecmCliStatsT: "SECM_CLI_STATS", SecmHelperReqT: "SECM_HELPER_REQ", SecmHelperT: "SECM_HELPER",
 	SecmListLimitsT: "SECM_LIST_LIMITS", SecmLimitsT: "SECM_LIMITS", SecmLiftT: "SECM_LIFT", SecmLiftedT: "SECM_LIFTED",
 	HelperConfigT: "HELPER_CONFIG", HelperReadyT: "HELPER_READY", HelperBeginT: "HELPER_BEGIN", HelperAnswerT: "HELPER_ANSWER",
-	HelperCancelT: "HELPER_CANCEL", HelperVerdictT: "HELPER_VERDICT",
+	HelperCancelT: "HELPER_CANCEL", HelperVerdictT: "HELPER_VERDICT", HelperBrowseT: "HELPER_BROWSE", HelperBrowsedT: "HELPER_BROWSED",
 	HelperAccountT: "HELPER_ACCOUNT", HelperAccountedT: "HELPER_ACCOUNTED", HelperDisconnectT: "HELPER_DISCONNECT", HelperDisconnectedT: "HELPER_DISCONNECTED", HelperRelayT: "HELPER_RELAY", HelperRelayedT: "HELPER_RELAYED",
 	SecmSessionLeasedT: "SECM_SESSION_LEASED",
 }

@@ -139,7 +139,7 @@ func (m *AuthRequest) SSOToken() Secret { return m.Inputs["sso-token"] }
 // was called, nil if there is none. The first password goes last: sslcon
 // repeats it with every later step.
 func (m *AuthRequest) Answer() Secret {
-	for _, name := range []string{"secondary_password", "answer", "whichpin", "new_password", "password"} {
+	for _, name := range []string{"sso-token", "secondary_password", "answer", "whichpin", "new_password", "password"} {
 		if v, ok := m.Inputs[name]; ok {
 			return v
 		}

@@ -15,6 +15,7 @@ const (
 	PromptFailed      = "Login failed.\nPlease enter your password."
 	PromptOTP         = "Please enter your OTP password."
 	PromptSelectGroup = "Please select your group."
+	PromptBrowser     = "Please log in with your browser."
 )
 
 const (
@@ -40,6 +41,7 @@ type Form struct {
 	Groups   []Option
 	Group    string // value or label of the group to start with
 	Query    string // of the URL the answer goes to: the camouflage secret
+	SSO      *SSO   // a browser answers; nil: none
 }
 
 // Document gives the form as a document for the class of client.
@@ -64,7 +66,11 @@ func (f *Form) Document(agent Agent) []byte {
 		d.raw("</error>")
 	}
 	d.element("message", f.Message)
-	d.raw("\n" + `<form method="post" action="` + formAction)
+	d.raw("\n")
+	if f.SSO != nil {
+		f.SSO.elements(&d)
+	}
+	d.raw(`<form method="post" action="` + formAction)
 	if f.Query != "" {
 		d.text("?" + f.Query)
 	}
@@ -79,6 +85,9 @@ func (f *Form) Document(agent Agent) []byte {
 }
 
 func (f *Form) inputs(d *document) {
+	if f.SSO != nil {
+		d.raw(`<input type="sso" name="sso-token" />` + "\n")
+	}
 	if f.Username {
 		d.raw(`<input type="text" name="username" label="Username:" />` + "\n")
 	}

@@ -12,7 +12,7 @@ import (
 func applicantOf(m *ipc.HelperBegin) Applicant {
 	return Applicant{
 		User: m.User, Group: m.Group, Vhost: m.Vhost, Agent: m.Agent,
-		Peer: ipc.Addr(m.Peer), Local: ipc.Addr(m.Local),
+		Peer: ipc.Addr(m.Peer), Local: ipc.Addr(m.Local), Browser: m.Browser, Ticket: m.Ticket,
 	}
 }
 
@@ -44,6 +44,7 @@ var outcomes = map[Outcome]ipc.HelperOutcome{
 func (v Verdict) message() *ipc.HelperVerdict {
 	m := &ipc.HelperVerdict{
 		Outcome: outcomes[v.Outcome], Prompt: valid(v.Prompt), Counter: v.Counter, Wrong: v.Wrong, Why: valid(v.Why), Leg: v.Leg,
+		LoginUrl: valid(v.LoginURL), FinalUrl: valid(v.FinalURL),
 	}
 	if v.Outcome == Admit {
 		m.User, m.Grant = valid(v.User), v.Grant.message()

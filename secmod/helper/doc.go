@@ -16,6 +16,8 @@
 //	helper   HELPER_VERDICT           ask, admit, refused, unavailable
 //	sec-mod  HELPER_ANSWER  login n   the Dialogue goes on
 //	helper   HELPER_VERDICT
+//	sec-mod  HELPER_BROWSE  login n   the user's browser is back: Browsing.Browse
+//	helper   HELPER_BROWSED           where it goes next
 //	sec-mod  HELPER_CANCEL  login n   nobody answers any more: Dialogue.End
 //	sec-mod  HELPER_ACCOUNT           an Account is told what became of a session
 //	helper   HELPER_ACCOUNTED         it is accounted, or why not
@@ -47,7 +49,7 @@
 //
 // One reads the channel. Each request has one of its own, so Begin and Answer may
 // take as long as they like: nobody but that login waits. Answers of one login
-// are given one at a time. The context ends when nobody waits for the verdict.
+// are given one at a time; what a browser brings may come beside them. The context ends when nobody waits for the verdict.
 //
 // # Security
 //

@@ -25,6 +25,15 @@ type Dialogue interface {
 	End()
 }
 
+// Browsing is a dialogue that the user's browser has a part in: its answer is what the
+// browser gets here for the client.
+type Browsing interface {
+	Dialogue
+	// Browse takes what a browser has brought. It may be called several times, while
+	// Answer is under way, and after End. The ticket and the virtual host are right.
+	Browse(ctx context.Context, q *ipc.Browse) *ipc.Browsed
+}
+
 // Account is what is told of sessions, as a line acct of the configuration says it.
 type Account interface {
 	// Tell returns when it is accounted, or cannot be: then it may be told again.
@@ -80,6 +89,9 @@ type Applicant struct {
 	Agent string     // what its program calls itself
 	Peer  netip.Addr // of the client
 	Local netip.Addr // that it reached; invalid: not known
+
+	Browser *ipc.Browser // with a login in the browser
+	Ticket  string       // by which that finds it: in URLs
 }
 
 // Outcome is what a method made of a step.
@@ -104,6 +116,8 @@ type Verdict struct {
 	Leg     []byte   // for the client's program (Negotiate); with Ask it answers
 	Groups  []string // with Admit: the user's groups; the first is taken unless another is asked for
 	Grant   Grant    // with Admit
+
+	LoginURL, FinalURL string // with Ask, of a Browsing: where the browser begins, and will be in the end
 }
 
 // Grant is what a method's server says of a session; zero values are as the

@@ -12,6 +12,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/protobuf/proto"
 
@@ -172,6 +173,7 @@ var table = map[ipc.Type]row{
 	ipc.HelperBeginT:  (*server).begin,
 	ipc.HelperAnswerT: (*server).answer,
 	ipc.HelperCancelT: (*server).cancel,
+	ipc.HelperBrowseT: (*server).browse,
 
 	ipc.HelperRelayT:        (*server).relay,
 	ipc.HelperAccountT:      (*server).account,
@@ -195,6 +197,8 @@ type login struct {
 
 	mu       sync.Mutex // held while a step is under way
 	dialogue Dialogue
+
+	browsing atomic.Value // Browsing: the dialogue, if it is one
 }
 
 func (s *server) begin(rec *ipc.Record) error {
@@ -224,6 +228,9 @@ func (s *server) begin(rec *ipc.Record) error {
 	go s.step(rec.ID, m.Login, l, func() Verdict {
 		d, v := s.made[m.Method].Method.Begin(l.ctx, applicantOf(m))
 		l.dialogue = d
+		if b, ok := d.(Browsing); ok {
+			l.browsing.Store(b)
+		}
 		return v
 	})
 	return nil
@@ -249,6 +256,39 @@ func (s *server) answer(rec *ipc.Record) error {
 		defer clear(m.Answer)
 		return l.dialogue.Answer(l.ctx, m.Answer)
 	})
+	return nil
+}
+
+// browse gives a dialogue what its browser has brought.
+func (s *server) browse(rec *ipc.Record) error {
+	m := new(ipc.HelperBrowse)
+	if err := rec.Decode(m); err != nil {
+		return err
+	}
+	if m.Browse == nil {
+		return violation("nothing that a browser brought")
+	}
+	s.mu.Lock()
+	l := s.logins[m.Login]
+	s.mu.Unlock()
+	var b Browsing
+	if l != nil {
+		b, _ = l.browsing.Load().(Browsing)
+	}
+	if b == nil {
+		return s.SecMod.Send(ipc.HelperBrowsedT, rec.ID, new(ipc.Browsed))
+	}
+	id := rec.ID
+	go func() {
+		rep := &ipc.Browsed{Result: ipc.BrowseResult_BROWSE_UNAVAILABLE} // after a panic
+		s.guarded(func() Verdict {
+			rep = b.Browse(l.ctx, m.Browse)
+			return Verdict{}
+		})
+		if s.SecMod.Send(ipc.HelperBrowsedT, id, rep) != nil {
+			s.SecMod.Close()
+		}
+	}()
 	return nil
 }
 

@@ -99,6 +99,15 @@ func (c *Client) AskKDC(vhost, path string, message []byte) (answer []byte, err 
 	return rep.Message, nil
 }
 
+// Browse says what a browser has brought that belongs to another worker's login.
+func (c *Client) Browse(req *ipc.Browse) (*ipc.Browsed, error) {
+	rep := new(ipc.Browsed)
+	if err := c.call(ipc.BrowseT, req, ipc.BrowsedT, rep); err != nil {
+		return nil, err
+	}
+	return rep, nil
+}
+
 // Profile returns the profile of the user whose cookie this is, empty if he has
 // none; nil without error: the cookie is not good.
 func (c *Client) Profile(sid, certificateSHA256 []byte) (profile []byte, err error) {

@@ -24,6 +24,8 @@ var notSecret = map[string]string{
 	"mainproc.records.keyring":      "sealed by sec-mod",
 	"mainproc.secModState.Keyring":  "sealed by sec-mod",
 	"internal/session.Saved.SID":    "its SHA-256, and sealed before it leaves sec-mod",
+
+	"secmod/helper/oidc.conf.SecretFile": "the name of a file",
 }
 
 // mayPrint are packages whose fields with such names are made to be shown or

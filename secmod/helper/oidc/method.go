@@ -25,28 +25,35 @@ var algorithms = []jose.SignatureAlgorithm{
 }
 
 // method is a line `auth = "oidc[config=FILE]"`.
-type method struct{ *provider }
+type method struct {
+	*provider
+	sso bool // in the user's browser
+}
 
 // Make makes the method. It implements helper.Make.
 func Make(line map[string]string, log helper.Logger) (helper.Made, error) {
-	c, warnings, err := readConf(line["config"])
+	sso := line["sso"] == "true"
+	c, warnings, err := readConf(line["config"], sso)
 	if err != nil {
 		return helper.Made{}, err
 	}
 	names, said := helper.Resolve(net.DefaultResolver.LookupNetIP, c.host)
-	made := helper.Made{Method: &method{newProvider(c, names, log)}, Warnings: append(warnings, said...)}
+	made := helper.Made{Method: &method{newProvider(c, names, log), sso}, Warnings: append(warnings, said...)}
 	made.Files.Exact = helper.ResolverFiles()
 	return made, nil
 }
 
 // Check reads the file. It implements helper.Check.
 func Check(line map[string]string) (warnings []string, err error) {
-	_, warnings, err = readConf(line["config"])
+	_, warnings, err = readConf(line["config"], line["sso"] == "true")
 	return warnings, err
 }
 
 // Begin waits for the token, whoever it is.
-func (m *method) Begin(context.Context, helper.Applicant) (helper.Dialogue, helper.Verdict) {
+func (m *method) Begin(_ context.Context, a helper.Applicant) (helper.Dialogue, helper.Verdict) {
+	if m.sso {
+		return m.browsed(a)
+	}
 	return login{m}, helper.Verdict{Outcome: helper.Ask}
 }
 
@@ -76,28 +83,39 @@ func (m *method) check(ctx context.Context, token string) (user string, groups [
 	if len(token) == 0 {
 		return "", nil, errors.New("no token")
 	}
-	issuer, _, err := m.known(ctx, false)
+	claims, err := m.verify(ctx, token, "")
 	if err != nil {
 		return "", nil, err
+	}
+	return m.who(claims)
+}
+
+// verify returns what a token says that the provider has signed, for a client of its or
+// for any (empty), and that is good now.
+func (m *method) verify(ctx context.Context, token, client string) (claims map[string]any, err error) {
+	about, _, err := m.known(ctx, false)
+	if err != nil {
+		return nil, err
 	}
 	_, named := m.conf.Required["iss"] // then the file says who (a provider of many has no one name)
 	var algs []string
 	for _, a := range algorithms {
 		algs = append(algs, string(a))
 	}
-	t, err := oidc.NewVerifier(issuer, m.provider, &oidc.Config{
-		SupportedSigningAlgs: algs, SkipClientIDCheck: true, SkipIssuerCheck: named, Now: m.now,
+	t, err := oidc.NewVerifier(about.Issuer, m.provider, &oidc.Config{
+		SupportedSigningAlgs: algs, ClientID: client, SkipClientIDCheck: client == "", SkipIssuerCheck: named, Now: m.now,
 	}).Verify(ctx, token)
 	if err != nil {
-		return "", nil, fmt.Errorf("the token is not good: %w", err)
+		return nil, fmt.Errorf("the token is not good: %w", err)
 	}
 	if t.IssuedAt.After(m.now().Add(skew)) {
-		return "", nil, errors.New("the token is of a time to come")
+		return nil, errors.New("the token is of a time to come")
 	}
-	claims := map[string]any{}
-	if err := t.Claims(&claims); err != nil {
-		return "", nil, err
-	}
+	return claims, t.Claims(&claims)
+}
+
+// who is the user that claims are about, if they have what is required.
+func (m *method) who(claims map[string]any) (user string, groups []string, err error) {
 	for name, want := range m.conf.Required {
 		if !holds(claims[name], want) {
 			return "", nil, fmt.Errorf("the token has not the %s that is required", name)

@@ -37,9 +37,39 @@ type provider struct {
 	now    func() time.Time
 
 	mu      sync.Mutex // held while something is fetched: who comes then waits
-	issuer  string
+	about   about
 	keys    []jose.JSONWebKey
 	fetched time.Time // or tried
+}
+
+// about is what the provider says of itself (OpenID Connect Discovery 1.0, section 3).
+type about struct {
+	Issuer    string   `json:"issuer"`
+	Keys      string   `json:"jwks_uri"`
+	Authorize string   `json:"authorization_endpoint"`
+	Redeem    string   `json:"token_endpoint"`
+	UserInfo  string   `json:"userinfo_endpoint"`
+	Methods   []string `json:"token_endpoint_auth_methods_supported"`
+}
+
+// check holds every URL against safe.
+func (a *about) check(sso bool) error {
+	need := map[string]string{"jwks_uri": a.Keys}
+	if sso {
+		need["authorization_endpoint"], need["token_endpoint"] = a.Authorize, a.Redeem
+		if a.UserInfo != "" {
+			need["userinfo_endpoint"] = a.UserInfo
+		}
+	}
+	for name, text := range need {
+		if u, err := url.Parse(text); err != nil || u.Host == "" || !safe(u) {
+			return fmt.Errorf("no %s that can be asked", name)
+		}
+	}
+	if a.Issuer == "" {
+		return errors.New("no issuer")
+	}
+	return nil
 }
 
 func newProvider(c *conf, names *helper.Names, log helper.Logger) *provider {
@@ -56,9 +86,9 @@ func newProvider(c *conf, names *helper.Names, log helper.Logger) *provider {
 	return &provider{conf: c, client: &http.Client{Transport: t, CheckRedirect: redirect, Timeout: fetchTime}, log: log, now: time.Now}
 }
 
-// known returns the provider's name and keys. With again, they are fetched once more
+// known returns what the provider says of itself, and its keys. With again, they are fetched once more
 // if that was not done a moment ago.
-func (p *provider) known(ctx context.Context, again bool) (issuer string, keys []jose.JSONWebKey, err error) {
+func (p *provider) known(ctx context.Context, again bool) (a about, keys []jose.JSONWebKey, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	const pause = 5 * time.Second // between two tries while nothing is known
@@ -74,26 +104,22 @@ func (p *provider) known(ctx context.Context, again bool) (issuer string, keys [
 		}
 	}
 	if p.keys == nil {
-		return "", nil, errProvider
+		return about{}, nil, errProvider
 	}
-	return p.issuer, p.keys, nil
+	return p.about, p.keys, nil
 }
 
 // fetch asks for the provider's configuration, and for the keys that it names.
 func (p *provider) fetch(ctx context.Context) error {
-	var about struct {
-		Issuer string `json:"issuer"`
-		Keys   string `json:"jwks_uri"`
-	}
-	if err := p.get(ctx, p.conf.URL, &about); err != nil {
+	var a about
+	if err := p.get(ctx, p.conf.URL, "", &a); err != nil {
 		return err
 	}
-	at, err := url.Parse(about.Keys)
-	if err != nil || about.Issuer == "" || !safe(at) {
-		return fmt.Errorf("%s: no issuer or no jwks_uri", p.conf.URL)
+	if err := a.check(p.conf.Client != ""); err != nil {
+		return fmt.Errorf("%s: %w", p.conf.URL, err)
 	}
 	var set jose.JSONWebKeySet
-	if err := p.get(ctx, about.Keys, &set); err != nil {
+	if err := p.get(ctx, a.Keys, "", &set); err != nil {
 		return err
 	}
 	var keys []jose.JSONWebKey
@@ -103,16 +129,20 @@ func (p *provider) fetch(ctx context.Context) error {
 		}
 	}
 	if len(keys) == 0 {
-		return fmt.Errorf("%s: no public key", about.Keys)
+		return fmt.Errorf("%s: no public key", a.Keys)
 	}
-	p.issuer, p.keys = about.Issuer, keys
+	p.about, p.keys = a, keys
 	return nil
 }
 
-func (p *provider) get(ctx context.Context, from string, to any) error {
+// get fetches JSON, with a bearer's token unless that is empty.
+func (p *provider) get(ctx context.Context, from, bearer string, to any) error {
 	q, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
 		return err
+	}
+	if bearer != "" {
+		q.Header.Set("Authorization", "Bearer "+bearer)
 	}
 	rep, err := p.client.Do(q)
 	if err != nil {

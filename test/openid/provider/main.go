@@ -8,7 +8,7 @@ import (
 )
 
 func main() {
-	p, err := openid.Start(os.Args[1])
+	p, err := openid.Start(os.Args[1], os.Args[2:]...)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
