@@ -122,7 +122,7 @@ func (d *dialogue) start(req *wire.Request, m *wire.AuthRequest) *wire.Response 
 		return d.browse(req, m, b)
 	}
 	if offer.GetSso() && !offer.GetPassword() {
-		rep := d.ask(wire.Form{Message: noBrowser, Error: noBrowser}, nil)
+		rep := d.ask(wire.Form{Error: noBrowser}, nil)
 		rep.Close = true
 		return rep
 	}

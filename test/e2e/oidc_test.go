@@ -24,7 +24,7 @@ func (r *rig) startOpenID() map[string]string {
 	if out, err := exec.Command("go", "build", "-o", program, "rocserv/test/openid/provider").CombinedOutput(); err != nil {
 		r.Fatalf("%v\n%s", err, out)
 	}
-	p, err := r.Srv.Start("openid", nil, nil, program, openidAt)
+	p, err := r.Srv.Start("openid", nil, nil, program, openidAt, "https://"+lab.ServerAt(lab.Srv4)+"/sso/callback")
 	r.must(err)
 	r.Cleanup(func() {
 		p.End(syscall.SIGKILL, 5*time.Second)
@@ -46,7 +46,7 @@ func TestOIDC(t *testing.T) {
 	r := newLab(t, 1)
 	tokens := r.startOpenID()
 	conf := r.state.Path("oidc.json")
-	r.must(os.WriteFile(conf, []byte(`{"openid_configuration_url": "http://localhost:9998/.well-known/openid-configuration", "required_claims": {"aud": "web"}}`), 0o644))
+	r.must(os.WriteFile(conf, []byte(`{"openid_configuration_url": "http://localhost:9998/.well-known/openid-configuration", "required_claims": {"aud": "web"}, "groups_claim": "groups"}`), 0o644))
 	r.must(r.state.Configure("auth = oidc[config=" + conf + "]"))
 	r.start()
 	bearer := func(token string) lab.Dial {
@@ -65,5 +65,8 @@ func TestOIDC(t *testing.T) {
 	}
 	if !r.srv.Has(`new user session.*` + openid.User) {
 		t.Errorf("the session is not %s's", openid.User)
+	}
+	if !r.srv.Has(`logged in user=` + openid.User + ` group=staff`) {
+		t.Error("nothing of the groups that the token claims")
 	}
 }
