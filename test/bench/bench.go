@@ -70,11 +70,13 @@ func (b *bench) round(round int) error {
 			slices.Reverse(order)
 		}
 		if r.prepare != nil {
-			for _, c := range order {
-				if err := r.prepare(c, b.plan); err != nil {
-					return fmt.Errorf("%s, %s: %w", r.name, c.name(), err)
+			order = slices.DeleteFunc(order, func(c *contender) bool {
+				err := r.prepare(c, b.plan)
+				if err != nil {
+					b.fail(r, c, err)
 				}
-			}
+				return err != nil
+			})
 		}
 		for _, c := range order {
 			if err := b.measure(r, c); err != nil {
@@ -107,7 +109,8 @@ func (b *bench) measure(r row, c *contender) error {
 		}
 		s, err := r.measure(c, b.plan)
 		if err != nil {
-			return fmt.Errorf("%s, %s: %w", r.name, c.name(), err)
+			b.fail(r, c, err)
+			break
 		}
 		after, err := readMachine()
 		if err != nil {
@@ -122,8 +125,16 @@ func (b *bench) measure(r row, c *contender) error {
 			break
 		}
 	}
-	b.result.add(r, c.name(), best)
+	if best.Sample != nil {
+		b.result.add(r, c.name(), best)
+	}
 	return nil
+}
+
+// fail keeps what went wrong: one measurement less is no reason to lose the others.
+func (b *bench) fail(r row, c *contender, err error) {
+	b.result.Failed = append(b.result.Failed, fmt.Sprintf("%s, %s: %v", r.title, c.name(), err))
+	progress("%-12s %-8s failed: %v", r.name, c.name(), err)
 }
 
 // mark is what a disturbed measurement has behind it.

@@ -38,6 +38,12 @@ func (r *result) document(dir string) error {
 		fmt.Fprintf(&b, "- %s\n", m)
 	}
 	b.WriteString(r.growths() + r.floors())
+	if len(r.Failed) > 0 {
+		b.WriteString("\nMeasurements that failed:\n\n")
+	}
+	for _, f := range r.Failed {
+		fmt.Fprintf(&b, "- %s\n", strings.ReplaceAll(f, "\n", " "))
+	}
 	if left := r.unmeasured(); len(left) > 0 {
 		fmt.Fprintf(&b, "\nNot measured in this run: %s.\n", strings.Join(left, "; "))
 	}

@@ -84,7 +84,12 @@ func run(o options) error {
 	}
 	fmt.Print("\n" + res.markdown() + res.growths() + res.floors())
 	if o.doc != "" {
-		return res.document(o.doc)
+		if err := res.document(o.doc); err != nil {
+			return err
+		}
+	}
+	if n := len(res.Failed); n > 0 && o.from == "" {
+		return fmt.Errorf("%d measurements failed", n)
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ type result struct {
 	Rounds  int // complete ones
 	Took    time.Duration
 	Rows    []*rowResult
+	Failed  []string `json:",omitempty"` // measurements that came to nothing
 }
 
 // machine is where it was.
