@@ -62,10 +62,7 @@ func (b *bench) round(round int) error {
 		if r.once && round > 0 {
 			continue
 		}
-		order := slices.Clone(b.contenders)
-		if !r.floor {
-			order = slices.DeleteFunc(order, (*contender).isFloor)
-		}
+		order := slices.DeleteFunc(slices.Clone(b.contenders), func(c *contender) bool { return !r.measures(c) })
 		if round%2 == 1 {
 			slices.Reverse(order)
 		}

@@ -30,7 +30,12 @@
 //
 // In some rows test/floor is measured too: a program of the same shape with
 // nothing of ours, alone and with the libraries that rocserv is built of. The
-// page shows it below the table (doc/decisions/0014).
+// page shows it below the table (doc/decisions/0014). A goal that we miss, and the
+// floor of the row too, with a figure that is better than ours, is shown as missed
+// by the floor too; a disturbed measurement says nothing of that.
+//
+// To the floor a client uploads UDP, for which it needs no TCP of its own: pour.go
+// keeps the queue of the client's device full (doc/decisions/0015).
 //
 // # A quiet machine
 //

@@ -24,8 +24,12 @@ func (c *contender) startFloor() error {
 		return err
 	}
 	c.srv = &lab.Server{Process: p, Kind: floor}
-	_, err = p.Expect("^ready$", 20*time.Second)
-	return err
+	m, err := p.Expect("^ready (.*)$", 20*time.Second)
+	if err != nil {
+		return fmt.Errorf("%w\n%s", err, p.Story())
+	}
+	c.pin = m[1]
+	return nil
 }
 
 // hold is a role: a TLS connection with one request, that stays until the
@@ -88,7 +92,7 @@ func (r *result) floors() string {
 	var b strings.Builder
 	for _, rr := range r.Rows {
 		which, ok := rowNamed(rr.Name)
-		if !ok || !which.floor {
+		if !ok || len(which.floors) == 0 {
 			continue
 		}
 		title := which.title
@@ -113,8 +117,36 @@ func (r *result) floors() string {
 		return ""
 	}
 	return "\n## The floor\n\nWhat test/floor takes beside them, a process of Go for each connection with nothing of ours: alone, and with\n" +
-		"the libraries that rocserv is built of. In brackets the ratio to ocserv (doc/decisions/0014).\n\n" +
+		"the libraries that rocserv is built of. In brackets the ratio to ocserv (doc/decisions/0014, 0015).\n\n" +
 		"| what | figure | ocserv | floor | with libraries | rocserv | must |\n|---|---|---:|---:|---:|---:|---|\n" + b.String()
+}
+
+// closed says that the row's floor misses a goal too, in the same run. Empty: it
+// does not, or it is not known, or the floor is none, as ours is better. Beside an
+// upload it says what the floor's client would send if it never waited.
+func (rr *rowResult) closed(which row, g goal) string {
+	if len(which.floors) == 0 {
+		return ""
+	}
+	kind := string(which.floors[0])
+	least, ok := rr.summary(kind, g.of)
+	c, known := rr.compare(g.of)
+	if !ok || !known || !c.both || least.disturbed || c.theirs.disturbed {
+		return ""
+	}
+	by, unit := 1.0, " "+figures[g.of].unit
+	if g.ratio {
+		by, unit = c.theirs.value, " × ocserv's"
+	}
+	better := least.value > c.ours.value
+	if g.met(least.value/by) || better != g.atMin {
+		return ""
+	}
+	text := "; the floor misses it too: " + number(least.value/by) + unit
+	if most, ok := rr.summary(kind, clientMost); ok && g.of == throughput {
+		text += ", and " + number(most.value/by) + unit + " if its client never waited"
+	}
+	return text
 }
 
 // beside is a median with its ratio to another.

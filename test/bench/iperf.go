@@ -53,6 +53,9 @@ func iperfTo(n lab.Netns, host string, seconds int, args ...string) (*iperf, err
 // bulk measures flows of TCP through a tunnel.
 func bulk(via, flows int, down bool) func(*contender, plan) (sample, error) {
 	return func(c *contender, p plan) (sample, error) {
+		if c.isFloor() {
+			return c.floorUpload(via, p)
+		}
 		o, err := c.client(via)
 		if err != nil {
 			return nil, err
@@ -77,15 +80,22 @@ func bulk(via, flows int, down bool) func(*contender, plan) (sample, error) {
 		if err != nil {
 			return nil, err
 		}
-		gb := r.End.SumReceived.Bytes / 1e9
-		if gb == 0 {
+		if r.End.SumReceived.Bytes == 0 {
 			return nil, fmt.Errorf("nothing was received")
 		}
-		return sample{
-			cpuPerGB:   used.Seconds() / gb,
-			throughput: r.End.SumReceived.Bps / 1e6,
-			clientCPU:  (cliAfter - cli).Seconds() / gb,
-		}, nil
+		return moved(r.End.SumReceived.Bytes, r.End.SumReceived.Bps, used, cliAfter-cli), nil
+	}
+}
+
+// moved is the sample of so many bytes at so many bits per second, for which
+// server and client used so much.
+func moved(bytes, bps float64, server, client time.Duration) sample {
+	gb := bytes / 1e9
+	return sample{
+		cpuPerGB:   server.Seconds() / gb,
+		throughput: bps / 1e6,
+		clientCPU:  client.Seconds() / gb,
+		clientMost: 8e3 * gb / client.Seconds(),
 	}
 }
 

@@ -120,9 +120,9 @@ func results(o options) (*result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(chosen, func(r row) bool { return r.floor }) {
-		all = slices.DeleteFunc(all, (*contender).isFloor)
-	}
+	all = slices.DeleteFunc(all, func(c *contender) bool {
+		return !slices.ContainsFunc(chosen, func(r row) bool { return r.measures(c) })
+	})
 	if o.set != "" {
 		settings = append(settings, strings.Split(o.set, ";")...)
 	}

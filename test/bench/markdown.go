@@ -23,7 +23,7 @@ func (r *result) markdown() string {
 			}
 			var must, verdict string
 			if i < len(which.goals) {
-				must, verdict = which.goals[i].String(), rr.verdict(which.goals[i])
+				must, verdict = which.goals[i].String(), rr.verdict(which, which.goals[i])
 			}
 			ratio := ""
 			if c.both {
@@ -52,11 +52,13 @@ func (s summary) cell() string {
 	return text
 }
 
-func (rr *rowResult) verdict(g goal) string {
+func (rr *rowResult) verdict(which row, g goal) string {
 	value, met, known := rr.judge(g)
 	switch {
 	case !known:
 		return ""
+	case !met && rr.closed(which, g) != "":
+		return "missed, by the floor too"
 	case !met:
 		return "**missed**"
 	case g.aim != 0 && (goal{atMin: g.atMin, must: g.aim}).met(value):
@@ -79,7 +81,7 @@ func (r *result) misses() (all []string) {
 				if g.ratio {
 					unit = " × ocserv's"
 				}
-				all = append(all, fmt.Sprintf("%s, %s: %s%s, must be %s", which.title, figures[g.of].title, number(value), unit, g))
+				all = append(all, fmt.Sprintf("%s, %s: %s%s, must be %s", which.title, figures[g.of].title, number(value), unit, g)+rr.closed(which, g))
 			}
 		}
 	}

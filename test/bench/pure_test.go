@@ -71,12 +71,56 @@ func TestVerdicts(t *testing.T) {
 		r := aResult([]measured{quiet(tt.theirs)}, []measured{quiet(tt.ours)})
 		which, _ := rowNamed("dtls-down-1")
 		for i, want := range []string{tt.cpu, tt.fast} {
-			if got := r.Rows[0].verdict(which.goals[i]); got != want {
+			if got := r.Rows[0].verdict(which, which.goals[i]); got != want {
 				t.Errorf("%s: %s is %q, want %q", tt.name, which.goals[i].of, got, want)
 			}
 		}
 		if got := r.misses(); len(got) != tt.missesExpected {
 			t.Errorf("%s: misses %q", tt.name, got)
+		}
+	}
+}
+
+// A goal that is missed is closed by a floor that misses it too, and by no other.
+func TestClosed(t *testing.T) {
+	up := func(mbps float64) sample { return sample{throughput: mbps, clientMost: 1230} }
+	which, _ := rowNamed("tls-up-1")
+	const said = "throughput: 1.50 × ocserv's, must be ≥ 2 ×; the floor misses it too: 1.75 × ocserv's, and 2.05 × ocserv's if its client never waited"
+	for _, tt := range []struct {
+		name  string
+		floor measured
+		want  string
+	}{
+		{"less than twice", quiet(up(1050)), "missed, by the floor too"},
+		{"twice", quiet(up(1200)), "**missed**"},
+		{"less than we have", quiet(up(890)), "**missed**"},
+		{"disturbed", disturbed(up(1050)), "**missed**"},
+	} {
+		r := &result{}
+		r.add(which, "ocserv", quiet(up(600)))
+		r.add(which, "rocserv", quiet(up(900)))
+		r.add(which, "floor", tt.floor)
+		if got := r.Rows[0].verdict(which, which.goals[1]); got != tt.want {
+			t.Errorf("%s: %q", tt.name, got)
+		}
+		if got := strings.Contains(strings.Join(r.misses(), "\n"), said); got != (tt.want != "**missed**") {
+			t.Errorf("%s: misses %q", tt.name, r.misses())
+		}
+	}
+}
+
+// What a tun device's client took is what the device has sent.
+func TestTaken(t *testing.T) {
+	const text = "Inter-|   Receive                                                |  Transmit\n" +
+		" face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n" +
+		"    lo:     100       1    0    0    0     0          0         0      100       2    0    0    0     0       0          0\n" +
+		"   oc0:    3000      30    0    5    0     0          0         0 14340000   10000    0   42    0     0       0          0\n"
+	if got, err := taken(text, "oc0"); err != nil || got != (counts{10000, 42}) {
+		t.Errorf("%v, %v", got, err)
+	}
+	for _, device := range []string{"oc1", "face", "o"} {
+		if got, err := taken(text, device); err == nil {
+			t.Errorf("%s has %v", device, got)
 		}
 	}
 }

@@ -19,6 +19,7 @@ var roles = map[string]func(in []byte) (any, error){
 	"__hold":  role(hold),
 	"__load":  role(loadRole),
 	"__flood": role(flood),
+	"__pour":  role(pour),
 }
 
 // role adapts a function to its JSON.

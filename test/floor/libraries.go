@@ -3,7 +3,6 @@
 package main
 
 import (
-	_ "github.com/pion/dtls/v3"
 	_ "github.com/refraction-networking/utls"
 	"gvisor.dev/gvisor/pkg/tcpip/link/channel"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"

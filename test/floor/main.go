@@ -4,8 +4,10 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"math/big"
@@ -90,7 +92,12 @@ func serve(addr string) error {
 			go s.give(c.(*net.TCPConn))
 		}
 	}()
-	fmt.Println("ready")
+	key, err := x509.MarshalPKIXPublicKey(s.key.Public())
+	if err != nil {
+		return err
+	}
+	pin := sha256.Sum256(key)
+	fmt.Println("ready", "pin-sha256:"+base64.StdEncoding.EncodeToString(pin[:]))
 	return <-failed
 }
 

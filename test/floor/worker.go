@@ -38,21 +38,23 @@ func work() error {
 	if err != nil {
 		return err
 	}
-	c := tls.Server(conn, &tls.Config{
+	from := &gatherer{Conn: conn}
+	c := tls.Server(from, &tls.Config{
 		Certificates:           []tls.Certificate{{Certificate: [][]byte{cert}, PrivateKey: signer{leaf.PublicKey, pair}, Leaf: leaf}},
 		SessionTicketsDisabled: true,
 	})
 	conn.SetDeadline(time.Now().Add(handshakeTime))
-	r := bufio.NewReaderSize(c, 4096)
-	for line := ""; line != "\r\n"; {
-		if line, err = r.ReadString('\n'); err != nil {
-			return nil // a client that went
-		}
+	q, err := readRequest(bufio.NewReaderSize(c, 4096))
+	if err != nil {
+		return nil // a client that went
+	}
+	conn.SetDeadline(time.Time{})
+	if q.tunnel {
+		return openTunnel(c, from, q.dtls)
 	}
 	if _, err := io.WriteString(c, answer); err != nil {
 		return nil
 	}
-	conn.SetDeadline(time.Time{})
 	return wait(c)
 }
 
