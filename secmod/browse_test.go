@@ -14,7 +14,7 @@ import (
 type browserMethod struct{}
 
 func (browserMethod) Begin(_ context.Context, a helper.Applicant) (helper.Dialogue, helper.Verdict) {
-	return &browserDialogue{make(chan string, 1)}, helper.Verdict{Outcome: helper.Ask, LoginURL: "https://vpn.example/" + a.Ticket, FinalURL: "https://vpn.example/" + a.Browser.GetQuery()}
+	return &browserDialogue{make(chan string, 1)}, helper.Verdict{Outcome: helper.Ask, LoginURL: "https://vpn.example/" + a.Ticket, FinalURL: "https://vpn.example/" + a.Browser.GetSecretQuery()}
 }
 
 // browserDialogue waits for a browser. Browse and Answer do not meet in these tests.
@@ -79,7 +79,7 @@ func browse(t *testing.T, c *ipc.Conn, q *ipc.Browse) *ipc.Browsed {
 // begun is a login in the browser that a client has begun: its SID and its ticket.
 func begun(t *testing.T, c *ipc.Conn) (sid []byte, ticket string) {
 	t.Helper()
-	rep := authInit(t, c, &ipc.AuthInit{Method: ipc.AuthMethod_AUTH_SSO, User: "root", Browser: &ipc.Browser{Query: "q"}})
+	rep := authInit(t, c, &ipc.AuthInit{Method: ipc.AuthMethod_AUTH_SSO, User: "root", Browser: &ipc.Browser{SecretQuery: "q"}})
 	ticket = strings.TrimPrefix(rep.LoginUrl, "https://vpn.example/")
 	if status(rep) != "MSG" || !ipc.IsBrowseTicket(ticket) || rep.FinalUrl != "https://vpn.example/q" {
 		t.Fatalf("%v", rep)

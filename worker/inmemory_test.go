@@ -267,7 +267,7 @@ func (w *world) playSecMod(c *ipc.Conn) {
 			w.mu.Unlock()
 			rep := &ipc.AuthReply{Status: ipc.AuthStatus_AUTH_MSG, Sid: w.sid, Message: wire.PromptPassword}
 			if req.Method == ipc.AuthMethod_AUTH_SSO {
-				rep.LoginUrl, rep.FinalUrl = fmt.Sprintf("https://vpn/login?%v&%s&%s", req.Browser.External, req.Browser.Key, req.Browser.Query), "https://vpn/done"
+				rep.LoginUrl, rep.FinalUrl = fmt.Sprintf("https://vpn/login?%v&%s&%s", req.Browser.External, req.Browser.Key, req.Browser.SecretQuery), "https://vpn/done"
 			}
 			c.Send(ipc.AuthReplyT, 0, rep)
 		case ipc.BrowseT:

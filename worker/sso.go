@@ -33,7 +33,7 @@ func (d *dialogue) offersBrowser(req *wire.Request, m *wire.AuthRequest) (b wire
 // browse begins a login in the browser.
 func (d *dialogue) browse(req *wire.Request, m *wire.AuthRequest, b wire.Browser) *wire.Response {
 	q := d.request(req, m, ipc.AuthMethod_AUTH_SSO)
-	q.Browser = &ipc.Browser{External: b.External, Key: b.Key, Query: d.c.secure.hiding.query.Reveal()}
+	q.Browser = &ipc.Browser{External: b.External, Key: b.Key, SecretQuery: d.c.secure.hiding.query.Reveal()}
 	rep, err := d.c.sec.AuthInit(q)
 	if err != nil || rep.Status != ipc.AuthStatus_AUTH_MSG || rep.LoginUrl == "" {
 		return d.result(rep, err)

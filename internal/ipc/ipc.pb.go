@@ -3265,9 +3265,9 @@ func (x *AuthInit) GetBrowser() *Browser {
 // Browser is the user's browser, as the client that will open it says.
 type Browser struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	External      bool                   `protobuf:"varint,1,opt,name=external,proto3" json:"external,omitempty"` // the client's own listener on the loopback gets the token, not a browser inside of it
-	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`            // with external: the client's public key (DER, SubjectPublicKeyInfo of P-256), which the token is sealed to
-	Query         string                 `protobuf:"bytes,3,opt,name=query,proto3" json:"query,omitempty"`        // for URLs that the browser is to visit: the camouflage secret
+	External      bool                   `protobuf:"varint,1,opt,name=external,proto3" json:"external,omitempty"`                         // the client's own listener on the loopback gets the token, not a browser inside of it
+	Key           []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`                                    // with external: the client's public key (DER, SubjectPublicKeyInfo of P-256), which the token is sealed to
+	SecretQuery   string                 `protobuf:"bytes,3,opt,name=secret_query,json=secretQuery,proto3" json:"secret_query,omitempty"` // of URLs that the browser is to visit: the camouflage secret
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3317,9 +3317,9 @@ func (x *Browser) GetKey() []byte {
 	return nil
 }
 
-func (x *Browser) GetQuery() string {
+func (x *Browser) GetSecretQuery() string {
 	if x != nil {
-		return x.Query
+		return x.SecretQuery
 	}
 	return ""
 }
@@ -8875,11 +8875,11 @@ const file_ipc_proto_rawDesc = "" +
 	"\fclient_chain\x18\b \x03(\fR\vclientChain\x12\x1a\n" +
 	"\bhostname\x18\t \x01(\tR\bhostname\x12.\n" +
 	"\abrowser\x18\n" +
-	" \x01(\v2\x14.rocserv.ipc.BrowserR\abrowser\"M\n" +
+	" \x01(\v2\x14.rocserv.ipc.BrowserR\abrowser\"Z\n" +
 	"\aBrowser\x12\x1a\n" +
 	"\bexternal\x18\x01 \x01(\bR\bexternal\x12\x10\n" +
-	"\x03key\x18\x02 \x01(\fR\x03key\x12\x14\n" +
-	"\x05query\x18\x03 \x01(\tR\x05query\"8\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12!\n" +
+	"\fsecret_query\x18\x03 \x01(\tR\vsecretQuery\"8\n" +
 	"\bAuthCont\x12\x10\n" +
 	"\x03sid\x18\x01 \x01(\fR\x03sid\x12\x1a\n" +
 	"\bpassword\x18\x02 \x01(\fR\bpassword\"\xfb\x02\n" +

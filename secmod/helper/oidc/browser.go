@@ -61,7 +61,7 @@ type trip struct {
 
 // browsed begins a login in the browser.
 func (m *method) browsed(a helper.Applicant) (helper.Dialogue, helper.Verdict) {
-	l := &browserLogin{m: m, ticket: a.Ticket, query: a.Browser.GetQuery()}
+	l := &browserLogin{m: m, ticket: a.Ticket, query: a.Browser.GetSecretQuery()}
 	if a.Browser.GetExternal() {
 		var err error
 		if l.key, err = parseKey(a.Browser.GetKey()); err != nil {

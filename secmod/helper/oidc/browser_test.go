@@ -67,7 +67,7 @@ type journey struct {
 
 func (j *journey) begin() {
 	j.Helper()
-	b := &ipc.Browser{Query: "s3cret"}
+	b := &ipc.Browser{SecretQuery: "s3cret"}
 	if j.key != nil {
 		der, err := x509.MarshalPKIXPublicKey(j.key.PublicKey())
 		if err != nil {
