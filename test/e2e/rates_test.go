@@ -16,7 +16,7 @@ func TestRates(t *testing.T) {
 	r := newLab(t, 2)
 	dir := r.state.Path("users.d")
 	r.must(os.Mkdir(dir, 0o755))
-	r.must(os.WriteFile(dir+"/"+lab.User, []byte("rx-data-per-sec = 2000000\ntx-data-per-sec = 3000000\n"), 0o644))
+	r.must(os.WriteFile(dir+"/"+lab.User, []byte("rx-data-per-sec = 1000000\ntx-data-per-sec = 1500000\n"), 0o644))
 	r.must(r.state.Configure("config-per-user = "+dir, "use-occtl = true", "occtl-socket-file = "+r.socket()))
 	r.start()
 	for _, k := range []struct {
@@ -25,7 +25,7 @@ func TestRates(t *testing.T) {
 	}{{"DTLS", r.connect}, {"TLS", r.connectTLS}} {
 		c := k.connect(lab.Dial{})
 		if server.Kind == lab.Rocserv {
-			r.wants("show user "+lab.User, "Limit RX: 2.0 MB/s", "Limit TX: 3.0 MB/s")
+			r.wants("show user "+lab.User, "Limit RX: 1.0 MB/s", "Limit TX: 1.5 MB/s")
 		}
 		r.must(transfer(c,
 			lab.Transfer{Host: lab.Tgt4, Bytes: 2 * megabyte}, lab.Transfer{Host: lab.Tgt6, Bytes: 2 * megabyte},
