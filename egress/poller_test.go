@@ -197,7 +197,7 @@ func TestChurn(t *testing.T) {
 	}
 	d.Close() // takes the rest with it
 	settle(t, goroutines)
-	if n := openFiles(t); n != files {
+	if n := openFiles(t); n > files { // what an earlier test left may be gone
 		t.Errorf("%d files open, %d before", n, files)
 	}
 	if _, err := d.OpenUDP(false, in); !errors.Is(err, net.ErrClosed) {

@@ -239,7 +239,7 @@ func TestDialWaits(t *testing.T) {
 		t.Errorf("dial with a deadline: %v", err)
 	}
 	settle(t, goroutines)
-	if n := openFiles(t); n != files {
+	if n := openFiles(t); n > files { // what an earlier test left may be gone
 		t.Errorf("%d files open, %d before", n, files)
 	}
 }

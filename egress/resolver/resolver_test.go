@@ -456,7 +456,7 @@ func TestResolverReal(t *testing.T) {
 	}
 	r.Close()
 	d.Close()
-	if n := openFiles(t); n != files {
+	if n := openFiles(t); n > files { // what an earlier test left may be gone
 		t.Errorf("%d descriptors left", n-files)
 	}
 }
@@ -508,7 +508,7 @@ func TestResolverConcurrent(t *testing.T) {
 		t.Errorf("%+v, %d answers", q, answered.Load())
 	}
 	d.Close()
-	if n := openFiles(t); n != files {
+	if n := openFiles(t); n > files { // what an earlier test left may be gone
 		t.Errorf("%d descriptors left", n-files)
 	}
 }
