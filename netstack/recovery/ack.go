@@ -46,6 +46,7 @@ func (p *Path) Received(addrs []byte, tcp []byte, payload int) bool {
 	}
 	var a arrival
 	if len(f.sent) > 0 {
+		late := f.reoAt != 0
 		p.acknowledge(f, ack, sacks, now, &a)
 		a.backlog = now-p.waited <= p.model.trip.least
 		p.model.arrive(now, a)
@@ -53,12 +54,21 @@ func (p *Path) Received(addrs []byte, tcp []byte, payload int) bool {
 		if f.lost > 0 {
 			p.enqueue(f)
 		}
-		p.setDeadline(f, now)
+		// What tells of nothing new moves no timer (RFC 6298 section 5.3): else a client's
+		// keepalives, when they come more often than a timeout backed off, keep it from firing.
+		if a.bytes > 0 || late || f.reoAt != 0 {
+			p.setDeadline(f, now)
+		}
 	}
 	told := p.offer(f, tcp, ack, now, p.pace(f, now, a.bytes))
 	p.wake()
-	return told || !selective || !empty
+	return told || !selective || !empty || f.old(tcp)
 }
+
+// old says whether a segment repeats a byte that the stack has acknowledged: the client
+// asks whether anybody is there (RFC 9293 section 3.8.4), and gets its answer though it
+// waits for a packet and says so.
+func (f *flow) old(tcp []byte) bool { return f.reply.said && before(be32(tcp[4:]), f.reply.ack) }
 
 // blocks are what a segment acknowledges selectively: at most four
 // (RFC 2018 section 3).

@@ -129,7 +129,7 @@ func (p *Path) SetLossless(lossless bool) {
 	defer p.mu.Unlock()
 	if p.model.lossless != lossless {
 		p.model.lossless, p.since = lossless, p.now()
-		p.model.restart(p.now())
+		p.restart()
 	}
 }
 
@@ -137,9 +137,20 @@ func (p *Path) SetLossless(lossless bool) {
 func (p *Path) Moved() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.model.restart(p.now())
 	for _, f := range p.flows {
-		f.srtt, f.rttvar, f.backoff = 0, 0, 0
+		f.srtt, f.rttvar = 0, 0
+	}
+	p.restart()
+}
+
+// restart begins anew on another way: the old one may have carried nothing for long,
+// and a timeout that was backed off there would come late here.
+func (p *Path) restart() {
+	now := p.now()
+	p.model.restart(now)
+	for f := p.busy; f != nil; f = f.next {
+		f.backoff, f.probed = 0, false
+		p.setDeadline(f, now)
 	}
 }
 
