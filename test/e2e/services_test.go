@@ -152,7 +152,7 @@ func TestPostgres(t *testing.T) {
 	r.each(c,
 		command("a query", "^42\n", psql(lab.Tgt4, "select 6*7")...),
 		command("a long result", "(?s)^1\n2\n.*\n200000\n$", psql(lab.Tgt4, "copy (select generate_series(1, 200000)) to stdout")...),
-		command("cancelled", "fails:canceling statement due to user request", append([]string{"timeout", "-s", "INT", "2"}, psql(lab.Tgt4, "select pg_sleep(60)")...)...),
+		command("cancelled", "fails:canceling statement due to user request", append([]string{"timeout", "-s", "INT", "8"}, psql(lab.Tgt4, "select pg_sleep(60)")...)...),
 		command("dropped", "fails:terminating connection|closed the connection", psql(lab.Tgt4, "select pg_terminate_backend(pg_backend_pid())")...),
 		command("and again", "^1\n", psql(lab.Tgt4, "select 1")...),
 	)
