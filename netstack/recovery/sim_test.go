@@ -82,10 +82,6 @@ func (y *way) send(n int, arrive func()) {
 
 const simMSS = 1382
 
-// simScale is that of the client's window: of Linux with a receive buffer of at most
-// 32 MiB.
-const simScale = 10
-
 // rig is a client behind a path, and stacks that send to it.
 type rig struct {
 	t        testing.TB
@@ -154,7 +150,6 @@ type conn struct {
 	cwnd           int // packets
 	sentFIN        bool
 	pumping        bool
-	packets, short int // sent, and of those not whole
 	rto            func()
 	timeouts       int
 
@@ -172,7 +167,7 @@ func (r *rig) dial(n int64, fin bool) *conn {
 	c := &conn{r: r, todo: n, fin: fin, iss: r.w.rng.Uint32(), cwnd: 10, window: 6 << 20}
 	c.name.Addrs[0], c.name.Ports[0], c.name.Ports[1] = 10, byte(len(r.conns)>>8), byte(len(r.conns))
 	r.conns = append(r.conns, c)
-	r.p.Open(c.name, simScale, true)
+	r.p.Open(c.name, 7, true)
 	c.una, c.nxt, c.rcv = c.iss+1, c.iss+1, c.iss+1
 	c.edge = c.nxt + 65535
 	c.given, c.buffer = c.nxt, sendBuffer
@@ -350,9 +345,6 @@ func (c *conn) transmit(s Segment, first, count int) {
 	for i := first; i < first+count; i++ {
 		from := min(i*simMSS, s.Size)
 		b := s.Payload[0][from:min(from+simMSS, s.Size)]
-		if c.packets++; len(b) < simMSS {
-			c.short++
-		}
 		fin := s.Head[s.TCP+13]&flagFIN != 0
 		at := seq + uint32(from)
 		c.r.down.send(len(b)+60, func() { c.r.client.take(func() { c.receive(at, b, fin) }) })
@@ -457,7 +449,7 @@ func (c *conn) acknowledge() {
 	binary.BigEndian.PutUint32(tcp[8:], c.rcv)
 	tcp = append(tcp, opts...)
 	tcp[12], tcp[13] = byte(len(tcp)/4)<<4, flagACK
-	binary.BigEndian.PutUint16(tcp[14:], uint16(c.window>>simScale))
+	binary.BigEndian.PutUint16(tcp[14:], uint16(c.window>>7))
 	c.r.client.answer(func() { c.r.up.send(len(tcp)+40, func() { c.acked(tcp) }) })
 }
 
@@ -481,7 +473,7 @@ func (c *conn) acked(tcp []byte) {
 			c.arm()
 		}
 	}
-	c.edge = ack + uint32(binary.BigEndian.Uint16(tcp[14:]))<<simScale
+	c.edge = ack + uint32(binary.BigEndian.Uint16(tcp[14:]))<<7
 	// The stack comes to it when all that has arrived together is handed in.
 	if !c.pumping {
 		c.pumping = true
