@@ -32,7 +32,7 @@ type Session struct {
 func NewSession(conn net.Conn) (*Session, error) {
 	t := &http.Transport{
 		// The connection has its TLS already.
-		DialContext: func(context.Context, string, string) (net.Conn, error) { return conn, nil },
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return withReason(conn), nil },
 		Protocols:   new(http.Protocols), DisableCompression: true,
 		HTTP2: &http.HTTP2Config{
 			MaxReceiveBufferPerStream: streamWindow, MaxReceiveBufferPerConnection: sessionWindow,

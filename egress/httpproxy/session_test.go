@@ -175,3 +175,51 @@ func TestStreamCloseWakes(t *testing.T) {
 		}
 	}
 }
+
+// refusing is a connection to a proxy that has refused, and said so, before it is
+// written to for the first time, or after that.
+type refusing struct {
+	net.Conn
+	writes  int // that still succeed
+	refused chan struct{}
+	said    error
+}
+
+func (c *refusing) Write(b []byte) (int, error) {
+	if c.writes > 0 {
+		c.writes--
+		return len(b), nil
+	}
+	select {
+	case <-c.refused:
+	default:
+		close(c.refused)
+	}
+	return 0, &net.OpError{Op: "write", Net: "tcp", Err: syscall.EPIPE}
+}
+
+func (c *refusing) Read([]byte) (int, error) {
+	<-c.refused
+	runtime.Gosched() // whoever wrote is first
+	return 0, c.said
+}
+
+func (c *refusing) Close() error                    { return nil }
+func (c *refusing) SetReadDeadline(time.Time) error { return nil }
+
+// TestReason: what the proxy said counts, not that it listens no more.
+func TestReason(t *testing.T) {
+	alert := errors.New("remote error: tls: certificate required")
+	for _, said := range []error{alert, io.EOF, net.ErrClosed} {
+		for writes := range 2 { // the greeting, and what follows it
+			s, err := NewSession(&refusing{writes: writes, refused: make(chan struct{}), said: said})
+			if err == nil {
+				_, err = s.Open(t.Context(), "echo:1", Login{})
+				s.Close()
+			}
+			if err == nil || errors.Is(err, alert) != (said == alert) {
+				t.Errorf("%v after %d writes: %v", said, writes, err)
+			}
+		}
+	}
+}
