@@ -172,7 +172,7 @@ func TestChurn(t *testing.T) {
 	c, dst := listenUDP(t, "127.0.0.1:0")
 	c.SetReadBuffer(1 << 12)
 	runtime.GC() // files of tests before
-	files, goroutines := openFiles(t), runtime.NumGoroutine()
+	before, goroutines := descriptors(t), runtime.NumGoroutine()
 	d := NewDirect(unsafeLoopback(t), DirectConfig{})
 	in := newInbox()
 	var open []PacketSocket
@@ -197,9 +197,7 @@ func TestChurn(t *testing.T) {
 	}
 	d.Close() // takes the rest with it
 	settle(t, goroutines)
-	if n := openFiles(t); n > files { // what an earlier test left may be gone
-		t.Errorf("%d files open, %d before", n, files)
-	}
+	nothingLeft(t, before)
 	if _, err := d.OpenUDP(false, in); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("open after Close: %v", err)
 	}

@@ -206,7 +206,8 @@ func TestDialWaits(t *testing.T) {
 	d := newDirect(t, DirectConfig{})
 	dst := blackHole(t)
 	runtime.GC()
-	files, goroutines := openFiles(t), runtime.NumGoroutine()
+	before, goroutines := descriptors(t), runtime.NumGoroutine()
+	files := len(before)
 	ctx, cancel := context.WithCancel(t.Context())
 	errs := make(chan error)
 	const dials = 20
@@ -239,9 +240,7 @@ func TestDialWaits(t *testing.T) {
 		t.Errorf("dial with a deadline: %v", err)
 	}
 	settle(t, goroutines)
-	if n := openFiles(t); n > files { // what an earlier test left may be gone
-		t.Errorf("%d files open, %d before", n, files)
-	}
+	nothingLeft(t, before)
 }
 
 func TestDialChurn(t *testing.T) {

@@ -425,7 +425,8 @@ func TestResolverClose(t *testing.T) {
 func TestResolverReal(t *testing.T) {
 	server := dnsServer(t)
 	dead := closedPort(t)
-	files := openFiles(t)
+	before := descriptors(t)
+	files := len(before)
 	d := newDirect(t)
 	r := New(d, Config{Servers: plain(dead, server)})
 	const queries, window = 5000, 50
@@ -456,9 +457,7 @@ func TestResolverReal(t *testing.T) {
 	}
 	r.Close()
 	d.Close()
-	if n := openFiles(t); n > files { // what an earlier test left may be gone
-		t.Errorf("%d descriptors left", n-files)
-	}
+	nothingLeft(t, before)
 }
 
 func BenchmarkResolver(b *testing.B) {
@@ -481,7 +480,7 @@ func BenchmarkResolver(b *testing.B) {
 // while queries are on their way.
 func TestResolverConcurrent(t *testing.T) {
 	server, other := dnsServer(t), dnsServer(t)
-	files := openFiles(t)
+	before := descriptors(t)
 	d := newDirect(t)
 	r := New(d, Config{Servers: plain(server)})
 	var answered atomic.Int64
@@ -508,7 +507,5 @@ func TestResolverConcurrent(t *testing.T) {
 		t.Errorf("%+v, %d answers", q, answered.Load())
 	}
 	d.Close()
-	if n := openFiles(t); n > files { // what an earlier test left may be gone
-		t.Errorf("%d descriptors left", n-files)
-	}
+	nothingLeft(t, before)
 }
