@@ -20,21 +20,21 @@ func TestManyClients(t *testing.T) {
 	r := newRig(t, hosts)
 	began := time.Now()
 	var clients []*lab.Client
+	for i := range hosts * perHost {
+		clients = append(clients, r.dial(lab.Dial{
+			From: r.Cli[i%hosts], Device: fmt.Sprintf("oc%d", i/hosts), Metric: 10 + i/hosts,
+		}))
+	}
 	owner := map[string]int{}
-	for n := range perHost { // one of each host at a time: a slow machine has no worker for fifty within main's patience
-		for h := range hosts {
-			clients = append(clients, r.dial(lab.Dial{From: r.Cli[h], Device: fmt.Sprintf("oc%d", n), Metric: 10 + n}))
+	for i, c := range clients {
+		if err := c.WaitDTLS(); err != nil {
+			t.Fatalf("client %d of %d: %v", i, len(clients), err)
 		}
-		for i := n * hosts; i < len(clients); i++ {
-			if err := clients[i].WaitDTLS(); err != nil {
-				t.Fatalf("client %d: %v", i, err)
-			}
-			addrs := r.addresses(clients[i])
-			if other, taken := owner[addrs]; taken {
-				t.Errorf("clients %d and %d both have %s", i, other, addrs)
-			}
-			owner[addrs] = i
+		addrs := r.addresses(c)
+		if other, taken := owner[addrs]; taken {
+			t.Errorf("clients %d and %d both have %s", i, other, addrs)
 		}
+		owner[addrs] = i
 	}
 	t.Logf("%d clients connected after %v", len(clients), time.Since(began).Round(time.Millisecond))
 
