@@ -71,6 +71,10 @@
 // what it answers then overflows, and its newest acknowledgements are lost. That is
 // what the probe is for there. Timeouts are long: most likely the channel is slow.
 //
+// A timeout is put off by news only (RFC 6298 section 5.3): a client's keepalives come
+// more often than one that is backed off. On another channel, or when the client has
+// moved, backing off begins anew (restart).
+//
 // # The source
 //
 // A window is of no use when the stack has nothing to send. Its send buffer holds what

@@ -178,14 +178,21 @@ func (j *journey) verdict(token string) string {
 	}
 }
 
-// TestBrowser: a login in the browser by a provider's own pages, with the secret, without
-// one and with the clients' two ways to get the token.
-func TestBrowser(t *testing.T) {
+// aProvider is one of test/openid's, for this file's logins.
+func aProvider(t *testing.T) *openid.Provider {
+	t.Helper()
 	p, err := openid.Start("127.0.0.1:0", testRedirect)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Close)
+	return p
+}
+
+// TestBrowser: a login in the browser by a provider's own pages, with the secret, without
+// one and with the clients' two ways to get the token.
+func TestBrowser(t *testing.T) {
+	p := aProvider(t)
 	key, err := ecdh.P256().GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -227,11 +234,7 @@ func TestBrowser(t *testing.T) {
 // TestBrowserOnce: what a browser brings is good for the login it began, once and in
 // time; whatever else it may be leaves the login as it is.
 func TestBrowserOnce(t *testing.T) {
-	p, err := openid.Start("127.0.0.1:0", testRedirect)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Close)
+	p := aProvider(t)
 	m := browsing(t, p.Configuration(), nil)
 	now := time.Now()
 	m.now = func() time.Time { return now }
@@ -313,11 +316,7 @@ func j2(t *testing.T, m *method, p *openid.Provider) *journey {
 
 // TestBrowserCancelled: the client hears of it, and it costs the user nothing.
 func TestBrowserCancelled(t *testing.T) {
-	p, err := openid.Start("127.0.0.1:0", testRedirect)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Close)
+	p := aProvider(t)
 	key, err := ecdh.P256().GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -375,11 +374,7 @@ func says(status int, text string) http.HandlerFunc {
 // TestProviderFails: whatever a provider says instead of a token lets nobody in, and is
 // not held against the user unless the code was his own invention.
 func TestProviderFails(t *testing.T) {
-	p, err := openid.Start("127.0.0.1:0", testRedirect)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(p.Close)
+	p := aProvider(t)
 	foreign := tokenOf(t, p, "web")
 	silent := func(_ http.ResponseWriter, q *http.Request) {
 		q.ParseForm() // the server notices who leaves once it has read what he sent
@@ -435,7 +430,12 @@ func TestProviderFails(t *testing.T) {
 			}
 		})
 	}
+}
 
+// TestProviderMisbehaves: what a provider says at the wrong time, or somebody in its name,
+// lets nobody in either.
+func TestProviderMisbehaves(t *testing.T) {
+	p := aProvider(t)
 	t.Run("replayed at another login", func(t *testing.T) { // the ID token of a login before
 		var first string
 		page := func(w http.ResponseWriter, q *http.Request) {
