@@ -60,9 +60,15 @@
 // rate would be found to be less each time.
 //
 // Losses do not narrow the window, unless a round trip loses more than one packet
-// in twenty: then there is a ceiling, which is raised again step by step. Flows
-// share the window: each may have its part, or what the others leave. A packet is
-// no burden on the way once it has arrived or is lost, so a hole stops nobody.
+// in twenty: then there is a ceiling, which is raised again step by step. One in a
+// hundred may be the way's, or a queue's that holds less than the window would have
+// wait there. So it is tried whether a lower ceiling loses less: if it does not, the
+// way loses packets anyhow, and the ceiling goes for ten seconds; if it does, it stays
+// for a while and climbs by the clock, not by round trips, which are nothing on a LAN
+// (ceiling.go). What is lost of flows is sent again, but beside them are UDP and echo.
+//
+// Flows share the window: each may have its part, or what the others leave. A packet
+// is no burden on the way once it has arrived or is lost, so a hole stops nobody.
 //
 // Over CSTP nothing is lost on the way, and TCP below has a window of its own. It
 // has one here too, wide enough that TCP below has something to send while it

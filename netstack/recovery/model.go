@@ -32,10 +32,6 @@ const (
 	// standing is after how many round trips without one packet that did not
 	// wait it is a queue.
 	standing = 4
-	// lossMuch is the part of a round trip's packets whose loss means that
-	// there is too much in flight, and not that the way loses packets.
-	lossMuch = 0.05
-	lossBack = 0.85
 )
 
 // phase is what the model is doing.
@@ -98,14 +94,6 @@ type pauses struct {
 	mean   int64 // that, over the last rounds
 	high   int   // rounds in a row in which every sample shows a queue
 	room   int64 // what may be in flight for their sake, as time
-}
-
-// losses bounds what is in flight where much is lost.
-type losses struct {
-	arrived, missing int64 // bytes of this round that arrived, were found lost
-	ceiling          int64 // bytes in flight that lost too many; 0: none
-	climb            int64 // by how much the ceiling grows next
-	settling         bool  // what is lost in this round was sent before the ceiling was lowered
 }
 
 func (m *model) reset() {
@@ -220,7 +208,7 @@ func (m *model) learnRTT(now, rtt int64) {
 // endRound looks at the round trip that is over.
 func (m *model) endRound(now int64) {
 	limited := m.limitedTo != 0
-	m.judgeLoss(limited)
+	m.judgeLoss(now, limited)
 	m.judgePauses(limited)
 	switch m.phase {
 	case starting:
@@ -297,31 +285,6 @@ func (m *model) judgePauses(limited bool) {
 		if !limited && m.trip.round <= m.trip.least+m.slack()/2 {
 			// By as much as the slack all are late: it is our own queue.
 			j.room += (min(max(j.mean-m.slack(), 0), mostRoom) - j.room) / 4
-		}
-	}
-}
-
-// judgeLoss lowers the ceiling after a round that lost much, and raises it
-// after one that did not.
-func (m *model) judgeLoss(limited bool) {
-	total := m.losses.arrived + m.losses.missing
-	if m.losses.settling {
-		m.losses.settling = false
-		return
-	}
-	if m.losses.missing > segments/2 && float64(m.losses.missing) > lossMuch*float64(total) {
-		m.losses.ceiling = max(int64(lossBack*float64(min(m.window, max(m.pipe, total)))), 2*segments)
-		m.losses.climb, m.losses.settling = segments, true
-		if m.phase == starting {
-			m.phase = cruising
-		}
-		return
-	}
-	if m.losses.ceiling != 0 && !limited {
-		m.losses.ceiling += m.losses.climb
-		m.losses.climb *= 2
-		if m.losses.ceiling > 2*m.window {
-			m.losses.ceiling = 0
 		}
 	}
 }
