@@ -10,8 +10,8 @@ PURE        = ./internal/... ./nat/... ./netstack/... ./egress/... ./secmod/... 
 run: ## start a server for one person on this machine
 	$(GO) run ./cmd/rocserv quickstart
 
-build: ## the binary as released: static, not PIE
-	CGO_ENABLED=0 $(GO) build -trimpath -tags urfave_cli_no_docs -ldflags '-s -w' -o rocserv ./cmd/rocserv
+build: ## the programs as released: static, not PIE. rocserv works without the other, its workers as rocserv itself
+	CGO_ENABLED=0 $(GO) build -trimpath -tags urfave_cli_no_docs -ldflags '-s -w' -o ./ ./cmd/rocserv ./cmd/rocserv-worker
 
 pam: ## the helper for auth = pam, which needs libpam0g-dev: the only program with C in it
 	CGO_ENABLED=1 $(GO) build -trimpath -tags pam -ldflags '-s -w' -o rocserv-pam ./cmd/rocserv-pam

@@ -152,13 +152,19 @@ func (r *running) launch() {
 func start(t *testing.T, c *testConfig) *running {
 	t.Helper()
 	r := prepare(t, c)
+	r.begin(c)
+	return r
+}
+
+// begin is start of a server that was prepared.
+func (r *running) begin(c *testConfig) {
+	r.t.Helper()
 	r.launch()
 	r.waitLog("initialized rocserv test")
 	r.tcp = r.logged(`listening \(TCP\) on (\S+)\.\.\.`)
 	if c.Config.Global.UDPPort != 0 {
 		r.udp = r.logged(`listening \(UDP\) on (\S+)\.\.\.`)
 	}
-	return r
 }
 
 func (r *running) logged(expr string) string {

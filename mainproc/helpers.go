@@ -5,11 +5,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"rocserv/internal/build"
 	"rocserv/internal/config"
 	"rocserv/internal/ipc"
 )
@@ -90,10 +90,7 @@ var programs = map[string]string{"pam": "rocserv-pam"}
 
 // beside finds a program in the folder of another, which may be named by a link of /proc.
 func beside(exe, name string) (string, error) {
-	if real, err := os.Readlink(exe); err == nil && filepath.IsAbs(real) {
-		exe = real // of a file that was replaced the folder is right
-	}
-	path := filepath.Join(filepath.Dir(exe), name)
+	path := build.Beside(exe, name)
 	if _, err := os.Stat(path); err != nil {
 		return "", fmt.Errorf("mainproc: the program %s is not there (%w): the server itself has nothing of what it does", path, err)
 	}

@@ -42,6 +42,9 @@ func TestMain(m *testing.M) {
 		case roleHelper.arg:
 			fakeHelper()
 			quit(0)
+		case roleBuild.arg:
+			fakeBuild()
+			quit(0)
 		case roleTrial.arg:
 			os.Exit(Trial(os.Args[2:], testOptions("", false)))
 		case orphanArg:
@@ -106,6 +109,7 @@ func testOptions(name string, background bool) Options {
 		Foreground: !background,
 		Debug:      3,
 		Version:    "test",
+		Build:      testBuild,
 		Logger:     slog.New(rolelog.NewTextHandler(os.Stderr, level)),
 		Level:      level,
 	}

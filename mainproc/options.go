@@ -17,6 +17,7 @@ type Options struct {
 	Debug      int                    // log-level; wins over the file's unless negative
 	SelfExe    string                 // the program to start workers from; empty: this one
 	Version    string                 // for the log
+	Build      string                 // of this program: what a worker of another program must be of
 	Logger     *slog.Logger           // everything goes there, the children's lines too
 	Level      *slog.LevelVar         // of Logger; set to the log-level in effect. May be nil
 	Log        *rolelog.Main          // where Logger's lines go; set to the log-format in effect. May be nil

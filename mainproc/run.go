@@ -127,6 +127,11 @@ func (s *server) live(text []byte, signals <-chan os.Signal, up func()) error {
 	defer s.sec.close(s.procs)
 	files := new(watcher)
 	files.look(watched(s.opts.ConfigName, s.gen.Load().cfg, nil)) // before they are read
+	if p := s.workerBeside(s.procs.exe, s.opts.Build); p != nil {
+		defer p.file.Close()
+		s.workerRole = roleWorker.as(p)
+		s.log.Info("workers are a program of their own", "program", p.path)
+	}
 	if err := s.begin(text, signals); err != nil {
 		if errors.Is(err, errStopped) {
 			return nil

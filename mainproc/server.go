@@ -65,6 +65,8 @@ type server struct {
 	upgrades chan *program // to become, which have been tried
 	visitors []visitor     // of the main before, until they are let in
 
+	workerRole *role // roleWorker, perhaps of another program
+
 	confinedLog confinedLog
 	translation nat64Finder // readHost's
 }
@@ -85,7 +87,7 @@ func newServer(opts Options, confined sandbox.Report, signals chan<- os.Signal, 
 		clear(text)
 		return nil, nil, err
 	}
-	s := &server{opts: opts, log: opts.Logger, confined: confined, ended: make(chan struct{}), upgrades: make(chan *program, 1)}
+	s := &server{opts: opts, log: opts.Logger, confined: confined, ended: make(chan struct{}), upgrades: make(chan *program, 1), workerRole: roleWorker}
 	s.notify = newNotifier(os.Getpid(), s.log)
 	s.translation.lookup = net.DefaultResolver.LookupNetIP
 	s.sec, s.records, s.closings = newSecurity(), newRecords(), newClosings()

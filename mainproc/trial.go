@@ -31,8 +31,8 @@ func Trial(args []string, opts Options) int {
 	if err := tryResume(opts, st, 5); err != nil {
 		return trialFailed(err)
 	}
-	fmt.Fprintf(os.NewFile(3, "ready"), "%s %s\n", readyWord, opts.Version)
-	io.Copy(io.Discard, os.Stdin) // main ends this process
+	fmt.Fprintf(os.NewFile(3, "ready"), "%s %s\n%s\n", readyWord, opts.Version, opts.Build) // at once: tryState
+	io.Copy(io.Discard, os.Stdin)                                                           // main ends this process
 	return 0
 }
 

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -25,7 +24,8 @@ import (
 //
 //	tryProgram   a process of it reads our state and our configuration, its
 //	             sec-mod loads the configuration and opens the sessions' records,
-//	             and its worker becomes ready. Otherwise it is refused, and
+//	             and its worker becomes ready: rocserv-worker beside it, if that
+//	             is of the same build (program.go). Otherwise it is refused, and
 //	             nothing has changed
 //	standStill   nobody is let in, no channel is read, scripts and sec-mod end
 //	become       the leader executes it: same pid, same children, same sockets
@@ -37,11 +37,9 @@ import (
 // on the process: a program whose filter is the same puts no other one on it.
 
 const (
-	trialTime   = 30 * time.Second
-	answerTime  = 10 * time.Second // for a worker's request that is being carried out
-	readyWord   = "ready"
-	procFD      = "/proc/self/fd/"
-	deletedMark = " (deleted)" // what the kernel adds to the name of a program whose file is gone
+	trialTime  = 30 * time.Second
+	answerTime = 10 * time.Second // for a worker's request that is being carried out
+	readyWord  = "ready"
 )
 
 // roleTrial is a program's look at the state it shall go on from.
@@ -49,37 +47,6 @@ var roleTrial = &role{
 	name: "trial",
 	arg:  "__trial",
 	fds:  []string{"where it says that it is ready", "state", "configuration"},
-}
-
-// program is a file to execute, by a descriptor: what is tried is what is run.
-type program struct {
-	file *os.File
-	path string
-}
-
-func (p *program) name() string { return procFD + strconv.Itoa(int(p.file.Fd())) }
-
-// ownProgram opens the file that this program was started from, which may be
-// another one now.
-func ownProgram() (*program, error) {
-	path, err := os.Executable()
-	if err != nil {
-		return nil, fmt.Errorf("mainproc: this program's file: %w", err)
-	}
-	return openProgram(filepath.Clean(strings.TrimSuffix(path, deletedMark)))
-}
-
-func openProgram(path string) (*program, error) {
-	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0) // it may be executable and not readable
-	if err != nil {
-		return nil, fmt.Errorf("mainproc: %s: %w", path, err)
-	}
-	p := &program{os.NewFile(uintptr(fd), path), path}
-	if _, err := os.Stat(p.name()); err != nil {
-		p.file.Close()
-		return nil, fmt.Errorf("mainproc: /proc is needed to replace the program: %w", err)
-	}
-	return p, nil
 }
 
 // upgrade is the operator's order. It answers when the program has shown that it
@@ -109,61 +76,64 @@ func (c *console) upgrade(ctx context.Context, _ nothing) (any, error) {
 
 // tryProgram finds out whether a program can take over from this one.
 func (s *server) tryProgram(p *program) (version string, err error) {
-	if version, err = s.tryState(p); err != nil {
+	version, build, err := s.tryState(p)
+	if err != nil {
 		return "", err
 	}
 	if err := s.trySecMod(p); err != nil {
 		return "", err
 	}
+	if w := s.workerBeside(p.name(), build); w != nil {
+		defer w.file.Close()
+		p = w
+	}
 	return version, s.tryWorker(p)
 }
 
-// as is a role played by another program.
-func (r *role) as(p *program) *role {
-	other := *r
-	other.exe = p.name()
-	return &other
-}
-
-// tryState has a process of it read the state.
-func (s *server) tryState(p *program) (version string, err error) {
+// tryState has a process of it read the state. It says what version it is, and what
+// build; programs of before say nothing of that.
+func (s *server) tryState(p *program) (version, build string, err error) {
 	st := s.save(false)
 	st.consistent(s.log)
 	state, err := st.seal()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	defer state.Close()
 	stateFD, err := dupFile(state)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	text, err := s.gen.Load().configText()
 	if err != nil {
 		unix.Close(stateFD)
-		return "", err
+		return "", "", err
 	}
 	near, far, err := logPipe()
 	if err != nil {
 		closeAll([]int{stateFD, text})
-		return "", err
+		return "", "", err
 	}
 	c, err := s.procs.spawn(roleTrial.as(p), []string{s.opts.ConfigName}, near, far, stateFD, text)
 	if err != nil {
 		near.Close()
-		return "", err
+		return "", "", err
 	}
 	near.SetReadDeadline(time.Now().Add(trialTime))
-	line, err := bufio.NewReader(near).ReadString('\n')
+	in := bufio.NewReader(near)
+	line, err := in.ReadString('\n')
+	if in.Buffered() > 0 { // both lines come at once
+		build, _ = in.ReadString('\n')
+	}
 	s.procs.kill(c)
 	<-c.done
 	if word, version, ok := strings.Cut(strings.TrimSpace(line), " "); ok && word == readyWord {
-		return version, nil
+		return version, strings.TrimSpace(build), nil
 	}
 	if err != nil && errors.Is(err, os.ErrDeadlineExceeded) {
-		return "", fmt.Errorf("mainproc: it does not become ready within %v", trialTime)
+		return "", "", fmt.Errorf("mainproc: it does not become ready within %v", trialTime)
 	}
-	return "", fmt.Errorf("mainproc: it ended before it was ready (status %d)%s", c.status.ExitStatus(), clause(line))
+	return "", "", fmt.Errorf("mainproc: it ended before it was ready (status %d)%s", c.status.ExitStatus(), clause(line))
 }
 
 // clause is what a program said last, if anything.

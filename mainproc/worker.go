@@ -155,7 +155,7 @@ var (
 
 // startWorker starts a worker process and returns it once it is confined and
 // ready for a connection.
-func (s *server) startWorker() (*worker, error) { return s.startWorkerOf(roleWorker) }
+func (s *server) startWorker() (*worker, error) { return s.startWorkerOf(s.workerRole) }
 
 func (s *server) startWorkerOf(r *role) (*worker, error) {
 	w, err := s.forkWorker(r)

@@ -22,7 +22,7 @@ const (
 // (sandbox.Options), tells main, waits for a connection, serves it, and
 // returns the exit status.
 func Main(args []string) int {
-	// The program begins on the process's first thread for main's sake, whose
+	// Main's program begins on the process's first thread for main's sake, whose
 	// children are that thread's. Here it would be one more thread, and two
 	// switches for every wait.
 	runtime.UnlockOSThread()

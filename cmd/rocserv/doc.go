@@ -2,9 +2,10 @@
 //
 // # Theory of operation
 //
-// There is one binary. Its processes are started from it with a hidden role as
-// the first argument, which is looked at before anything of the command line
-// is: a worker links all of it, and should run little of it. Without a role it
+// The processes are started from this program with a hidden role as the first
+// argument, which is looked at before anything of the command line is. Workers are
+// rocserv-worker (cmd/rocserv-worker) where that lies beside it and is of the same
+// build; everywhere else they are this program, too: it is all that it takes. Without a role it
 // is a command: the server itself (as ocserv: -f -c FILE), quickstart, passwd.
 //
 // The first thread is kept for the main goroutine: children die with the thread

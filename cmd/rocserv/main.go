@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"rocserv/internal/build"
 	"rocserv/internal/doctor"
 	"rocserv/internal/passwd"
 	"rocserv/internal/quickstart"
@@ -16,9 +17,6 @@ import (
 	"rocserv/secmod/helper"
 	"rocserv/worker"
 )
-
-// version is set when a release is built.
-var version = "0.1-dev"
 
 // Hidden roles.
 const (
@@ -72,7 +70,7 @@ func app() *cli.App {
 		Name:            "rocserv",
 		Usage:           "a rootless OpenConnect/AnyConnect VPN server",
 		UsageText:       "rocserv quickstart\n   rocserv -f -c FILE [-d N] [-p PIDFILE]\n   rocserv -t -c FILE\n   rocserv passwd [-c FILE] USER\n   rocserv doctor [-c FILE] [--json]\n   rocserv ctl [COMMAND...]\n   rocserv top [--once]",
-		Version:         version,
+		Version:         build.Version,
 		HideHelpCommand: true,
 		Flags:           serverFlags(),
 		Action:          runServer,

@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"rocserv/internal/build"
 	"rocserv/internal/occtl"
 	"rocserv/internal/passwd"
 )
@@ -14,7 +15,7 @@ import (
 // link of that name is the program of that name.
 var programs = map[string]func(args []string) int{
 	"occtl":    runControl,
-	"ocpasswd": func(args []string) int { return passwd.Main(args, version, os.Stdin, os.Stderr) },
+	"ocpasswd": func(args []string) int { return passwd.Main(args, build.Version, os.Stdin, os.Stderr) },
 	"ocserv":   func(args []string) int { return runOcserv(args, os.Stderr) },
 }
 
@@ -31,7 +32,7 @@ func runByName(args []string) (status int, ok bool) {
 }
 
 func runControl(args []string) int {
-	return occtl.Run(args, occtl.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: version})
+	return occtl.Run(args, occtl.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: build.Version})
 }
 
 // topCommand is `rocserv top`.
@@ -42,7 +43,7 @@ func topCommand() *cli.Command {
 		ArgsUsage:       "[-s FILE] [-d SECONDS] [--sort COLUMN] [--once]",
 		SkipFlagParsing: true,
 		Action: func(c *cli.Context) error {
-			io := occtl.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: version}
+			io := occtl.IO{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Version: build.Version}
 			if status := occtl.Top(c.Args().Slice(), io); status != 0 {
 				return cli.Exit("", status)
 			}

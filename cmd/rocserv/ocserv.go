@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strconv"
 
+	"rocserv/internal/build"
 	"rocserv/internal/getopt"
 	"rocserv/mainproc"
 )
@@ -115,5 +116,5 @@ func finished(err error) int {
 // printOcservVersion says what is compiled in, in the words that ocserv's own
 // tests and people's scripts look for.
 func printOcservVersion(w io.Writer) {
-	fmt.Fprintf(w, "ocserv %s (rocserv)\n\nCompiled with: seccomp, oath, radius, gssapi, AnyConnect\nTLS: crypto/tls of %s\n", version, runtime.Version())
+	fmt.Fprintf(w, "ocserv %s (rocserv)\n\nCompiled with: seccomp, oath, radius, gssapi, AnyConnect\nTLS: crypto/tls of %s\n", build.Version, runtime.Version())
 }

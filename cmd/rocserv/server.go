@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"rocserv/internal/build"
 	"rocserv/internal/config"
 	"rocserv/internal/quickstart"
 	"rocserv/internal/rolelog"
@@ -71,7 +72,7 @@ func mainOptions(o mainproc.Options) mainproc.Options {
 	var h slog.Handler
 	o.Log, h = rolelog.NewMain(os.Stderr, o.Level)
 	o.Logger = slog.New(h)
-	o.Version = version
+	o.Version, o.Build = build.Version, build.Fingerprint()
 	o.Parse = func(name string, b []byte) (*config.Config, error) { return config.Parse(name, b, config.Main) }
 	return o
 }

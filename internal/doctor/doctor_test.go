@@ -29,6 +29,7 @@ func rich() *Facts {
 		Network:   Network{Out4: true, Out6: true},
 		UDP:       UDP{Receive: 4 << 20},
 		Kernel:    Kernel{Landlock: 7},
+		Workers:   Workers{Program: "/usr/bin/rocserv-worker"},
 		Capacity:  capacity.Capacity{Tasks: 14100, Files: 1 << 20, Memory: math.MaxUint64, TasksBy: "the cgroup's pids.max"},
 		Resolvers: []netip.Addr{netip.MustParseAddr("192.0.2.53"), netip.MustParseAddr("2001:db8::53")},
 	}
@@ -82,6 +83,7 @@ func TestGolden(t *testing.T) {
 			f.Files = map[string]error{"/cert": nil, "/key": unix.EACCES, "/users": unix.ENOENT}
 		}},
 		{name: "contradiction", facts: rich(), lines: []string{"isolate-workers = false", "require-confinement = true"}, bad: true, prep: func(f *Facts) {
+			f.Workers.Err = errOtherBuild
 			f.Ports = map[Port]error{tcp: unix.EADDRNOTAVAIL}
 		}},
 	}

@@ -17,10 +17,18 @@ type Facts struct {
 	CPUs      int
 	Resolvers []netip.Addr // of resolv.conf
 
+	Workers Workers
+
 	PAM   error            // of the program for it; nil: it is there
 	Low   error            // of the port 443; nil: it can be bound
 	Ports map[Port]error   // of the configuration
 	Files map[string]error // of the configuration
+}
+
+// Workers is the program that a client's process is.
+type Workers struct {
+	Program string // of its own; empty: the server's
+	Err     error  // why one that is there is not used
 }
 
 // Port is what the configuration listens on.

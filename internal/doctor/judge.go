@@ -72,7 +72,7 @@ func Judge(f *Facts, cfg *config.Config) *Report {
 
 // rows are the questions to the host, in the order of the report.
 var rows = []func(*Facts, *config.Config) Finding{
-	judgeUser, judgeIPv4, judgeIPv6, judgePing, judgeLow, judgeSegment, judgeReceive, judgeLandlock, judgeFilter, judgeResolvers,
+	judgeUser, judgeIPv4, judgeIPv6, judgePing, judgeLow, judgeSegment, judgeReceive, judgeLandlock, judgeFilter, judgeResolvers, judgeWorkers,
 }
 
 // sysctl is how a value of the kernel's network is set here.
@@ -205,6 +205,18 @@ func judgeResolvers(f *Facts, _ *config.Config) Finding {
 		list = append(list, a.String())
 	}
 	return ok("resolvers", strings.Join(list, ", "))
+}
+
+func judgeWorkers(f *Facts, _ *config.Config) Finding {
+	const name, costs = "workers", "a client's process takes a third more of processor time to start, and 0.2 MB more memory"
+	switch w := f.Workers; {
+	case w.Program == "":
+		return Finding{name, Gap, "the server's own program", costs, "make build, and put rocserv-worker beside rocserv"}
+	case w.Err != nil:
+		return Finding{name, Gap, fmt.Sprintf("the server's own program: %s is not used: %v", w.Program, w.Err), costs, "install rocserv and rocserv-worker of one build, both its owner's or root's"}
+	default:
+		return ok(name, "a program of their own, "+w.Program)
+	}
 }
 
 // room is the table of sizes, and how many clients there can be in all.

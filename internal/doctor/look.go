@@ -3,20 +3,24 @@ package doctor
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"rocserv/internal/build"
 	"rocserv/internal/capacity"
 	"rocserv/internal/config"
 	"rocserv/internal/sandbox"
@@ -30,6 +34,8 @@ func Look(cfg *config.Config) *Facts {
 		UID: os.Getuid(), Container: container(root, os.Getenv), Network: lookNetwork(), UDP: lookUDP(),
 		Kernel:   Kernel{Landlock: sandbox.LandlockABI(), Filter: filterAvailable()},
 		Capacity: capacity.Read(root, os.Getuid()), CPUs: runtime.NumCPU(), Resolvers: resolvers(resolv),
+		Workers: lookWorkers(),
+
 		PAM:   pamHelper(),
 		Low:   bind(Port{"tcp", netip.MustParseAddrPort("127.0.0.1:443")}),
 		Ports: map[Port]error{}, Files: map[string]error{},
@@ -45,6 +51,38 @@ func Look(cfg *config.Config) *Facts {
 	}
 	return f
 }
+
+// lookWorkers asks the program beside this one as main does when it starts.
+func lookWorkers() (w Workers) {
+	const patience = 5 * time.Second
+	self, err := os.Executable()
+	if err != nil {
+		return w
+	}
+	file, err := build.Worker(self)
+	if errors.Is(err, fs.ErrNotExist) {
+		return w
+	}
+	w.Program, w.Err = build.Beside(self, build.WorkerName), err
+	if err != nil {
+		return w
+	}
+	file.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, w.Program, build.Ask)
+	cmd.Env, cmd.WaitDelay = []string{}, time.Second
+	said, err := cmd.Output()
+	switch {
+	case err != nil:
+		w.Err = cause(err)
+	case strings.TrimSpace(string(said)) != build.Fingerprint():
+		w.Err = errOtherBuild
+	}
+	return w
+}
+
+var errOtherBuild = errors.New("it is of another build than this program")
 
 // pamHelper looks for the program that main starts for auth = pam.
 func pamHelper() error {

@@ -5,7 +5,8 @@
 //	test/bench/run -quick                 one short round of what changes most
 //	test/bench/run -rows 'dtls-*,ping'    some rows (-list names them)
 //	test/bench/run -servers rocserv -set 'dtls-psk = false'   with another configuration
-//	test/bench/run -servers ocserv,rocserv,rocserv=/tmp/before   with another build, called before
+//	test/bench/run -servers ocserv,rocserv,rocserv=/tmp/before   with another build, called before;
+//	                                      with ROCSERV_BIN and here workers are what lies beside the program
 //	test/bench/run -json out.json         keeps every sample
 //	test/bench/run -from out.json -doc doc   makes doc/performance.md and its charts
 //

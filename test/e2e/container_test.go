@@ -86,6 +86,7 @@ func TestContainerfile(t *testing.T) {
 	p, err := r.StartImage(r.state.Dir)
 	r.must(err)
 	r.storyOf(p)
+	r.expect(p, "workers are a program of their own program=/rocserv-worker", 20*time.Second)
 	r.expect(p, "initialized rocserv", 20*time.Second)
 	c := r.connect(lab.Dial{})
 	r.each(c, hello4, hello6, lookup, echoes)

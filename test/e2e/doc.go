@@ -7,7 +7,7 @@
 //	SERVER=ocserv test/e2e/run                Debian's ocserv, as root, to compare
 //	SANDBOX=bwrap test/e2e/run                the server as in a container
 //	SANDBOX=podman test/e2e/run               the server in a container
-//	ROCSERV_BIN=./rocserv test/e2e/run        a binary that is there
+//	ROCSERV_BIN=./rocserv test/e2e/run        a binary that is there, with what lies beside
 //	GOLDEN=write test/e2e/run -run TestWhy    writes testdata/why anew
 //
 // # Theory of operation

@@ -41,7 +41,7 @@ func TestDoctor(t *testing.T) {
 	r := newLab(t, 1, "max-clients = 7")
 	r.must(r.OpenPing(false))
 	said := r.doctorSays(0)
-	for _, line := range []string{`gap  ping sockets .*denied`, `ok   TCP 0\.0\.0\.0:4443 +free`, `Room for clients: 7`, `max-clients .*<- decides`, `ok   plain`} {
+	for _, line := range []string{`gap  ping sockets .*denied`, `ok   TCP 0\.0\.0\.0:4443 +free`, `Room for clients: 7`, `max-clients .*<- decides`, `ok   plain`, workersSaid()} {
 		if !regexp.MustCompile(line).MatchString(said) {
 			t.Errorf("doctor does not say %q:\n%s", line, said)
 		}
@@ -76,6 +76,14 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("%+v", f)
 	}
 	r.must(os.Chmod(key, 0o600))
+}
+
+// workersSaid is what doctor says of the workers' program.
+func workersSaid() string {
+	if _, err := os.Stat(workersOf(server)); err != nil {
+		return `gap  workers +the server's own program\n`
+	}
+	return `ok   workers +a program of their own, ` + regexp.QuoteMeta(workersOf(server)) + `\n`
 }
 
 // logTime is what a log puts in front of a line.

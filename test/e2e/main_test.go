@@ -70,7 +70,7 @@ func findRocserv() (remove func(), err error) {
 		}
 		remove = func() { os.RemoveAll(dir) }
 		server.Path = filepath.Join(dir, "rocserv")
-		if err := build(dir); err != nil {
+		if err := buildPrograms(dir); err != nil {
 			remove()
 			return nil, err
 		}
@@ -86,11 +86,11 @@ func findRocserv() (remove func(), err error) {
 	return remove, nil
 }
 
-func build(dir string) error {
+func buildPrograms(dir string) error {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return err
 	}
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", server.Path, "rocserv/cmd/rocserv")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir+"/", "rocserv/cmd/rocserv", "rocserv/cmd/rocserv-worker")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("no server to test: %w\n%s", err, out)

@@ -10,10 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"rocserv/internal/build"
 	"rocserv/test/e2e/lab"
 )
 
-// own copies the server's program to where a test can replace it.
+// own copies the server's program, and that of its workers if there is one, to where
+// a test can replace it.
 func (r *rig) own() lab.Program {
 	r.Helper()
 	p := server
@@ -21,8 +23,14 @@ func (r *rig) own() lab.Program {
 	r.must(os.Mkdir(filepath.Dir(p.Path), 0o755))
 	r.must(os.Chmod(filepath.Dir(p.Path), 0o755))
 	r.replace(p)
+	if text, err := os.ReadFile(workersOf(server)); err == nil {
+		r.put(workersOf(p), text)
+	}
 	return p
 }
+
+// workersOf is where the program of a server's workers is looked for.
+func workersOf(p lab.Program) string { return build.Beside(p.Path, build.WorkerName) }
 
 // replace puts the server's program in place of p, or another text.
 func (r *rig) replace(p lab.Program, text ...byte) {
@@ -32,9 +40,15 @@ func (r *rig) replace(p lab.Program, text ...byte) {
 		text, err = os.ReadFile(server.Path)
 		r.must(err)
 	}
-	r.must(os.WriteFile(p.Path+".new", text, 0o755))
-	r.must(os.Chmod(p.Path+".new", 0o755))
-	r.must(os.Rename(p.Path+".new", p.Path))
+	r.put(p.Path, text)
+}
+
+// put makes a file a program, in one step.
+func (r *rig) put(path string, text []byte) {
+	r.Helper()
+	r.must(os.WriteFile(path+".new", text, 0o755))
+	r.must(os.Chmod(path+".new", 0o755))
+	r.must(os.Rename(path+".new", path))
 }
 
 // The program is replaced, again and again, and a download does not notice. One

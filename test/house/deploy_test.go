@@ -39,7 +39,7 @@ func TestDeploy(t *testing.T) {
 		"kubernetes/rocserv.yaml":     {"runAsNonRoot: true", "allowPrivilegeEscalation: false", `capabilities: {drop: ["ALL"]}`, "seccompProfile: {type: RuntimeDefault}", "readOnlyRootFilesystem: true"},
 		"systemd/rocserv.service":     {"Type=notify", "NoNewPrivileges=true", "CapabilityBoundingSet=\n", "User=rocserv", "WatchdogSec=", "rocserv -f -c "},
 		"systemd/rocserv.socket":      {"ListenStream=", "ListenDatagram=", "BindIPv6Only=ipv6-only"},
-		"container/Containerfile":     {"FROM scratch", "USER 12345:0", "CGO_ENABLED=0", "STOPSIGNAL SIGTERM"},
+		"container/Containerfile":     {"FROM scratch", "USER 12345:0", "CGO_ENABLED=0", "./cmd/rocserv-worker", "STOPSIGNAL SIGTERM"},
 		"container/rocserv.container": {"DropCapability=ALL", "ReadOnly=true", "NoNewPrivileges=true"},
 	} {
 		text := read(name)
