@@ -9,11 +9,11 @@
 //
 //  1. what needs /proc while it is still ours: the name, the OOM score;
 //  2. signals that only main may send, umask, resource limits;
-//  3. no_new_privs;
+//  3. no_new_privs, which a child of main's has already;
 //  4. not dumpable, after which /proc/self belongs to root.
 //
 // Confine is the second stage, once a role has opened what it needs: Landlock
-// (landlock.go), then the system call filter (filter.go, calls.go). Both hold
+// (landlock.go), then the system call filter (filter.go, calls.go, assemble.go). Both hold
 // for every thread, for good, and for whatever the process starts.
 //
 //	role     filter: a call without a rule   Landlock

@@ -220,20 +220,24 @@ func TestRules(t *testing.T) {
 			if r.why == "" || len(r.calls) == 0 {
 				t.Errorf("%s: rule %q with %d calls", role, r.why, len(r.calls))
 			}
-			n := len(r.body(nil))
-			if n > 255 {
-				t.Errorf("%s: %q is a block of %d", role, r.why, n)
-			}
-			if n != r.length() {
+			if n := len(r.body(nil)); n != r.length() {
 				t.Errorf("%s: %q is a block of %d, taken for one of %d", role, r.why, n, r.length())
 			}
+			for _, m := range r.when {
+				if n := m.length(); n > 255 {
+					t.Errorf("%s: %q is a block of %d", role, r.why, n)
+				}
+			}
 		}
-		n := len(f.assemble())
-		if n > 4096 {
+		if leaves, _ := f.leaves(); len(leaves) > 256 {
+			t.Errorf("%s: %d ranges of numbers, half of them is more than a jump", role, len(leaves))
+		}
+		prog := f.assemble()
+		if n := len(prog); n > 4096 {
 			t.Errorf("%s: %d instructions, the kernel takes 4096", role, n)
 		}
-		if n != f.length() {
-			t.Errorf("%s: %d instructions, taken for %d", role, n, f.length())
+		if len(prog) != cap(prog) {
+			t.Errorf("%s: %d instructions, taken for %d", role, len(prog), cap(prog))
 		}
 		// A jump that leaves the program is found here.
 		if auditArch != 0 {
