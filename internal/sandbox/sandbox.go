@@ -85,8 +85,13 @@ func lower(resource int, value uint64) error {
 
 // noNewPrivs sets no_new_privs on every thread. It is an attribute of a
 // thread that new threads and children inherit; main sets it before it starts
-// a child, so that in a child all threads have it from birth.
+// a child, so that in a child all threads have it from birth: a process begins with
+// one thread, and if this one has it, that one had, for nobody here sets it on one
+// alone. To set it again would stop each thread for nothing.
 func noNewPrivs() error {
+	if has, err := unix.PrctlRetInt(unix.PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0); err == nil && has == 1 {
+		return nil
+	}
 	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
 	if errno == 0 {
 		return nil

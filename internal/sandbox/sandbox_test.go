@@ -174,6 +174,25 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
+// TestInherited: what is started with no_new_privs has it in all its threads, as
+// all that main starts.
+func TestInherited(t *testing.T) {
+	said := make(chan state)
+	go func() {
+		defer close(said)
+		runtime.LockOSThread() // and never unlocked: the thread ends with this goroutine
+		if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+			t.Error(err)
+			return
+		}
+		said <- asOther(t, Worker)
+	}()
+	s := <-said
+	if s.Err != "" || s.NoNewPrivs != 1 || s.Threads["1"] < 2 || s.Threads["0"] != 0 || !strings.Contains(s.Report, "no_new_privs") {
+		t.Errorf("state %+v", s)
+	}
+}
+
 func TestUnknownRole(t *testing.T) {
 	defer func() {
 		if r := recover(); r == nil || !strings.Contains(fmt.Sprint(r), "internal error") {
