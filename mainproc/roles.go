@@ -1,5 +1,7 @@
 package mainproc
 
+import "slices"
+
 // role is a row of the table of processes that main starts. Descriptors 0 and
 // 1 are /dev/null, 2 is a pipe to main's log, in every role but a script's,
 // whose output is the log.
@@ -28,11 +30,12 @@ var (
 		fds:  []string{"channel to sec-mod"},
 	}
 	// One client keeps one processor busy at most; a second P costs a worker
-	// 0.2 MB (measured). When to collect garbage a worker says itself.
+	// 0.2 MB (measured). When to collect garbage a worker says itself. What it does
+	// without of the processor: roles_amd64.go.
 	roleWorker = &role{
 		name: "worker",
 		arg:  "__worker",
-		env:  []string{"GOMAXPROCS=1", "GOGC=off"},
+		env:  slices.Concat([]string{"GOMAXPROCS=1", "GOGC=off"}, without),
 		fds:  []string{"channel to main", "channel to sec-mod"},
 	}
 	// Programs of the operator: hooks.go. Program and environment are theirs.

@@ -27,8 +27,11 @@ func TestServe(t *testing.T) {
 			t.Errorf("%s = %s, want %s", key, got, want)
 		}
 	}
-	if !strings.Contains(hi, "env=[GOMAXPROCS=1 GOGC=off]") {
+	if !strings.Contains(hi, fmt.Sprintf("env=%v", append([]string{"GOMAXPROCS=1", "GOGC=off"}, without...))) {
 		t.Errorf("environment: %s", hi)
+	}
+	if strings.Contains(r.log.String(), "GODEBUG") { // an option that the runtime does not know
+		t.Error("a worker complains about its environment")
 	}
 	// Nothing but the five descriptors it should have (and the runtime's own).
 	if !strings.Contains(hi, "fds=0=/dev/null 1=/dev/null 2=pipe 3=socket 4=socket") || strings.Contains(hi, "5=") {
