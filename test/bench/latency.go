@@ -50,26 +50,28 @@ func idlePing(via int) func(*contender, plan) (sample, error) {
 	}
 }
 
-// pingUnderLoad measures echo requests beside a download.
-func pingUnderLoad(c *contender, p plan) (sample, error) {
-	o, err := c.client(viaDTLS)
-	if err != nil {
-		return nil, err
+// pingBeside measures echo requests beside a transfer of iperf3.
+func pingBeside(via int, args ...string) func(*contender, plan) (sample, error) {
+	return func(c *contender, p plan) (sample, error) {
+		o, err := c.client(via)
+		if err != nil {
+			return nil, err
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := runIperf(o.From, p.seconds, args...)
+			done <- err
+		}()
+		time.Sleep(time.Second)                    // slow start
+		ms, perr := ping(o.From, 40*(p.seconds-1)) // the transfer outlasts the pings
+		if err := <-done; err != nil {
+			return nil, err
+		}
+		if perr != nil {
+			return nil, perr
+		}
+		return sample{mean: average(ms), p50: quantile(ms, 0.5)}, nil
 	}
-	done := make(chan error, 1)
-	go func() {
-		_, err := runIperf(o.From, p.seconds, "-R")
-		done <- err
-	}()
-	time.Sleep(time.Second)                    // slow start
-	ms, perr := ping(o.From, 40*(p.seconds-1)) // the download outlasts the pings
-	if err := <-done; err != nil {
-		return nil, err
-	}
-	if perr != nil {
-		return nil, perr
-	}
-	return sample{mean: average(ms), p50: quantile(ms, 0.5)}, nil
 }
 
 // trips asks for round trips to tgt's echo service, one after the other.

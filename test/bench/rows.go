@@ -154,8 +154,9 @@ var rows = append([]row{
 		goals: []goal{atMost(p50, 1.2, 1.0)}, also: []figure{p99, cpuPerTrip}},
 	{name: "connect", title: "TCP connect and first answer, DTLS", quick: true, measure: tripRow(viaDTLS, "__crr"),
 		goals: []goal{atMost(p50, 1.8, 1.3)}, also: []figure{p99, cpuPerTrip}},
-	{name: "ping-load", title: "ping beside a download, DTLS", quick: true, measure: pingUnderLoad,
+	{name: "ping-load", title: "ping beside a download, DTLS", quick: true, measure: pingBeside(viaDTLS, "-R"),
 		goals: []goal{atMost(mean, 0.6, 0.3)}, also: []figure{p50}},
+	{name: "ping-up-tls", title: "ping beside an upload, TLS", measure: pingBeside(viaTLS), also: []figure{mean, p50}},
 
 	{name: "rate", title: "new connections, 8 at once", quick: true, floors: bothFloors, measure: connectionRate(8, 0),
 		goals: []goal{atLeast(perSecondRate, 1.0, 1.3)}, also: []figure{p50, p99, cpuPerConn}},

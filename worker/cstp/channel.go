@@ -33,6 +33,7 @@ type Channel struct {
 	tls   *tls.Conn
 	conn  *Conn
 	meter moderation.Meter // of what is received; Serve's
+	hold  hold             // Serve's
 
 	// Sending; the caller serialises.
 	frame   []byte // header and payload of the packet being built
@@ -92,7 +93,8 @@ func (c *Channel) Busy() bool { return false }
 // (openconnect closes without close_notify), ErrFrame, net.ErrClosed.
 func (c *Channel) Serve(r Receiver) error {
 	b := batch{buf: make([]byte, smallBatch)}
-	c.meter.Start(time.Now(), false)
+	c.hold.since = time.Now()
+	c.meter.Start(c.hold.since, false)
 	for {
 		n, err := c.tls.Read(b.buf[b.w:])
 		b.w += n
@@ -114,7 +116,27 @@ func (c *Channel) Serve(r Receiver) error {
 			return eof(err)
 		}
 		runtime.Gosched() // let the stack work on the batch before the next is read
-		c.meter.Add(n, length, time.Now())
+		c.rest(n, length, time.Now())
+	}
+}
+
+// rest lets packets gather after a batch of n of them, of length bytes together.
+func (c *Channel) rest(n, length int, now time.Time) {
+	c.meter.Add(n, length, now)
+	if !c.meter.On() {
+		return
+	}
+	switch c.hold.add(length, now, c.conn.near) {
+	case narrow:
+		if !c.conn.narrow() {
+			c.hold.free(now.Add(holdFor))
+		}
+	case widen:
+		c.conn.widen()
+	}
+	if c.hold.small() {
+		c.meter.Gather(c.conn.unread)
+	} else {
 		c.meter.Nap()
 	}
 }

@@ -17,6 +17,13 @@
 //	          write(2) for the whole batch; outside a batch (handshake, login,
 //	          alerts) a record is written as it comes.
 //
+// # The client's window
+//
+// While a client nearby uploads as fast as it can, its window may be held so small
+// that it is closed most of the time: then records gather in its kernel, which sends
+// them at less than half of what they cost it one by one (hold.go, backlog.go;
+// doc/decisions/0016). Whether that helps is tried each time.
+//
 // Serve is liberal in what it takes: it parses a stream of bytes, so that
 // frames coalesced into a record or split over records are understood too.
 //

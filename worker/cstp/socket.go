@@ -19,6 +19,7 @@ type socket struct {
 	net.Conn
 	rc      syscall.RawConn
 	in, out transfer
+	backlog backlog
 }
 
 // transfer is one read or write that is under way.
@@ -43,6 +44,7 @@ func newSocket(c net.Conn) net.Conn {
 	s := &socket{Conn: c, rc: rc}
 	s.in.call, s.in.step = unix.SYS_READ, s.in.once
 	s.out.call, s.out.step = unix.SYS_WRITE, s.out.all
+	s.backlog.look = s.backlog.count
 	return s
 }
 

@@ -14,6 +14,10 @@ const (
 	minNap   = 50 * time.Microsecond
 	// longPacket is the mean length, in bytes, from which on packets are an upload.
 	longPacket = 512
+	// gatherNap is how long Gather waits to see whether more comes, at most
+	// gatherMost times.
+	gatherNap  = 100 * time.Microsecond
+	gatherMost = 6
 )
 
 // gathering is what a nap waits for.
@@ -23,7 +27,7 @@ type gathering struct {
 }
 
 var (
-	ofLong  = gathering{45, 400 * time.Microsecond}
+	ofLong  = gathering{64, 600 * time.Microsecond}
 	ofShort = gathering{32, 100 * time.Microsecond}
 )
 
@@ -56,6 +60,25 @@ func (m *Meter) Add(n, length int, now time.Time) {
 
 // Busy says that the rate is high enough for naps.
 func (m *Meter) Busy() bool { return m.rate*float64(time.Second) > busyRate }
+
+// On says whether there are naps at all.
+func (m *Meter) On() bool { return m.on }
+
+// Gather waits as long as more comes: while unread, the bytes that wait to be read,
+// grows. It is for a client whose window is about to close, after which nothing comes.
+func (m *Meter) Gather(unread func() int) {
+	if !m.on || !m.Busy() {
+		return
+	}
+	for had, n := unread(), 0; n < gatherMost; n++ {
+		sleep(gatherNap)
+		now := unread()
+		if now == had {
+			return
+		}
+		had = now
+	}
+}
 
 // Nap waits until about as much has gathered as makes a batch large enough, and
 // not at all if the last one was.

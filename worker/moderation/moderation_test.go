@@ -20,8 +20,8 @@ func TestNap(t *testing.T) {
 		{"10 kpps, one by one", 1, full, 100 * time.Microsecond, false, 0, 0},
 		{"19 kpps in batches", 19, full, time.Millisecond, false, 0, 0},
 		{"25 kpps, one by one", 1, full, 40 * time.Microsecond, true, ofLong.most, ofLong.most},
-		{"100 kpps, ten at a time", 10, full, 100 * time.Microsecond, true, 330 * time.Microsecond, 370 * time.Microsecond},
-		{"1 Mpps, ten at a time", 10, full, 10 * time.Microsecond, true, minNap, minNap},
+		{"100 kpps, ten at a time", 10, full, 100 * time.Microsecond, true, 530 * time.Microsecond, 550 * time.Microsecond},
+		{"1 Mpps, ten at a time", 10, full, 10 * time.Microsecond, true, 53 * time.Microsecond, 56 * time.Microsecond},
 		{"300 kpps, full batches", 64, full, 213 * time.Microsecond, true, 0, 0},
 		{"short, 10 kpps", 1, ack, 100 * time.Microsecond, false, 0, 0},
 		{"short, 25 kpps", 1, ack, 40 * time.Microsecond, true, ofShort.most, ofShort.most},
@@ -107,5 +107,38 @@ func TestMeteringAllocatesNothing(t *testing.T) {
 	})
 	if n > 0 {
 		t.Errorf("%v allocations a batch", n)
+	}
+}
+
+// TestGather: it is waited for as long as more comes, and not longer than that.
+func TestGather(t *testing.T) {
+	now := time.Unix(1000, 0)
+	m := Meter{on: true, last: now}
+	for range 1000 {
+		now = now.Add(time.Millisecond)
+		m.Add(50, 50*1400, now)
+	}
+	for _, tt := range []struct {
+		name  string
+		comes []int // unread, each time it is asked; then the last for ever
+		asked int
+	}{
+		{"nothing more", []int{1000}, 2},
+		{"until the window is full", []int{0, 20000, 60000, 90000, 90000, 120000}, 5},
+		{"as long as that", []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12}, gatherMost + 1},
+	} {
+		asked := 0
+		m.Gather(func() int {
+			asked++
+			return tt.comes[min(asked, len(tt.comes))-1]
+		})
+		if asked != tt.asked {
+			t.Errorf("%s: asked %d times, want %d", tt.name, asked, tt.asked)
+		}
+	}
+	idle := Meter{on: true, last: now}
+	idle.Add(1, 100, now.Add(time.Second))
+	for _, m := range []*Meter{&idle, {}} {
+		m.Gather(func() int { t.Error("waits though little comes"); return 0 })
 	}
 }
