@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"strconv"
 	"strings"
 
@@ -42,7 +41,7 @@ func limitData() error {
 
 // dataSize is the process's private writable memory, in bytes: what RLIMIT_DATA counts.
 func dataSize() (uint64, error) {
-	b, err := os.ReadFile("/proc/self/status")
+	b, err := readProc("status")
 	if err != nil {
 		return 0, err
 	}

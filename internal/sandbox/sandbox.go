@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -63,14 +64,35 @@ func named(what string, err error) error {
 	return nil
 }
 
+// writeProc writes a file of this process's, without package os, which would have the
+// poller try each of them.
 func writeProc(name, value string) error {
-	f, err := os.OpenFile("/proc/self/"+name, os.O_WRONLY, 0)
+	fd, err := unix.Open("/proc/self/"+name, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	_, err = f.WriteString(value)
+	defer unix.Close(fd)
+	_, err = unix.Write(fd, []byte(value))
 	return err
+}
+
+// readProc reads one, at once if it is as long as they are.
+func readProc(name string) ([]byte, error) {
+	fd, err := unix.Open("/proc/self/"+name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	b := make([]byte, 0, 2<<10)
+	for {
+		n, err := unix.Read(fd, b[len(b):cap(b)])
+		if n <= 0 || err != nil {
+			return b, err
+		}
+		if b = b[:len(b)+n]; len(b) == cap(b) {
+			b = slices.Grow(b, 4<<10)
+		}
+	}
 }
 
 // lower sets soft and hard limit to value, or to the hard limit if that is lower already.
