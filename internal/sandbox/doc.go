@@ -47,7 +47,8 @@
 // process dumpable again, so there is a window until Prepare; a binary that
 // root owns with mode 0711 closes it.
 //
-// Landlock before version 8 is applied thread by thread; each then is a domain
+// Landlock before version 8 is applied thread by thread (a worker's by takeAll, which is
+// the library's without files to leave); each then is a domain
 // of its own and, on kernels without the fix (erratum 2), cannot signal the
 // others, which the Go runtime must. There signals are left to the filter.
 //

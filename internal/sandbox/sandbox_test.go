@@ -37,6 +37,10 @@ func TestMain(m *testing.M) {
 		json.NewEncoder(os.Stdout).Encode(prepared(Role(os.Args[2])))
 		os.Exit(0)
 	}
+	if len(os.Args) == 5 && os.Args[1] == takenArg {
+		json.NewEncoder(os.Stdout).Encode(taken(os.Args[2] == "all", os.Args[3], os.Args[4]))
+		os.Exit(0)
+	}
 	if len(os.Args) > 3 && os.Args[1] == probeArg {
 		os.Exit(probeMain(Role(os.Args[2]), os.Args[3], os.Args[4:]))
 	}
