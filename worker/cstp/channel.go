@@ -94,7 +94,7 @@ func (c *Channel) Busy() bool { return false }
 func (c *Channel) Serve(r Receiver) error {
 	b := batch{buf: make([]byte, smallBatch)}
 	c.hold.since = time.Now()
-	c.meter.Start(c.hold.since, false)
+	c.meter.Start(c.hold.since, moderation.OfStream)
 	for {
 		n, err := c.tls.Read(b.buf[b.w:])
 		b.w += n

@@ -43,7 +43,7 @@ func (r *reader) init(c *Channel, session []byte) {
 	r.c = c
 	r.session = bytes.Clone(session)
 	r.batch.init(c.cfg.MaxPacket)
-	r.meter.Start(c.cfg.Now(), true)
+	r.meter.Start(c.cfg.Now(), moderation.OfDatagrams)
 }
 
 // poll receives until the socket is empty; then it returns false, to be called

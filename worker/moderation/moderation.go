@@ -20,31 +20,35 @@ const (
 	gatherMost = 6
 )
 
-// gathering is what a nap waits for.
-type gathering struct {
+// Gathering is what a nap waits for.
+type Gathering struct {
 	packets int           // that make a batch large enough
 	most    time.Duration // to wait for them
 }
 
 var (
-	ofLong  = gathering{64, 600 * time.Microsecond}
-	ofShort = gathering{32, 100 * time.Microsecond}
+	ofLong = Gathering{64, 600 * time.Microsecond}
+	// OfStream and OfDatagrams are for short packets, by what the channel is.
+	// A datagram's client has room for a hundred on their way to it, which are
+	// not to wait for acknowledgements longer than they must.
+	OfStream    = Gathering{48, 200 * time.Microsecond}
+	OfDatagrams = Gathering{32, 100 * time.Microsecond}
 )
 
 // Meter follows the rate at which a channel receives, and waits accordingly.
 type Meter struct {
 	on        bool
-	shortToo  bool
+	short     Gathering
 	rate      float64 // packets per nanosecond, smoothed over about rateSpan
 	last      time.Time
 	n, length int // packets of the last batch, and bytes in them
 }
 
-// Start begins at now. shortToo says whether short packets gather too. Naps are
+// Start begins at now; short is for short packets. Naps are
 // for one processor only (a worker's setting): with more the others work on while
 // this one naps, and nothing gathers for them.
-func (m *Meter) Start(now time.Time, shortToo bool) {
-	*m = Meter{on: runtime.GOMAXPROCS(0) == 1, shortToo: shortToo, last: now}
+func (m *Meter) Start(now time.Time, short Gathering) {
+	*m = Meter{on: runtime.GOMAXPROCS(0) == 1, short: short, last: now}
 }
 
 // Add notes a batch: n packets of length bytes together.
@@ -91,10 +95,7 @@ func (m *Meter) Nap() {
 func (m *Meter) nap() time.Duration {
 	want := ofLong
 	if m.length < m.n*longPacket {
-		want = ofShort
-		if !m.shortToo {
-			return 0
-		}
+		want = m.short
 	}
 	if m.n == 0 || m.n >= want.packets || !m.Busy() {
 		return 0

@@ -8,31 +8,33 @@ import (
 
 func TestNap(t *testing.T) {
 	const full, ack = 1400, 52
+	same := [2]time.Duration{-1, -1}
 	tests := []struct {
 		name   string
 		n      int           // packets of a batch
 		size   int           // of each
 		every  time.Duration // one such batch
 		busy   bool
-		lo, hi time.Duration // nap after such a batch, where short packets gather too
+		lo, hi time.Duration    // nap after such a batch
+		stream [2]time.Duration // the same where it is another one over a stream
 	}{
-		{"ping", 1, 84, time.Second, false, 0, 0},
-		{"10 kpps, one by one", 1, full, 100 * time.Microsecond, false, 0, 0},
-		{"19 kpps in batches", 19, full, time.Millisecond, false, 0, 0},
-		{"25 kpps, one by one", 1, full, 40 * time.Microsecond, true, ofLong.most, ofLong.most},
-		{"100 kpps, ten at a time", 10, full, 100 * time.Microsecond, true, 530 * time.Microsecond, 550 * time.Microsecond},
-		{"1 Mpps, ten at a time", 10, full, 10 * time.Microsecond, true, 53 * time.Microsecond, 56 * time.Microsecond},
-		{"300 kpps, full batches", 64, full, 213 * time.Microsecond, true, 0, 0},
-		{"short, 10 kpps", 1, ack, 100 * time.Microsecond, false, 0, 0},
-		{"short, 25 kpps", 1, ack, 40 * time.Microsecond, true, ofShort.most, ofShort.most},
-		{"short, 400 kpps", 10, ack, 25 * time.Microsecond, true, minNap, 56 * time.Microsecond},
-		{"short, 100 kpps in batches", 40, ack, 400 * time.Microsecond, true, 0, 0},
-		{"nothing", 0, 0, 40 * time.Microsecond, false, 0, 0},
+		{"ping", 1, 84, time.Second, false, 0, 0, same},
+		{"10 kpps, one by one", 1, full, 100 * time.Microsecond, false, 0, 0, same},
+		{"19 kpps in batches", 19, full, time.Millisecond, false, 0, 0, same},
+		{"25 kpps, one by one", 1, full, 40 * time.Microsecond, true, ofLong.most, ofLong.most, same},
+		{"100 kpps, ten at a time", 10, full, 100 * time.Microsecond, true, 530 * time.Microsecond, 550 * time.Microsecond, same},
+		{"1 Mpps, ten at a time", 10, full, 10 * time.Microsecond, true, 53 * time.Microsecond, 56 * time.Microsecond, same},
+		{"300 kpps, full batches", 64, full, 213 * time.Microsecond, true, 0, 0, same},
+		{"short, 10 kpps", 1, ack, 100 * time.Microsecond, false, 0, 0, same},
+		{"short, 25 kpps", 1, ack, 40 * time.Microsecond, true, OfDatagrams.most, OfDatagrams.most, [2]time.Duration{OfStream.most, OfStream.most}},
+		{"short, 400 kpps", 10, ack, 25 * time.Microsecond, true, minNap, 56 * time.Microsecond, [2]time.Duration{93 * time.Microsecond, 97 * time.Microsecond}},
+		{"short, 100 kpps in batches", 40, ack, 400 * time.Microsecond, true, 0, 0, [2]time.Duration{78 * time.Microsecond, 82 * time.Microsecond}},
+		{"nothing", 0, 0, 40 * time.Microsecond, false, 0, 0, same},
 	}
 	for _, tt := range tests {
-		for _, shortToo := range []bool{true, false} {
+		for _, short := range []Gathering{OfStream, OfDatagrams} {
 			now := time.Unix(1000, 0)
-			m := Meter{on: true, shortToo: shortToo, last: now}
+			m := Meter{on: true, short: short, last: now}
 			for range 2000 {
 				now = now.Add(tt.every)
 				m.Add(tt.n, tt.n*tt.size, now)
@@ -41,11 +43,11 @@ func TestNap(t *testing.T) {
 				t.Errorf("%s: busy %v at %.0f/s", tt.name, m.Busy(), m.rate*1e9)
 			}
 			lo, hi := tt.lo, tt.hi
-			if tt.size == ack && !shortToo {
-				lo, hi = 0, 0
+			if short == OfStream && tt.stream != same {
+				lo, hi = tt.stream[0], tt.stream[1]
 			}
 			if d := m.nap(); d < lo || d > hi {
-				t.Errorf("%s, short ones too %v: nap of %v, want %v to %v", tt.name, shortToo, d, lo, hi)
+				t.Errorf("%s, short ones %v: nap of %v, want %v to %v", tt.name, short, d, lo, hi)
 			}
 			m.Add(1, full, now.Add(time.Second)) // it forgets
 			if m.Busy() || m.nap() != 0 {
@@ -58,7 +60,7 @@ func TestNap(t *testing.T) {
 // A fragment of a batch, without a whole packet in it, is no reason to wait.
 func TestNoNapWithoutPackets(t *testing.T) {
 	now := time.Unix(1000, 0)
-	m := Meter{on: true, shortToo: true, last: now}
+	m := Meter{on: true, short: OfDatagrams, last: now}
 	for range 1000 {
 		now = now.Add(100 * time.Microsecond)
 		m.Add(10, 14000, now)
@@ -76,7 +78,7 @@ func TestNapNeedsOneProcessor(t *testing.T) {
 	for _, procs := range []int{1, 2} {
 		old := runtime.GOMAXPROCS(procs)
 		var m Meter
-		m.Start(time.Unix(0, 0), true)
+		m.Start(time.Unix(0, 0), OfDatagrams)
 		runtime.GOMAXPROCS(old)
 		for i := range 1000 {
 			m.Add(40, 40*1400, time.Unix(0, int64(i)*10_000))
@@ -98,7 +100,7 @@ func TestTimeGoesBack(t *testing.T) {
 }
 
 func TestMeteringAllocatesNothing(t *testing.T) {
-	m := Meter{on: true, shortToo: true}
+	m := Meter{on: true, short: OfDatagrams}
 	now := time.Unix(1000, 0)
 	n := testing.AllocsPerRun(100, func() {
 		now = now.Add(100 * time.Microsecond)
