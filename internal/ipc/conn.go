@@ -214,7 +214,7 @@ func (r *Record) check(b []byte, flags int) error {
 		return violation("record of %d bytes", len(b))
 	}
 	r.Type, r.ID = Type(b[0]), binary.BigEndian.Uint32(b[1:])
-	if _, known := typeNames[r.Type]; !known {
+	if typeNames[r.Type] == "" {
 		return violation("%v is unknown", r.Type)
 	}
 	if !fdsFit(r.Type, len(r.FDs)) {

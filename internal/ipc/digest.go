@@ -10,8 +10,8 @@ import (
 func Digest() []byte {
 	h := sha256.New()
 	h.Write([]byte(file_ipc_proto_rawDesc))
-	for t := range 1 << 8 {
-		fmt.Fprintln(h, t, typeNames[Type(t)], fds[Type(t)])
+	for t, name := range typeNames {
+		fmt.Fprintln(h, t, name, fds[t])
 	}
 	return h.Sum(nil)
 }

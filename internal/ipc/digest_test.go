@@ -18,7 +18,7 @@ func TestDigest(t *testing.T) {
 	}
 	fds[WorkerStartupT] = was
 	name := typeNames[WhyT]
-	delete(typeNames, WhyT)
+	typeNames[WhyT] = ""
 	if bytes.Equal(first, Digest()) {
 		t.Error("a message less makes no difference")
 	}

@@ -9418,7 +9418,7 @@ func file_ipc_proto_rawDescGZIP() []byte {
 }
 
 var file_ipc_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_ipc_proto_msgTypes = make([]protoimpl.MessageInfo, 104)
+var file_ipc_proto_msgTypes [104]protoimpl.MessageInfo
 var file_ipc_proto_goTypes = []any{
 	(KeyKind)(0),               // 0: rocserv.ipc.KeyKind
 	(CookieResult)(0),          // 1: rocserv.ipc.CookieResult
@@ -9618,7 +9618,7 @@ func file_ipc_proto_init() {
 		GoTypes:           file_ipc_proto_goTypes,
 		DependencyIndexes: file_ipc_proto_depIdxs,
 		EnumInfos:         file_ipc_proto_enumTypes,
-		MessageInfos:      file_ipc_proto_msgTypes,
+		MessageInfos:      file_ipc_proto_msgTypes[:],
 	}.Build()
 	File_ipc_proto = out.File
 	file_ipc_proto_goTypes = nil

@@ -105,7 +105,9 @@ const (
 // once. It keeps below.
 const WaySignsPerMinute = 6000
 
-var typeNames = map[Type]string{
+// typeNames has a name for each type there is. (An array, as fds: it stands in the
+// program, while a map is made in every process.)
+var typeNames = [1 << 8]string{
 	AuthCookieRepT: "AUTH_COOKIE_REP", AuthCookieReqT: "AUTH_COOKIE_REQ", UDPFdT: "UDP_FD",
 	TunMTUT: "TUN_MTU", TerminateT: "TERMINATE", SessionInfoT: "SESSION_INFO", BanIPT: "BAN_IP",
 	WorkerStartupT: "WORKER_STARTUP", HostInfoT: "HOST_INFO", UDPDatagramsT: "UDP_DATAGRAMS", UDPOfferT: "UDP_OFFER",
@@ -141,7 +143,7 @@ const (
 )
 
 func (t Type) String() string {
-	if s, ok := typeNames[t]; ok {
+	if s := typeNames[t]; s != "" {
 		return s
 	}
 	return fmt.Sprintf("message %d", uint8(t))
@@ -149,7 +151,7 @@ func (t Type) String() string {
 
 // fds is how many descriptors travel with a message; a type without a row carries none.
 // A record with another number of descriptors is a violation.
-var fds = map[Type][2]int{ // least, most
+var fds = [1 << 8][2]int{ // least, most
 	WorkerStartupT:    {2, 2}, // the TCP connection, the WorkerConfig
 	AuthCookieRepT:    {0, 3}, // the SessionConfig and pairs to keepers, with COOKIE_OK
 	RetireT:           {1, 1}, // the pair to the newest worker
