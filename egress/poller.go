@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"rocserv/internal/moderation"
 )
 
 const (
@@ -41,6 +43,8 @@ type poller struct {
 	ready    int                        // events of this round
 	leftover []*socket                  // whose last turn did not empty them
 	served   []*socket                  // leftover of the round before, kept for its room
+	meter    moderation.Meter           // of what is received
+	count    int                        // messages of this round
 
 	in   recvBatch
 	out  sendBatch
@@ -120,15 +124,23 @@ func (p *poller) find(ev *unix.EpollEvent) *socket {
 }
 
 // run is the goroutine. One round gives every ready socket one turn, then the
-// other goroutines, which have been given work, one of theirs.
+// other goroutines, which have been given work, one of theirs. While many datagrams
+// come, they gather before the next round.
 func (p *poller) run() {
 	defer close(p.done)
 	wait := p.wait // once, for it allocates
+	p.meter.Start(time.Now(), moderation.OfDatagrams)
 	for p.raw.Read(wait) == nil {
+		p.count = 0
 		p.in.mu.Lock()
 		p.round()
 		p.in.mu.Unlock()
 		runtime.Gosched()
+		// As short ones: a long datagram is not to wait for others either.
+		p.meter.Add(p.count, 0, time.Now())
+		if len(p.leftover) == 0 {
+			p.meter.Nap()
+		}
 	}
 }
 
@@ -191,6 +203,7 @@ func (p *poller) serve(s *socket) {
 	if n == 0 {
 		return
 	}
+	p.count += n
 	if n == recvMax {
 		s.left = true
 		p.leftover = append(p.leftover, s)

@@ -9,8 +9,8 @@ import (
 	"runtime"
 	"time"
 
+	"rocserv/internal/moderation"
 	"rocserv/internal/wire"
-	"rocserv/worker/moderation"
 )
 
 const (

@@ -12,7 +12,7 @@
 //	          never more than the current record. So More is exact: it says
 //	          whether another whole record is waiting, and Serve gives its
 //	          receiver all packets of one wake-up as one batch. While a client
-//	          uploads, Serve naps between small batches (worker/moderation).
+//	          uploads, Serve naps between small batches (internal/moderation).
 //	writing   between Next and Flush records are gathered and leave with one
 //	          write(2) for the whole batch; outside a batch (handshake, login,
 //	          alerts) a record is written as it comes.

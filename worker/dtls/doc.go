@@ -88,7 +88,7 @@
 // # Moderation
 //
 // With one processor (a worker's setting) and more than 20,000 packets a second,
-// the reading goroutine naps between small batches (worker/moderation). Before, it
+// the reading goroutine naps between small batches (internal/moderation). Before, it
 // yields, so that the stack has worked off the batch. Busy tells the tunnel, which
 // then may put off its flushes too.
 //

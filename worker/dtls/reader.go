@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rocserv/internal/dtlsrecord"
+	"rocserv/internal/moderation"
 	"rocserv/internal/wire"
-	"rocserv/worker/moderation"
 )
 
 const (

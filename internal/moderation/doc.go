@@ -39,6 +39,10 @@
 // Without naps TLS with one flow took 6.6 s/GB and 152,000 reads a GB. At 600 µs
 // the server's UDP socket overflows with no packet of half a million.
 //
+// Datagrams of hosts gather as short ones do, whatever their length (egress): UDP down,
+// 39,000 packets of 64 bytes a second, two samples each in turns, µs of server CPU for
+// each: 5.46, 4.95 without and 3.16, 3.50 with naps.
+//
 // Downloads over TLS, two samples each in turns, naps for short packets:
 //
 //	        none                    100 µs, 32              200 µs, 48              300 µs, 64
