@@ -47,11 +47,20 @@ func (w *worker) dispatch(rec *ipc.Record) error {
 	if rec.ID != 0 {
 		return violation("%v with an id", rec.Type)
 	}
-	if !w.conduct.budget.Allow() {
+	if !w.owes(rec.Type) && !w.conduct.budget.Allow() {
 		return violation("more than %d messages per second", messageRate)
 	}
 	w.conduct.seen[rec.Type] = true
 	return row.answer(w, rec)
+}
+
+// owes says that main has asked for such a message and has not got it yet. It does
+// not count: how many come is main's doing, and a client that reconnects as fast as
+// it can must not cost a keeper its life.
+func (w *worker) owes(t ipc.Type) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return t == ipc.RetiredT && len(w.retiring) > 0
 }
 
 func violation(format string, args ...any) error {
