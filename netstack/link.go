@@ -38,7 +38,6 @@ type link struct {
 	writer    sync.Mutex
 	segmenter packet.Segmenter // writer
 	payload   [][]byte         // writer
-	late      late             // writer
 }
 
 var (
@@ -62,7 +61,9 @@ func (l *link) WritePacket(pkt *stack.PacketBuffer) tcpip.Error {
 		return nil
 	}
 	l.writer.Lock()
+	l.sink.Begin()
 	l.writeTCP(pkt)
+	l.sink.End()
 	l.writer.Unlock()
 	return nil
 }
@@ -77,7 +78,9 @@ func (l *link) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
 	return pkts.Len(), nil
 }
 
-// writeTCP makes a packet or super-segment a batch of the Sink.
+// writeTCP gives a packet or super-segment to the open batch of the Sink.
+// With GSO the stack computes no checksums, for packets that need no cutting
+// either; the Segmenter makes them all.
 func (l *link) writeTCP(pkt *stack.PacketBuffer) {
 	views, offset := pkt.AsViewList()
 	headLen := pkt.HeaderSize()
@@ -93,37 +96,21 @@ func (l *link) writeTCP(pkt *stack.PacketBuffer) {
 			l.payload = append(l.payload, v.AsSlice())
 		}
 	}
-	switch verdict := l.take(pkt, head); {
-	case verdict == recovery.Held: // it has been sent
+	if !l.take(pkt, head) {
 		clear(l.payload)
 		return
-	case verdict == recovery.Late:
-		l.late.drop(head)
-		if l.putOff(head) {
-			return
-		}
-	case l.late.n > 0:
-		l.late.drop(head)
 	}
 	if t := header.TCP(head[len(pkt.NetworkHeader().Slice()):]); len(t) > header.TCPMinimumSize && t.Flags().Contains(header.TCPFlagSyn) {
 		l.clampMSS(t, len(head)-len(t))
 	}
-	l.sink.Begin()
-	l.cut(head, l.payload, int(pkt.GSOOptions.MSS))
-	l.sink.End()
-	clear(l.payload) // the views go back to their pools
-}
-
-// cut gives packets to the open batch of the Sink. With GSO the stack computes no
-// checksums, for packets that need no cutting either; the Segmenter makes them all.
-func (l *link) cut(head []byte, payload [][]byte, mss int) {
-	if !l.segmenter.Reset(head, payload, mss) {
-		l.stats.first(&l.stats.packet.internalErrors, "netstack: internal error: packet that cannot be segmented", "header", len(head))
+	if !l.segmenter.Reset(head, l.payload, int(pkt.GSOOptions.MSS)) {
+		l.stats.first(&l.stats.packet.internalErrors, "netstack: internal error: packet that cannot be segmented", "header", headLen)
 		return
 	}
 	for n := l.segmenter.Len(); n > 0; n = l.segmenter.Len() {
 		l.sink.Add(l.segmenter.Put(l.sink.Next(n)))
 	}
+	clear(l.payload) // the views go back to their pools
 }
 
 // clampMSS has a SYN ask for no longer packets than the tunnel carries. The stack
@@ -154,21 +141,26 @@ func (l *link) clampMSS(t header.TCP, networkHeader int) {
 	}
 }
 
-// take shows a packet to recovery, which may keep it.
-func (l *link) take(pkt *stack.PacketBuffer, head []byte) recovery.Verdict {
+// take shows a packet to recovery, which may keep it. False: it must not be sent,
+// because it has been.
+func (l *link) take(pkt *stack.PacketBuffer, head []byte) bool {
 	size := 0
 	for _, b := range l.payload {
 		size += len(b)
 	}
 	pkt.IncRef() // recovery's, which may release it at once
-	verdict := l.path.Sent(recovery.Segment{
+	switch l.path.Sent(recovery.Segment{
 		Head: head, TCP: len(pkt.NetworkHeader().Slice()), Payload: l.payload, Size: size,
 		MSS: int(pkt.GSOOptions.MSS), Owner: (*owner)(pkt),
-	})
-	if verdict != recovery.Kept {
+	}) {
+	case recovery.Kept:
+		return true
+	case recovery.Held:
 		pkt.DecRef()
+		return false
 	}
-	return verdict
+	pkt.DecRef()
+	return true
 }
 
 // MTU implements stack.LinkEndpoint.

@@ -50,25 +50,6 @@ type reply struct {
 	said   bool
 	ack    uint32
 	window uint16 // the field
-	told   uint32 // ack of the last one that was not late
-}
-
-// lateMost is up to how many bytes an acknowledgement of new data may wait: it is
-// less than a segment of full size, of which every second one must be acknowledged
-// at once (RFC 9293 section 3.8.6.3), and those of a transfer soon.
-const lateMost = 1024
-
-// say takes note of what a segment says, and tells whether it may be late: one that
-// says nothing (bare) but that a little has arrived. What it says of a window or asks
-// by saying the same again is wanted at once.
-func (r *reply) say(ack uint32, window uint16, bare bool) (late bool) {
-	n := ack - r.told
-	late = bare && r.said && ack != r.ack && n <= lateMost && window <= r.window
-	*r = reply{said: true, ack: ack, window: window, told: r.told}
-	if !late {
-		r.told = ack
-	}
-	return late
 }
 
 // timing is when a flow needs looking after.

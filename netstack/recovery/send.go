@@ -15,7 +15,6 @@ const (
 	Send Verdict = iota // it is no concern of ours
 	Kept                // send it; its Owner is released later
 	Held                // do not send it: it has been, and is in our care
-	Late                // an acknowledgement that may wait: what follows it may say it as well
 )
 
 // Sent takes note of a segment the stack wants to send, before it is sent.
@@ -33,7 +32,7 @@ func (p *Path) Sent(s Segment) Verdict {
 	if f == nil {
 		return Send
 	}
-	late := f.reply.say(be32(t[8:]), uint16(t[14])<<8|uint16(t[15]), s.Size == 0 && flags == flagACK)
+	f.reply = reply{said: true, ack: be32(t[8:]), window: uint16(t[14])<<8 | uint16(t[15])}
 	seq := be32(t[4:])
 	switch {
 	case flags&flagRST != 0:
@@ -47,10 +46,7 @@ func (p *Path) Sent(s Segment) Verdict {
 	if flags&flagFIN != 0 {
 		size++
 	}
-	switch {
-	case size == 0 && late:
-		return Late
-	case size == 0:
+	if size == 0 {
 		return Send
 	}
 	verdict := p.judge(f, s, seq, size)
