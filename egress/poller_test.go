@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"rocserv/test/descriptors"
 )
 
 // TestFairness: a flooded socket does not keep another one waiting.
@@ -172,7 +174,7 @@ func TestChurn(t *testing.T) {
 	c, dst := listenUDP(t, "127.0.0.1:0")
 	c.SetReadBuffer(1 << 12)
 	runtime.GC() // files of tests before
-	before, goroutines := descriptors(t), runtime.NumGoroutine()
+	before, goroutines := descriptors.Open(t), runtime.NumGoroutine()
 	d := NewDirect(unsafeLoopback(t), DirectConfig{})
 	in := newInbox()
 	var open []PacketSocket
@@ -197,7 +199,7 @@ func TestChurn(t *testing.T) {
 	}
 	d.Close() // takes the rest with it
 	settle(t, goroutines)
-	nothingLeft(t, before)
+	descriptors.NoneLeft(t, before)
 	if _, err := d.OpenUDP(false, in); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("open after Close: %v", err)
 	}

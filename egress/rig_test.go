@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
-	"os"
 	"runtime"
 	"sync"
 	"testing"
@@ -132,39 +131,6 @@ func closedPort(t testing.TB) netip.AddrPort {
 	c, dst := listenUDP(t, "127.0.0.1:0")
 	c.Close()
 	return dst
-}
-
-func openFiles(t testing.TB) int {
-	t.Helper()
-	return len(descriptors(t))
-}
-
-// descriptors are what is open, by number and what is there.
-func descriptors(t testing.TB) map[string]bool {
-	t.Helper()
-	const dir = "/proc/self/fd/"
-	files, err := os.ReadDir(dir)
-	if err != nil {
-		t.Skip(err)
-	}
-	open := map[string]bool{}
-	for _, f := range files {
-		if what, err := os.Readlink(dir + f.Name()); err == nil {
-			open[f.Name()+" "+what] = true
-		}
-	}
-	return open
-}
-
-// nothingLeft fails the test if something is open that was not before. What an earlier
-// test had open may be gone.
-func nothingLeft(t testing.TB, before map[string]bool) {
-	t.Helper()
-	for what := range descriptors(t) {
-		if !before[what] {
-			t.Errorf("left open: %s", what)
-		}
-	}
 }
 
 // settle waits until n goroutines are left.

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"rocserv/test/descriptors"
 )
 
 func listenTCP(t testing.TB, address string) (*net.TCPListener, netip.AddrPort) {
@@ -206,7 +208,7 @@ func TestDialWaits(t *testing.T) {
 	d := newDirect(t, DirectConfig{})
 	dst := blackHole(t)
 	runtime.GC()
-	before, goroutines := descriptors(t), runtime.NumGoroutine()
+	before, goroutines := descriptors.Open(t), runtime.NumGoroutine()
 	files := len(before)
 	ctx, cancel := context.WithCancel(t.Context())
 	errs := make(chan error)
@@ -218,9 +220,9 @@ func TestDialWaits(t *testing.T) {
 		}()
 	}
 	// All of them wait, and this goroutine runs.
-	for deadline := time.Now().Add(10 * time.Second); openFiles(t) < files+dials; runtime.Gosched() {
+	for deadline := time.Now().Add(10 * time.Second); descriptors.Count(t) < files+dials; runtime.Gosched() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d of %d dials have begun", openFiles(t)-files, dials)
+			t.Fatalf("%d of %d dials have begun", descriptors.Count(t)-files, dials)
 		}
 	}
 	select {
@@ -240,7 +242,7 @@ func TestDialWaits(t *testing.T) {
 		t.Errorf("dial with a deadline: %v", err)
 	}
 	settle(t, goroutines)
-	nothingLeft(t, before)
+	descriptors.NoneLeft(t, before)
 }
 
 func TestDialChurn(t *testing.T) {
@@ -256,7 +258,7 @@ func TestDialChurn(t *testing.T) {
 	}()
 	d := newDirect(t, DirectConfig{})
 	runtime.GC()
-	files := openFiles(t)
+	files := descriptors.Count(t)
 	for range 1000 {
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		s, err := d.DialTCP(ctx, netip.AddrPort{}, dst)
@@ -267,9 +269,9 @@ func TestDialChurn(t *testing.T) {
 		s.Close()
 		cancel()
 	}
-	for deadline := time.Now().Add(10 * time.Second); openFiles(t) > files; runtime.Gosched() {
+	for deadline := time.Now().Add(10 * time.Second); descriptors.Count(t) > files; runtime.Gosched() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%d files open, %d before", openFiles(t), files)
+			t.Fatalf("%d files open, %d before", descriptors.Count(t), files)
 		}
 	}
 }

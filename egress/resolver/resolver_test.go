@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"rocserv/test/descriptors"
 )
 
 func TestResolverForwards(t *testing.T) {
@@ -425,7 +427,7 @@ func TestResolverClose(t *testing.T) {
 func TestResolverReal(t *testing.T) {
 	server := dnsServer(t)
 	dead := closedPort(t)
-	before := descriptors(t)
+	before := descriptors.Open(t)
 	files := len(before)
 	d := newDirect(t)
 	r := New(d, Config{Servers: plain(dead, server)})
@@ -446,7 +448,7 @@ func TestResolverReal(t *testing.T) {
 		})
 		if i%500 == 499 {
 			// The poller has two (its epoll instance), each upstream its share.
-			if n := openFiles(t) - files; n > maxSockets+2+2 {
+			if n := descriptors.Count(t) - files; n > maxSockets+2+2 {
 				t.Fatalf("%d descriptors after %d queries", n, i+1)
 			}
 		}
@@ -457,7 +459,7 @@ func TestResolverReal(t *testing.T) {
 	}
 	r.Close()
 	d.Close()
-	nothingLeft(t, before)
+	descriptors.NoneLeft(t, before)
 }
 
 func BenchmarkResolver(b *testing.B) {
@@ -480,7 +482,7 @@ func BenchmarkResolver(b *testing.B) {
 // while queries are on their way.
 func TestResolverConcurrent(t *testing.T) {
 	server, other := dnsServer(t), dnsServer(t)
-	before := descriptors(t)
+	before := descriptors.Open(t)
 	d := newDirect(t)
 	r := New(d, Config{Servers: plain(server)})
 	var answered atomic.Int64
@@ -507,5 +509,5 @@ func TestResolverConcurrent(t *testing.T) {
 		t.Errorf("%+v, %d answers", q, answered.Load())
 	}
 	d.Close()
-	nothingLeft(t, before)
+	descriptors.NoneLeft(t, before)
 }

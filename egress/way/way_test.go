@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -17,6 +16,7 @@ import (
 	"rocserv/egress"
 	"rocserv/egress/httpproxy"
 	"rocserv/internal/secret"
+	"rocserv/test/descriptors"
 )
 
 // A proxy that is no good, whatever is wrong with it, is the router's fault and
@@ -422,7 +422,7 @@ func TestNothingIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	warm.Close()
-	files, goroutines := openFiles(t), runtime.NumGoroutine()
+	files, goroutines := descriptors.Count(t), runtime.NumGoroutine()
 	func() {
 		proxy := newSocksServer(t, &socksServer{})
 		r := newRig(t, through("p"), proxyAt("p", SOCKS5, proxy.listener))
@@ -454,7 +454,7 @@ func TestNothingIsLeft(t *testing.T) {
 		r.direct.Close()
 	}()
 	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-		f, g := openFiles(t), runtime.NumGoroutine()
+		f, g := descriptors.Count(t), runtime.NumGoroutine()
 		if f <= files && g <= goroutines {
 			return
 		}
@@ -463,14 +463,6 @@ func TestNothingIsLeft(t *testing.T) {
 			t.Fatalf("%d files, %d before; %d goroutines, %d before\n%s", f, files, g, goroutines, b[:runtime.Stack(b, true)])
 		}
 	}
-}
-
-func openFiles(t *testing.T) int {
-	files, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Skip(err)
-	}
-	return len(files)
 }
 
 func TestNewRefuses(t *testing.T) {
