@@ -26,8 +26,8 @@
 //
 // # Measured
 //
-// Server s/GB and Mbit/s with openconnect, two samples each in turns, two
-// processors, nothing else running; longest nap and packets that make a batch
+// Server s/GB and Mbit/s with openconnect, builds in turns (test/bench/run -servers
+// rocserv=A,rocserv=B,rocserv=C -rows 'dtls-up-*,tls-up-*' -rounds 2), two processors, nothing else running; longest nap and packets that make a batch
 // large enough:
 //
 //	              400 µs, 45              600 µs, 64              800 µs, 90
@@ -37,7 +37,7 @@
 //	TLS, 8        3.46, 3.11   984, 1018  2.93, 2.88  1035, 1035  2.59, 2.59  1030, 1047
 //
 // Without naps TLS with one flow took 6.6 s/GB and 152,000 reads a GB. At 600 µs
-// the server's UDP socket overflows with no packet of half a million.
+// no packet of half a million overflowed the server's UDP socket (UdpRcvbufErrors, by hand).
 //
 // Datagrams of hosts gather as short ones do, whatever their length (egress): UDP down,
 // 39,000 packets of 64 bytes a second, two samples each in turns, µs of server CPU for

@@ -44,9 +44,9 @@ type Meter struct {
 	n, length int // packets of the last batch, and bytes in them
 }
 
-// Start begins at now; short is for short packets. Naps are
-// for one processor only (a worker's setting): with more the others work on while
-// this one naps, and nothing gathers for them.
+// Start begins at now; short is for short packets. Naps are for one processor only (a
+// worker's setting): with more the others work on while this one naps, and nothing
+// gathers for them.
 func (m *Meter) Start(now time.Time, short Gathering) {
 	*m = Meter{on: runtime.GOMAXPROCS(0) == 1, short: short, last: now}
 }

@@ -12,7 +12,7 @@ import "time"
 // and the server has less to do, too.
 //
 // Where the way is what bounds the upload it would only make it slower. So it is
-// tried: the window is held for a tenth of a second, and stays so only if more
+// tried: the window is held for a fifth of a second, and stays so only if more
 // comes. Every ten seconds that is looked at anew.
 type hold struct {
 	state  holdState
