@@ -123,7 +123,6 @@ func (p *Path) overdue(f *flow, r *record, mask uint64, when, now int64) bool {
 func (p *Path) lose(f *flow, r *record, mask uint64) {
 	n := r.bytes(mask)
 	r.lost |= mask
-	r.resent &^= mask
 	f.pipe -= n
 	p.model.pipe -= n
 	f.lost += n

@@ -22,7 +22,7 @@ type record struct {
 	// Bits, the first packet's being the lowest.
 	got    uint64 // the client has it
 	lost   uint64 // waits to be sent again
-	resent uint64 // was sent again, at resentAt; not lost since
+	resent uint64 // was sent again, the last of them at resentAt
 
 	sentAt, resentAt int64 // ns
 	sample
