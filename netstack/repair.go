@@ -87,8 +87,7 @@ func (r *repairer) send(list []recovery.Resend) {
 }
 
 // cut makes the segmenter give the packets that x asks for. They say what the
-// stack acknowledges now; their timestamps are the old ones, which a receiver
-// accepts where the hole is (RFC 7323 section 5.3, R1 and R3).
+// stack says now.
 func (r *repairer) cut(x *recovery.Resend) bool {
 	mss := x.Segment.MSS
 	if mss == 0 {
@@ -99,8 +98,7 @@ func (r *repairer) cut(x *recovery.Resend) bool {
 	head := r.head[:copy(r.head[:], x.Segment.Head)]
 	t := header.TCP(head[x.Segment.TCP:])
 	t.SetSequenceNumber(t.SequenceNumber() + uint32(skip))
-	t.SetAckNumber(x.Ack)
-	binary.BigEndian.PutUint16(t[14:], x.Window)
+	x.Say(t)
 	if skip+size < x.Segment.Size {
 		t[13] &^= uint8(header.TCPFlagPsh | header.TCPFlagFin)
 	}

@@ -110,6 +110,6 @@
 // # Standards
 //
 // RFC 3135, RFC 2018 and RFC 2883 (SACK, D-SACK), RFC 8985 (RACK-TLP), RFC 6298,
-// RFC 7323 section 5.3: a packet that is sent again has its old timestamp, which
-// the client accepts where the hole is.
+// RFC 7323 section 5.3: a packet that is sent again has the stack's newest
+// timestamps, because a client drops what is older than what it has seen.
 package recovery

@@ -49,7 +49,8 @@ type told struct {
 type reply struct {
 	said   bool
 	ack    uint32
-	window uint16 // the field
+	window uint16  // the field
+	stamps [8]byte // timestamps, its and the client's; of a flow without them nothing
 }
 
 // timing is when a flow needs looking after.

@@ -25,10 +25,9 @@ type Resend struct {
 	Segment Segment
 	First   int
 	Count   int
-	Ack     uint32 // what the stack acknowledges by now
-	Window  uint16 // and the window it offers by now, as the field of the header
 
-	hold *source
+	hold  *source
+	reply reply
 }
 
 // Flow names a TCP connection: the client's address and port, and the host's.

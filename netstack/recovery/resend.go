@@ -1,6 +1,9 @@
 package recovery
 
-import "math/bits"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // Take appends packets that are to be sent again, as many as the window has room
 // for and at most max, with a reference to their memory: whoever sends them calls
@@ -39,7 +42,7 @@ func (p *Path) takeOf(f *flow, list []Resend, most int, now int64) (_ []Resend, 
 			f.lost -= size
 			f.pipe += size
 			r.seg.records++
-			list = append(list, Resend{Segment: r.seg.Segment, First: r.first + first, Count: count, Ack: f.reply.ack, Window: f.reply.window, hold: r.seg})
+			list = append(list, Resend{Segment: r.seg.Segment, First: r.first + first, Count: count, hold: r.seg, reply: f.reply})
 			p.stats.Resent += uint64(count)
 			n += count
 		}
@@ -61,4 +64,32 @@ func (p *Path) Done(list []Resend) {
 		p.drop(list[i].hold)
 	}
 	clear(list)
+}
+
+// hear takes note of what a segment of the stack says.
+func (r *reply) hear(tcp []byte) {
+	r.said, r.ack, r.window = true, be32(tcp[8:]), binary.BigEndian.Uint16(tcp[14:])
+	if s := stamps(tcp); s != nil {
+		r.stamps = [8]byte(s)
+	}
+}
+
+// Say has the TCP header of what is sent again say what the stack says by now, also as
+// timestamps: a client that has seen a newer one in something older (a keepalive, or what
+// the stack repeated itself) drops the old one each time it comes (RFC 7323 section 5.3, R1).
+func (x *Resend) Say(tcp []byte) {
+	binary.BigEndian.PutUint32(tcp[8:], x.reply.ack)
+	binary.BigEndian.PutUint16(tcp[14:], x.reply.window)
+	if s := stamps(tcp); s != nil {
+		copy(s, x.reply.stamps[:])
+	}
+}
+
+// stamps are the timestamps in a TCP header of the stack, which puts them first and
+// behind two no-operations (RFC 7323 appendix A); nil if there are none.
+func stamps(tcp []byte) []byte {
+	if len(tcp) < 32 || be32(tcp[20:]) != optionNOP<<24|optionNOP<<16|optionTimestamps<<8|10 {
+		return nil
+	}
+	return tcp[24:32]
 }

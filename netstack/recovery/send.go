@@ -32,7 +32,7 @@ func (p *Path) Sent(s Segment) Verdict {
 	if f == nil {
 		return Send
 	}
-	f.reply = reply{said: true, ack: be32(t[8:]), window: uint16(t[14])<<8 | uint16(t[15])}
+	f.reply.hear(t)
 	seq := be32(t[4:])
 	switch {
 	case flags&flagRST != 0:
@@ -73,6 +73,10 @@ func (p *Path) judge(f *flow, s Segment, seq, size uint32) Verdict {
 	}
 	if end := seq + size; seq != f.nxt {
 		if !before(f.una, end) {
+			if size > 1 { // the client has all of it
+				p.stats.Held++
+				return Held
+			}
 			return Send // a probe of the client's window, or of its life
 		}
 		if before(seq, f.nxt) && !before(f.nxt, end) {
