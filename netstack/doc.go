@@ -29,7 +29,9 @@
 //	recovery      takes note of them: what the way to the client loses is sent again
 //	              from here (repair.go, netstack/recovery), not by gVisor
 //	link          cuts them into packets, straight into the tunnel's memory: one
-//	              copy, all checksums, one batch of the Sink per super-segment
+//	              copy, all checksums, one batch of the Sink per super-segment;
+//	              an acknowledgement of a little lets go first what it acknowledges
+//	              (late.go)
 //
 // A SYN: policy, limits (forward.go: admit; table.go: room) → dial → SYN-ACK →
 // move. The host is dialled first, so a refusal is a RST to the client, an
@@ -76,7 +78,8 @@
 //
 // gVisor: one processor per GOMAXPROCS. Ours: per dial one; per flow one for
 // down, and one for up while there is something to move; one while the ring of
-// answers is not empty; one that sends again what was lost, from the first flow on.
+// answers is not empty; one that sends again what was lost, and what is late, from
+// the first flow on.
 // Close waits for all of them.
 //
 // # Costs

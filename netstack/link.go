@@ -38,6 +38,7 @@ type link struct {
 	writer    sync.Mutex
 	segmenter packet.Segmenter // writer
 	payload   [][]byte         // writer
+	late      late             // writer
 }
 
 var (
@@ -61,9 +62,7 @@ func (l *link) WritePacket(pkt *stack.PacketBuffer) tcpip.Error {
 		return nil
 	}
 	l.writer.Lock()
-	l.sink.Begin()
 	l.writeTCP(pkt)
-	l.sink.End()
 	l.writer.Unlock()
 	return nil
 }
@@ -78,9 +77,7 @@ func (l *link) WritePackets(pkts stack.PacketBufferList) (int, tcpip.Error) {
 	return pkts.Len(), nil
 }
 
-// writeTCP gives a packet or super-segment to the open batch of the Sink.
-// With GSO the stack computes no checksums, for packets that need no cutting
-// either; the Segmenter makes them all.
+// writeTCP makes a packet or super-segment a batch of the Sink.
 func (l *link) writeTCP(pkt *stack.PacketBuffer) {
 	views, offset := pkt.AsViewList()
 	headLen := pkt.HeaderSize()
@@ -96,21 +93,47 @@ func (l *link) writeTCP(pkt *stack.PacketBuffer) {
 			l.payload = append(l.payload, v.AsSlice())
 		}
 	}
-	if !l.take(pkt, head) {
-		clear(l.payload)
+	if len(l.payload) == 0 {
+		l.writeBare(pkt, head)
+		return
+	}
+	l.sink.Begin() // may wait: recovery is to know when it was sent
+	if l.take(pkt, head) != recovery.Held {
+		l.late.drop(head)
+		l.cut(head, l.payload, int(pkt.GSOOptions.MSS))
+	}
+	l.sink.End()
+	clear(l.payload) // the views go back to their pools
+}
+
+// writeBare makes a segment without data a batch, unless it may be late.
+func (l *link) writeBare(pkt *stack.PacketBuffer, head []byte) {
+	verdict := l.take(pkt, head)
+	if verdict == recovery.Held {
+		return
+	}
+	l.late.drop(head)
+	if verdict == recovery.Late && l.putOff(head) {
 		return
 	}
 	if t := header.TCP(head[len(pkt.NetworkHeader().Slice()):]); len(t) > header.TCPMinimumSize && t.Flags().Contains(header.TCPFlagSyn) {
 		l.clampMSS(t, len(head)-len(t))
 	}
-	if !l.segmenter.Reset(head, l.payload, int(pkt.GSOOptions.MSS)) {
-		l.stats.first(&l.stats.packet.internalErrors, "netstack: internal error: packet that cannot be segmented", "header", headLen)
+	l.sink.Begin()
+	l.cut(head, nil, 0)
+	l.sink.End()
+}
+
+// cut gives packets to the open batch of the Sink. With GSO the stack computes no
+// checksums, for packets that need no cutting either; the Segmenter makes them all.
+func (l *link) cut(head []byte, payload [][]byte, mss int) {
+	if !l.segmenter.Reset(head, payload, mss) {
+		l.stats.first(&l.stats.packet.internalErrors, "netstack: internal error: packet that cannot be segmented", "header", len(head))
 		return
 	}
 	for n := l.segmenter.Len(); n > 0; n = l.segmenter.Len() {
 		l.sink.Add(l.segmenter.Put(l.sink.Next(n)))
 	}
-	clear(l.payload) // the views go back to their pools
 }
 
 // clampMSS has a SYN ask for no longer packets than the tunnel carries. The stack
@@ -141,26 +164,22 @@ func (l *link) clampMSS(t header.TCP, networkHeader int) {
 	}
 }
 
-// take shows a packet to recovery, which may keep it. False: it must not be sent,
+// take shows a packet to recovery, which may keep it; what is Held must not be sent,
 // because it has been.
-func (l *link) take(pkt *stack.PacketBuffer, head []byte) bool {
+func (l *link) take(pkt *stack.PacketBuffer, head []byte) recovery.Verdict {
 	size := 0
 	for _, b := range l.payload {
 		size += len(b)
 	}
 	pkt.IncRef() // recovery's, which may release it at once
-	switch l.path.Sent(recovery.Segment{
+	verdict := l.path.Sent(recovery.Segment{
 		Head: head, TCP: len(pkt.NetworkHeader().Slice()), Payload: l.payload, Size: size,
 		MSS: int(pkt.GSOOptions.MSS), Owner: (*owner)(pkt),
-	}) {
-	case recovery.Kept:
-		return true
-	case recovery.Held:
+	})
+	if verdict != recovery.Kept {
 		pkt.DecRef()
-		return false
 	}
-	pkt.DecRef()
-	return true
+	return verdict
 }
 
 // MTU implements stack.LinkEndpoint.

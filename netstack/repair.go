@@ -2,6 +2,7 @@ package netstack
 
 import (
 	"encoding/binary"
+	"runtime"
 	"sync/atomic"
 	"time"
 
@@ -38,14 +39,16 @@ func newRepairer(l *link, mtu *atomic.Int64, clock tcpip.Clock) *repairer {
 			t := clock.AfterFunc(d, f)
 			return func() { t.Stop() }
 		},
-		Wake: func() {
-			select {
-			case r.due <- struct{}{}:
-			default:
-			}
-		},
+		Wake: r.wake,
 	})
 	return r
+}
+
+func (r *repairer) wake() {
+	select {
+	case r.due <- struct{}{}:
+	default:
+	}
 }
 
 // run sends until stop is closed.
@@ -57,6 +60,8 @@ func (r *repairer) run(stop <-chan struct{}) {
 			return
 		case <-r.due:
 		}
+		runtime.Gosched()
+		r.link.sendLate()
 		for {
 			if list = r.path.Take(list[:0], repairBatch); len(list) == 0 {
 				break

@@ -1,5 +1,7 @@
 package recovery
 
+import "encoding/binary"
+
 // state is how far a flow is.
 type state uint8
 
@@ -51,6 +53,33 @@ type reply struct {
 	ack    uint32
 	window uint16  // the field
 	stamps [8]byte // timestamps, its and the client's; of a flow without them nothing
+	told   uint32  // ack of the last one that was not late
+}
+
+// lateMost is up to how many bytes an acknowledgement of new data may wait: it is
+// less than a segment of full size, of which every second one must be acknowledged
+// at once (RFC 9293 section 3.8.6.3), and those of a transfer soon.
+const lateMost = 1024
+
+// hear takes note of what a segment says, and tells whether it may be late.
+func (r *reply) hear(tcp []byte, bare bool) (late bool) {
+	if s := stamps(tcp); s != nil {
+		r.stamps = [8]byte(s)
+	}
+	return r.say(be32(tcp[8:]), binary.BigEndian.Uint16(tcp[14:]), bare)
+}
+
+// say tells whether a segment may be late: one that says nothing (bare) but that a
+// little has arrived. What it says of a window or asks by saying the same again is
+// wanted at once.
+func (r *reply) say(ack uint32, window uint16, bare bool) (late bool) {
+	n := ack - r.told
+	late = bare && r.said && ack != r.ack && n <= lateMost && window <= r.window
+	r.said, r.ack, r.window = true, ack, window
+	if !late {
+		r.told = ack
+	}
+	return late
 }
 
 // timing is when a flow needs looking after.

@@ -66,14 +66,6 @@ func (p *Path) Done(list []Resend) {
 	clear(list)
 }
 
-// hear takes note of what a segment of the stack says.
-func (r *reply) hear(tcp []byte) {
-	r.said, r.ack, r.window = true, be32(tcp[8:]), binary.BigEndian.Uint16(tcp[14:])
-	if s := stamps(tcp); s != nil {
-		r.stamps = [8]byte(s)
-	}
-}
-
 // Say has the TCP header of what is sent again say what the stack says by now, also as
 // timestamps: a client that has seen a newer one in something older (a keepalive, or what
 // the stack repeated itself) drops the old one each time it comes (RFC 7323 section 5.3, R1).

@@ -15,6 +15,7 @@ const (
 	Send Verdict = iota // it is no concern of ours
 	Kept                // send it; its Owner is released later
 	Held                // do not send it: it has been, and is in our care
+	Late                // an acknowledgement that may wait: what follows it may say it as well
 )
 
 // Sent takes note of a segment the stack wants to send, before it is sent.
@@ -32,7 +33,7 @@ func (p *Path) Sent(s Segment) Verdict {
 	if f == nil {
 		return Send
 	}
-	f.reply.hear(t)
+	late := f.reply.hear(t, s.Size == 0 && flags == flagACK)
 	seq := be32(t[4:])
 	switch {
 	case flags&flagRST != 0:
@@ -46,7 +47,10 @@ func (p *Path) Sent(s Segment) Verdict {
 	if flags&flagFIN != 0 {
 		size++
 	}
-	if size == 0 {
+	switch {
+	case size == 0 && late:
+		return Late
+	case size == 0:
 		return Send
 	}
 	verdict := p.judge(f, s, seq, size)
