@@ -80,7 +80,7 @@ func TestKeepalive(t *testing.T) {
 		binary.BigEndian.PutUint32(tcp[8:], c.rcv)
 		tcp = append(tcp, opts...)
 		tcp[12], tcp[13] = byte(len(tcp)/4)<<4, flagACK
-		binary.BigEndian.PutUint16(tcp[14:], uint16(c.window>>7))
+		binary.BigEndian.PutUint16(tcp[14:], uint16(c.window>>c.scale))
 		return r.p.Received(c.name.Addrs[:8], tcp, 0)
 	}
 	for range 5 {

@@ -82,6 +82,12 @@ func (y *way) send(n int, arrive func()) {
 
 const simMSS = 1382
 
+// simScale is that of a client's window: of Linux with a receive buffer of at most 6 MB.
+const simScale = 7
+
+// kibScale is that of one which counts in KiB: of Linux with one of at most 32 MiB.
+const kibScale = 10
+
 // rig is a client behind a path, and stacks that send to it.
 type rig struct {
 	t        testing.TB
@@ -92,11 +98,12 @@ type rig struct {
 	woken    bool
 	held     int // segments in our care, or in theirs
 	conns    []*conn
+	scale    int // of the clients' windows
 }
 
 func newRig(t testing.TB, seed uint64) *rig {
 	w := &world{rng: rand.New(rand.NewPCG(seed, 1))}
-	r := &rig{t: t, w: w, down: newWay(w), up: newWay(w)}
+	r := &rig{t: t, w: w, down: newWay(w), up: newWay(w), scale: simScale}
 	r.p = New(Config{
 		Now:       func() time.Duration { return w.now },
 		AfterFunc: w.after,
@@ -150,6 +157,7 @@ type conn struct {
 	cwnd           int // packets
 	sentFIN        bool
 	pumping        bool
+	packets, short int // sent, and of those not whole
 	rto            func()
 	timeouts       int
 
@@ -160,14 +168,15 @@ type conn struct {
 	pending  int
 	ackTimer func()
 	window   uint32
+	scale    int    // of its window
 	read     uint64 // bytes in order
 }
 
 func (r *rig) dial(n int64, fin bool) *conn {
-	c := &conn{r: r, todo: n, fin: fin, iss: r.w.rng.Uint32(), cwnd: 10, window: 6 << 20}
+	c := &conn{r: r, todo: n, fin: fin, iss: r.w.rng.Uint32(), cwnd: 10, window: 6 << 20, scale: r.scale}
 	c.name.Addrs[0], c.name.Ports[0], c.name.Ports[1] = 10, byte(len(r.conns)>>8), byte(len(r.conns))
 	r.conns = append(r.conns, c)
-	r.p.Open(c.name, 7, true)
+	r.p.Open(c.name, c.scale, true)
 	c.una, c.nxt, c.rcv = c.iss+1, c.iss+1, c.iss+1
 	c.edge = c.nxt + 65535
 	c.given, c.buffer = c.nxt, sendBuffer
@@ -345,6 +354,9 @@ func (c *conn) transmit(s Segment, first, count int) {
 	for i := first; i < first+count; i++ {
 		from := min(i*simMSS, s.Size)
 		b := s.Payload[0][from:min(from+simMSS, s.Size)]
+		if c.packets++; len(b) < simMSS {
+			c.short++
+		}
 		fin := s.Head[s.TCP+13]&flagFIN != 0
 		at := seq + uint32(from)
 		c.r.down.send(len(b)+60, func() { c.r.client.take(func() { c.receive(at, b, fin) }) })
@@ -449,7 +461,7 @@ func (c *conn) acknowledge() {
 	binary.BigEndian.PutUint32(tcp[8:], c.rcv)
 	tcp = append(tcp, opts...)
 	tcp[12], tcp[13] = byte(len(tcp)/4)<<4, flagACK
-	binary.BigEndian.PutUint16(tcp[14:], uint16(c.window>>7))
+	binary.BigEndian.PutUint16(tcp[14:], uint16(c.window>>c.scale))
 	c.r.client.answer(func() { c.r.up.send(len(tcp)+40, func() { c.acked(tcp) }) })
 }
 
@@ -473,7 +485,7 @@ func (c *conn) acked(tcp []byte) {
 			c.arm()
 		}
 	}
-	c.edge = ack + uint32(binary.BigEndian.Uint16(tcp[14:]))<<7
+	c.edge = ack + uint32(binary.BigEndian.Uint16(tcp[14:]))<<c.scale
 	// The stack comes to it when all that has arrived together is handed in.
 	if !c.pumping {
 		c.pumping = true
