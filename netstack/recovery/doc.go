@@ -31,8 +31,8 @@
 // (netstack/repair.go). The last packet of a flow that is not acknowledged is
 // sent once more to provoke an answer (tail loss probe, RFC 8985 section 7); when
 // that brings none, a timeout takes everything for lost (RFC 6298). The stack's
-// own retransmission is late (three seconds), and what it repeats while it is in
-// our care is not sent.
+// own retransmission is late (three seconds), and what it repeats of what is in our
+// care, or with the client, is not sent.
 //
 // # The window
 //
@@ -87,8 +87,6 @@
 // is not acknowledged, holes and all, and takes nothing more from full until half
 // empty; so that it is not what limits a flow, it is large, and the source is held
 // back by what has not been sent yet (Ahead).
-//
-// What the window lets out ends with a whole packet (express).
 //
 // # Invariants
 //

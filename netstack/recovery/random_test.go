@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,21 +49,28 @@ func (p *Path) check(t testing.TB) {
 
 // TestRandomPaths: whatever the path does, every byte arrives once and in order,
 // within the time that it takes, and nothing is left. ROCSERV_PATHS is how many
-// paths are tried, or for how long (1h).
+// paths are tried, or for how long (1h), and perhaps the first one's seed (30m@1000000).
 func TestRandomPaths(t *testing.T) {
-	paths, until := uint64(150), time.Time{}
+	seed, paths, until := uint64(0), uint64(150), time.Time{}
 	if testing.Short() {
 		paths = 20
 	}
 	if v := os.Getenv("ROCSERV_PATHS"); v != "" {
+		v, first, given := strings.Cut(v, "@")
+		if given {
+			var err error
+			if seed, err = strconv.ParseUint(first, 10, 32); err != nil {
+				t.Fatalf("ROCSERV_PATHS: the first seed is %q", first)
+			}
+		}
 		if d, err := time.ParseDuration(v); err == nil {
-			paths, until = math.MaxUint64, time.Now().Add(d)
+			paths, until = math.MaxUint64-seed, time.Now().Add(d)
 		} else if paths, err = strconv.ParseUint(v, 10, 64); err != nil {
 			t.Fatalf("ROCSERV_PATHS=%q is neither a number nor a duration", v)
 		}
 	}
 	var sum travelled
-	for seed := uint64(0); seed < paths && (until.IsZero() || time.Now().Before(until)); seed++ {
+	for end := seed + paths; seed < end && (until.IsZero() || time.Now().Before(until)); seed++ {
 		sum.add(randomPath(t, seed))
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
@@ -98,6 +106,9 @@ func (a travelled) String() string {
 
 func randomPath(t *testing.T, seed uint64) travelled {
 	r := newRig(t, seed)
+	if seed%2 != 0 {
+		r.scale = kibScale
+	}
 	rng := r.w.rng
 	upTo := func(d time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(d))) }
 	slowest := r.newPath()
