@@ -23,7 +23,8 @@ type repairer struct {
 	link *link
 	mtu  *atomic.Int64 // Stack.mtu
 	path *recovery.Path
-	due  chan struct{} // capacity 1
+	due  chan struct{} // capacity 1: something is to be sent again
+	late chan struct{} // capacity 1: acknowledgements wait (late.go)
 
 	segmenter packet.Segmenter
 	head      [header.IPv6MinimumSize + header.TCPHeaderMaximumSize]byte
@@ -31,7 +32,7 @@ type repairer struct {
 }
 
 func newRepairer(l *link, mtu *atomic.Int64, clock tcpip.Clock) *repairer {
-	r := &repairer{link: l, mtu: mtu, due: make(chan struct{}, 1)}
+	r := &repairer{link: l, mtu: mtu, due: make(chan struct{}, 1), late: make(chan struct{}, 1)}
 	begun := clock.NowMonotonic()
 	r.path = recovery.New(recovery.Config{
 		Now: func() time.Duration { return clock.NowMonotonic().Sub(begun) },
@@ -39,14 +40,15 @@ func newRepairer(l *link, mtu *atomic.Int64, clock tcpip.Clock) *repairer {
 			t := clock.AfterFunc(d, f)
 			return func() { t.Stop() }
 		},
-		Wake: r.wake,
+		Wake: func() { nudge(r.due) },
 	})
 	return r
 }
 
-func (r *repairer) wake() {
+// nudge wakes who waits on a channel of capacity 1, or will.
+func nudge(c chan struct{}) {
 	select {
-	case r.due <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -58,10 +60,12 @@ func (r *repairer) run(stop <-chan struct{}) {
 		select {
 		case <-stop:
 			return
+		case <-r.late:
+			runtime.Gosched() // what is acknowledged goes to the host meanwhile
+			r.link.sendLate()
+			continue
 		case <-r.due:
 		}
-		runtime.Gosched()
-		r.link.sendLate()
 		for {
 			if list = r.path.Take(list[:0], repairBatch); len(list) == 0 {
 				break

@@ -179,7 +179,7 @@ func New(cfg Config) (*Stack, error) {
 	})
 	s.link = &link{sink: cfg.Sink, stats: &s.stats, tunnel: &s.mtu}
 	s.repair = newRepairer(s.link, &s.mtu, cfg.Clock)
-	s.link.path, s.link.late.due = s.repair.path, s.repair.wake
+	s.link.path, s.link.late.due = s.repair.path, func() { nudge(s.repair.late) }
 	s.setMTU(cfg.MTU)
 	s.budget.init(s.gv, cfg.Limits.Buffers)
 	s.table.init(cfg.Limits, &s.budget)

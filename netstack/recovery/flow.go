@@ -53,7 +53,7 @@ type reply struct {
 	ack    uint32
 	window uint16  // the field
 	stamps [8]byte // timestamps, its and the client's; of a flow without them nothing
-	told   uint32  // ack of the last one that was not late
+	prompt uint32  // ack of the last one that was not late
 }
 
 // lateMost is up to how many bytes an acknowledgement of new data may wait: it is
@@ -73,11 +73,11 @@ func (r *reply) hear(tcp []byte, bare bool) (late bool) {
 // little has arrived. What it says of a window or asks by saying the same again is
 // wanted at once.
 func (r *reply) say(ack uint32, window uint16, bare bool) (late bool) {
-	n := ack - r.told
+	n := ack - r.prompt
 	late = bare && r.said && ack != r.ack && n <= lateMost && window <= r.window
 	r.said, r.ack, r.window = true, ack, window
 	if !late {
-		r.told = ack
+		r.prompt = ack
 	}
 	return late
 }
