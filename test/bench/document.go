@@ -13,7 +13,7 @@ func (r *result) document(dir string) error {
 	b.WriteString("# Performance\n\n")
 	b.WriteString("Made by `test/bench/run -json FILE -doc doc`; `test/bench/doc.go` says how it is measured. ocserv runs as root\n" +
 		"with kernel tun devices, rocserv as an ordinary user without capabilities and without a tun. Absolute figures are\n" +
-		"this machine's; the ratios are what to look at.\n\n")
+		"this machine's; the ratios are what to look at. What connects for load offers openconnect's key exchanges.\n\n")
 	b.WriteString(r.environment() + "\n")
 	for _, c := range charts {
 		if svg, ok := c.draw(r); ok {

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"rocserv/test/client"
 	"rocserv/test/e2e/lab"
 )
 
@@ -39,7 +40,7 @@ func hold(to string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true}) // the lab's own certificate
+	c := tls.Client(raw, client.Offer())
 	defer c.Close()
 	if _, err := io.WriteString(c, firstRequest); err != nil {
 		return "", err

@@ -18,7 +18,7 @@
 // UDP_GRO to receive, to be faster than what it measures.
 //
 // Certificates are not verified: this is for labs. The server is told that this
-// is openconnect.
+// is openconnect, and offered the key exchanges that openconnect offers (offer.go).
 //
 // # Goroutines
 //

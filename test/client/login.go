@@ -49,7 +49,9 @@ func dialWeb(ctx context.Context, server string) (*web, error) {
 		return nil, err
 	}
 	w := &web{host: server, raw: cstp.NewConn(conn)}
-	w.tls = tls.Client(w.raw, &tls.Config{InsecureSkipVerify: true, DynamicRecordSizingDisabled: true})
+	offer := Offer()
+	offer.DynamicRecordSizingDisabled = true
+	w.tls = tls.Client(w.raw, offer)
 	if err := w.tls.HandshakeContext(ctx); err != nil {
 		conn.Close()
 		return nil, err
