@@ -13,7 +13,8 @@
 //  4. not dumpable, after which /proc/self belongs to root.
 //
 // Confine is the second stage, once a role has opened what it needs: Landlock
-// (landlock.go), then the system call filter (filter.go, calls.go, assemble.go). Both hold
+// (landlock.go), then the system call filter (filter.go, calls.go, and in
+// the kernel's form assemble.go, program.go). Both hold
 // for every thread, for good, and for whatever the process starts.
 //
 //	role     filter: a call without a rule   Landlock
