@@ -10,6 +10,7 @@
 //	run.go                      start, signals, stop
 //	roles.go spawn.go reap.go   the processes: one table, one place that forks, reaps, kills
 //	program.go                  other programs: the one of the workers, and whether it is of this build
+//	folios.go                   the pages that the kernel keeps that one in
 //	logs.go                     what children write to standard error
 //	service.go                  what a service manager passes, and is told
 //	listen.go ports.go          the ports, and errors that help

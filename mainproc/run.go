@@ -138,6 +138,7 @@ func (s *server) live(text []byte, signals <-chan os.Signal, up func()) error {
 		}
 		return err
 	}
+	s.enlargeWorkers()
 	s.pool.renew() // there are none: this starts the first
 	s.ports.serve(s)
 	go s.watchHost()
