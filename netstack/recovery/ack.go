@@ -37,7 +37,7 @@ func (p *Path) Received(addrs []byte, tcp []byte, payload int) bool {
 		return true // of what was never sent: the stack has an answer to that
 	case before(ack, f.una):
 		// It was overtaken. The stack must not believe its window.
-		binary.BigEndian.PutUint16(tcp[14:], uint16((f.told.edge-f.told.ack)>>f.shift))
+		binary.BigEndian.PutUint16(tcp[14:], uint16(min(f.told.edge-f.told.ack, f.told.edge-ack)>>f.shift))
 		return !empty
 	}
 	now := p.now()

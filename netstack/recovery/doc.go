@@ -88,6 +88,8 @@
 // empty; so that it is not what limits a flow, it is large, and the source is held
 // back by what has not been sent yet (Ahead).
 //
+// What the window lets out ends with a whole packet (express).
+//
 // # Invariants
 //
 //   - Nothing here waits. Wake and the timer's function are short.

@@ -179,6 +179,31 @@ func TestFair(t *testing.T) {
 	}
 }
 
+// TestFairStart: a flow that begins with somebody else's has a part of the way from the
+// start, for the clients' units of both kinds.
+func TestFairStart(t *testing.T) {
+	const from, to = 4, 13 // s, as the rows path-fair-* of test/bench
+	for _, scale := range []int{simScale, kibScale} {
+		for seed := range uint64(6) {
+			r := newRig(t, seed)
+			r.scale = scale
+			r.both(relay.Path{Rate: 50 * mbit, Queue: 100 * time.Millisecond, Delay: 20 * time.Millisecond})
+			c := r.dial(-1, false)
+			r.w.run(time.Duration(seed) * 50 * time.Millisecond)
+			s := r.stranger(false)
+			r.w.run(from * time.Second)
+			read, got := c.read, s.got
+			r.w.run(to * time.Second)
+			ours := float64(c.read-read) / mbit / (to - from)
+			theirs := float64(s.got-got) * 1382 / mbit / (to - from)
+			t.Logf("units of %d: we %.1f, they %.1f of 50 Mbit/s", 1<<scale, ours, theirs)
+			if ours < 10 || theirs < 10 {
+				t.Errorf("units of %d, seed %d: we have %.1f, they %.1f of 50 Mbit/s", 1<<scale, seed, ours, theirs)
+			}
+		}
+	}
+}
+
 // besideBBR is what a flow with CUBIC has where we are to live: BBR's first
 // version leaves little in a short queue, whoever is beside it.
 func besideBBR(t *testing.T, queue time.Duration) float64 {

@@ -23,8 +23,9 @@ const (
 	// the start to end, over no less time than that of the queue: what a pause
 	// has held up comes all at once.
 	queuedSamples = 16
-	// probeEvery is how often one looks for it at most, in ns.
-	probeEvery = 2_000 * ms
+	// probeEvery is how often one looks for it at most, in ns. While somebody else's
+	// queue is not known for one, it takes the rate away that is shared with it.
+	probeEvery = 1_000 * ms
 	// mostDrain is how long probing waits for what is in flight to become less.
 	mostDrain = 1000 * ms
 	// mostRoom bounds what is granted to pauses, in ns.

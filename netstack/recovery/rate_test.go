@@ -69,6 +69,18 @@ func TestRates(t *testing.T) {
 	}
 }
 
+// TestWholePackets: what the stack sends ends with a whole packet, though the client's
+// window counts in units that no packet is a multiple of.
+func TestWholePackets(t *testing.T) {
+	r := newRig(t, 1)
+	r.scale = kibScale
+	r.both(relay.Path{Rate: 50 * mbit, Queue: 100 * time.Millisecond, Delay: 20 * time.Millisecond})
+	c, _ := r.download(0, 3*time.Second)
+	if c.short > c.packets/100 {
+		t.Errorf("%d of %d packets are short", c.short, c.packets)
+	}
+}
+
 // TestShares: flows of one client share its path, also when they begin at
 // different times.
 func TestShares(t *testing.T) {

@@ -157,6 +157,7 @@ type conn struct {
 	cwnd           int // packets
 	sentFIN        bool
 	pumping        bool
+	packets, short int // sent, and of those not whole
 	rto            func()
 	timeouts       int
 
@@ -353,6 +354,9 @@ func (c *conn) transmit(s Segment, first, count int) {
 	for i := first; i < first+count; i++ {
 		from := min(i*simMSS, s.Size)
 		b := s.Payload[0][from:min(from+simMSS, s.Size)]
+		if c.packets++; len(b) < simMSS {
+			c.short++
+		}
 		fin := s.Head[s.TCP+13]&flagFIN != 0
 		at := seq + uint32(from)
 		c.r.down.send(len(b)+60, func() { c.r.client.take(func() { c.receive(at, b, fin) }) })

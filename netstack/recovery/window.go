@@ -15,14 +15,29 @@ func (p *Path) offer(f *flow, tcp []byte, ack uint32, now, pace int64) bool {
 	may := uint32(p.may(f, now, pace))
 	may -= may % f.mss
 	if field != 0 && before(f.nxt+may, edge) {
-		edge = f.nxt + may
-		field = uint16(max(edge-ack, 1<<f.shift) >> f.shift)
+		ack, field = f.express(ack, f.nxt+may)
 		edge = ack + uint32(field)<<f.shift
+		binary.BigEndian.PutUint32(tcp[8:], ack)
 		binary.BigEndian.PutUint16(tcp[14:], field)
 	}
 	changed := !f.told.ok || f.told.edge != edge || f.told.ack != ack
 	f.told.edge, f.told.ack, f.told.ok = edge, ack, true
 	return changed
+}
+
+// express says up to where the stack may send, in the header's terms. The field counts
+// in units that no packet is a multiple of, and the stack fills a window to its last
+// byte: rounded down it would end each super-segment with a packet that is not whole.
+// So rather a little less is acknowledged; the rest is with the next one, which comes
+// as long as something is in flight.
+func (f *flow) express(ack, edge uint32) (uint32, uint16) {
+	unit := uint32(1) << f.shift
+	units := (edge - ack + unit - 1) >> f.shift
+	less := edge - units<<f.shift
+	if ack != f.nxt && unit < f.mss && f.told.ok && !before(less, f.told.ack) {
+		return less, uint16(units)
+	}
+	return ack, uint16(max(edge-ack, unit) >> f.shift)
 }
 
 // pace is how many bytes may leave because so many have arrived: twice as many,
