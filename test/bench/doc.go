@@ -36,7 +36,8 @@
 // by the floor too; a disturbed measurement says nothing of that.
 //
 // To the floor a client uploads UDP, for which it needs no TCP of its own: pour.go
-// keeps the queue of the client's device full (doc/decisions/0015).
+// keeps the queue of the client's device full (doc/decisions/0015). Echo requests it
+// passes on (doc/decisions/0018).
 //
 // # Key exchange
 //

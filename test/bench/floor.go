@@ -118,7 +118,7 @@ func (r *result) floors() string {
 		return ""
 	}
 	return "\n## The floor\n\nWhat test/floor takes beside them, a process of Go for each connection with nothing of ours: alone, and with\n" +
-		"the libraries that rocserv is built of. In brackets the ratio to ocserv (doc/decisions/0014, 0015).\n\n" +
+		"the libraries that rocserv is built of. In brackets the ratio to ocserv (doc/decisions/0014, 0015, 0018).\n\n" +
 		"| what | figure | ocserv | floor | with libraries | rocserv | must |\n|---|---|---:|---:|---:|---:|---|\n" + b.String()
 }
 

@@ -149,9 +149,9 @@ var rows = append([]row{
 	{name: "udp-down", title: "UDP 64 B down, 39,000/s", quick: true, measure: datagrams(true),
 		goals: []goal{atMost(cpuPerPacket, 0.65, 0.6)}, also: []figure{loss}},
 
-	{name: "ping", title: "ping, idle tunnel, DTLS", quick: true, measure: idlePing(viaDTLS),
+	{name: "ping", title: "ping, idle tunnel, DTLS", quick: true, floors: []lab.Kind{floorWith}, measure: idlePing(viaDTLS),
 		goals: []goal{atMost(p50, 1.2, 1.0)}, also: []figure{p99}},
-	{name: "ping-tls", title: "ping, idle tunnel, TLS", measure: idlePing(viaTLS),
+	{name: "ping-tls", title: "ping, idle tunnel, TLS", floors: []lab.Kind{floor}, measure: idlePing(viaTLS),
 		goals: []goal{atMost(p50, 1.2, 1.0)}, also: []figure{p99}},
 	{name: "rr", title: "TCP request and response, DTLS", quick: true, measure: tripRow(viaDTLS, "__rr"),
 		goals: []goal{atMost(p50, 1.2, 1.0)}, also: []figure{p99, cpuPerTrip}},

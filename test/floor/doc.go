@@ -19,14 +19,14 @@
 // To a CONNECT it answers with the least that openconnect takes (tunnel.go), with
 // any cookie, and takes an upload of UDP: packets gather for one read, and their
 // payload goes to a TCP connection with where they go, 64 KB at a time
-// (carrier.go). TLS is crypto/tls's. Nothing goes to the client but answers to its
+// (carrier.go). Echo requests go to their hosts by one socket, and the answers back
+// (echo.go). TLS is crypto/tls's. Nothing else goes to the client but answers to its
 // requests.
 //
 // With the build tag libraries it links what rocserv is to be built of (gVisor's
 // network stack, pion's DTLS, utls) and makes a stack with an interface when it
-// has answered. It has no line of rocserv's then, either. Clients get DTLS then, by pion
-// until their first packet; the records from there on are carried on unopened
-// (dtls.go).
+// has answered. It has no line of rocserv's then, either. Clients get DTLS then, by pion;
+// from an upload's first packet on records of full size are carried on unopened (dtls.go).
 //
 // What it leaves out makes it smaller than any server could be: no confinement,
 // no configuration, no login, no cookie looked at, no network stack.

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/tls"
@@ -53,8 +54,9 @@ func offerDTLS(c *tls.Conn, to *carrier) (lines string, end func(), err error) {
 		func() { u.Close() }, nil
 }
 
-// serveDTLS does the handshake and answers the client's requests, with which it
-// finds its MTU, until the first packet. Then records are only counted.
+// serveDTLS does the handshake, answers the client's requests, with which it finds its
+// MTU, and passes its echo requests on. From an upload's first packet on records of full
+// size are only counted.
 func serveDTLS(u *net.UDPConn, psk []byte, to *carrier) error {
 	first := make([]byte, 2048)
 	n, peer, err := u.ReadFrom(first)
@@ -74,6 +76,14 @@ func serveDTLS(u *net.UDPConn, psk []byte, to *carrier) error {
 	if err := c.HandshakeContext(ctx); err != nil {
 		return err
 	}
+	echoes, err := newEchoer(func(p []byte) error {
+		_, err := c.Write(append([]byte{typeData}, p...))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer echoes.close()
 	b := make([]byte, 2048)
 	for {
 		n, err := c.Read(b)
@@ -84,6 +94,8 @@ func serveDTLS(u *net.UDPConn, psk []byte, to *carrier) error {
 		case n > leastLoad && b[0] == typeData:
 			s.loaded.Store(true)
 			err = to.packet(b[1:n])
+		case n > 0 && b[0] == typeData:
+			echoes.ask(b[1:n])
 		case n > 0 && b[0] == typeDPD:
 			b[0] = typeDPDBack
 			_, err = c.Write(b[:n])
@@ -94,14 +106,15 @@ func serveDTLS(u *net.UDPConn, psk []byte, to *carrier) error {
 	}
 }
 
-// datagrams is the socket as pion sees it: from the upload's first packet on
-// nothing comes.
+// datagrams is the socket as pion sees it: from an upload's first packet on no record
+// of full size comes.
 type datagrams struct {
 	*net.UDPConn
 	peer   net.Addr
 	first  []byte // read already
 	loaded atomic.Bool
 	to     *carrier
+	opened [][]byte // records between the upload's that are to be opened
 }
 
 func (s *datagrams) ReadFrom(b []byte) (int, net.Addr, error) {
@@ -110,22 +123,22 @@ func (s *datagrams) ReadFrom(b []byte) (int, net.Addr, error) {
 		s.first = nil
 		return n, s.peer, nil
 	}
-	if s.loaded.Load() {
-		return 0, nil, s.count()
+	if s.loaded.Load() && len(s.opened) == 0 {
+		if err := s.count(); err != nil {
+			return 0, nil, err
+		}
+	}
+	if len(s.opened) > 0 {
+		n := copy(b, s.opened[0])
+		s.opened = s.opened[1:]
+		return n, s.peer, nil
 	}
 	return s.UDPConn.ReadFrom(b)
 }
 
 const batch = gatherSize / mtuDTLS
 
-// mmsghdr is the kernel's (recvmmsg(2)).
-type mmsghdr struct {
-	unix.Msghdr
-	n uint32
-	_ [4]byte
-}
-
-// count takes records unopened, until the socket is closed.
+// count takes records of full size unopened, until others come or the socket is closed.
 func (s *datagrams) count() error {
 	raw, err := s.SyscallConn()
 	if err != nil {
@@ -155,6 +168,9 @@ func (s *datagrams) count() error {
 		if err := s.carry(records, headers[:n]); err != nil {
 			return err
 		}
+		if len(s.opened) > 0 {
+			return nil
+		}
 		if n < batch {
 			nap()
 		}
@@ -168,6 +184,7 @@ func (s *datagrams) carry(records [][]byte, headers []mmsghdr) error {
 	for i, h := range headers {
 		record := records[i][:h.n]
 		if len(record) < leastLoad || record[0] != recordData {
+			s.opened = append(s.opened, bytes.Clone(record))
 			continue
 		}
 		if err := s.to.add(record[recordFront+ip4Header+udpHeader : len(record)-recordBack]); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"net"
 	"strings"
 	"testing"
@@ -27,6 +28,46 @@ func TestDatagram(t *testing.T) {
 		if _, _, ok := datagram(packet[:n]); ok {
 			t.Errorf("taken with %d bytes", n)
 		}
+	}
+}
+
+// TestChecksum: RFC 1071 section 3's numbers, and an odd length.
+func TestChecksum(t *testing.T) {
+	b := []byte{0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7}
+	if got := checksum(b); got != 0x220d {
+		t.Errorf("%#x", got)
+	}
+	if got := checksum([]byte{0x12, 0x34, 0x56}); got != ^uint16(0x1234+0x5600) {
+		t.Errorf("odd: %#x", got)
+	}
+}
+
+// TestEchoer: a host's answer goes back as a packet to who asked, with its identifier.
+func TestEchoer(t *testing.T) {
+	var back []byte
+	e := &echoer{back: func(p []byte) error { back = p; return nil }}
+	packet := []byte{0x45, 0, 0, 32, 0, 0, 0, 0, 64, 1, 0, 0, 10, 66, 0, 2, 10, 77, 9, 2, echoRequest, 0, 0, 0, 0xab, 0xcd, 0, 7, 'e', 'c', 'h', 'o'}
+	for n := range ip4Header + icmpHeader {
+		if _, _, ok := e.take(packet[:n]); ok {
+			t.Errorf("taken with %d bytes", n)
+		}
+	}
+	host, icmp, ok := e.take(packet)
+	if !ok || host != [4]byte{10, 77, 9, 2} || !bytes.Equal(icmp, packet[ip4Header:]) {
+		t.Fatal(host, icmp, ok)
+	}
+	answer := append(make([]byte, ip4Header), icmp...)
+	answer[ip4Header], answer[ip4Header+4], answer[ip4Header+5] = echoReply, 1, 2 // the socket's own identifier
+	if err := e.answer(answer, host); err != nil {
+		t.Fatal(err)
+	}
+	if len(back) != 32 || !bytes.Equal(back[12:20], []byte{10, 77, 9, 2, 10, 66, 0, 2}) || back[20] != echoReply ||
+		!bytes.Equal(back[24:], packet[24:]) || checksum(back[:20]) != 0 || checksum(back[20:]) != 0 {
+		t.Errorf("% x", back)
+	}
+	back = nil
+	if e.answer(packet, host); back != nil {
+		t.Errorf("a request was given back: % x", back)
 	}
 }
 

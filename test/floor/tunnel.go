@@ -54,7 +54,8 @@ func readRequest(r *bufio.Reader) (q request, err error) {
 	}
 }
 
-// openTunnel answers a CONNECT and takes what the client uploads until it goes.
+// openTunnel answers a CONNECT, takes what the client uploads and passes its echo
+// requests on until it goes.
 // from is what c reads.
 func openTunnel(c *tls.Conn, from *gatherer, wantsDTLS bool) error {
 	to := new(carrier)
@@ -75,6 +76,15 @@ func openTunnel(c *tls.Conn, from *gatherer, wantsDTLS bool) error {
 		return nil // a client that went
 	}
 	from.begin()
+	echoes, err := newEchoer(func(p []byte) error {
+		frame := []byte{'S', 'T', 'F', 1, byte(len(p) >> 8), byte(len(p)), typeData, 0}
+		_, err := c.Write(append(frame, p...))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer echoes.close()
 	frame := make([]byte, 16<<10)
 	for {
 		n, err := c.Read(frame) // one record, and openconnect puts one packet into one
@@ -86,7 +96,9 @@ func openTunnel(c *tls.Conn, from *gatherer, wantsDTLS bool) error {
 		}
 		switch frame[frameType] {
 		case typeData:
-			err = to.packet(frame[frameHeader:n])
+			if p := frame[frameHeader:n]; !echoes.ask(p) {
+				err = to.packet(p)
+			}
 		case typeDPD:
 			_, err = c.Write([]byte{'S', 'T', 'F', 1, 0, 0, typeDPDBack, 0})
 		}
@@ -101,14 +113,19 @@ func openTunnel(c *tls.Conn, from *gatherer, wantsDTLS bool) error {
 const (
 	gatherSize = 64 << 10
 	gatherTime = 400 * time.Microsecond
+	busyTime   = 5 * gatherTime // a client is busy if so many reads are no further apart
+	busyReads  = 4
 )
 
-// gatherer reads from a connection in large pieces once begin was called.
+// gatherer reads from a connection in large pieces once begin was called, and waits
+// between them while they follow each other: a client that sends now and then does not.
 type gatherer struct {
 	net.Conn
 	buf  []byte
 	have []byte // of buf, not read yet
 	last int    // bytes of the last system call
+	when time.Time
+	soon int // system calls in a row of which each returned soon after the one before
 }
 
 func (g *gatherer) begin() { g.buf = make([]byte, 2*gatherSize) }
@@ -118,13 +135,18 @@ func (g *gatherer) Read(b []byte) (int, error) {
 		return g.Conn.Read(b)
 	}
 	if len(g.have) == 0 {
-		if g.last < gatherSize {
+		if g.last < gatherSize && g.soon > busyReads {
 			nap()
 		}
 		n, err := g.Conn.Read(g.buf)
 		if g.last = n; err != nil {
 			return 0, err
 		}
+		now := time.Now()
+		if g.soon++; now.Sub(g.when) > busyTime {
+			g.soon = 0
+		}
+		g.when = now
 		g.have = g.buf[:n]
 	}
 	n := copy(b, g.have)
