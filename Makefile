@@ -11,7 +11,8 @@ run: ## start a server for one person on this machine
 	$(GO) run ./cmd/rocserv quickstart
 
 build: ## the programs as released: static, not PIE. rocserv works without the other, its workers as rocserv itself
-	CGO_ENABLED=0 $(GO) build -trimpath -tags urfave_cli_no_docs -ldflags '-s -w' -o ./ ./cmd/rocserv ./cmd/rocserv-worker
+	CGO_ENABLED=0 $(GO) build -trimpath -tags urfave_cli_no_docs -ldflags '-s -w' -o ./ ./cmd/rocserv
+	CGO_ENABLED=0 $(GO) build -trimpath -tags lean -ldflags '-s -w' -o ./ ./cmd/rocserv-worker
 
 pam: ## the helper for auth = pam, which needs libpam0g-dev: the only program with C in it
 	CGO_ENABLED=1 $(GO) build -trimpath -tags pam -ldflags '-s -w' -o rocserv-pam ./cmd/rocserv-pam
@@ -20,11 +21,13 @@ check: ## quick: format, vet, staticcheck, the house's own rules, race on the pu
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not gofmt-ed:"; echo "$$out"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags e2e ./test/...
+	$(GO) vet -tags lean ./internal/ipc ./worker/... ./cmd/rocserv-worker
 	$(STATICCHECK) -tags e2e ./...
 	GOARCH=arm64 $(GO) vet ./...
 	$(GO) mod tidy -diff
 	$(GO) test -count=1 ./test/house
 	$(GO) test -race -short $(PURE)
+	$(GO) test -tags lean ./internal/ipc
 	@test/govulncheck
 
 test: tools check ## everything: check, all tests, end to end with real clients

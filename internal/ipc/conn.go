@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -39,7 +38,7 @@ func violation(format string, args ...any) error {
 // (vtprotobuf). The tables of protobuf's reflection, which the first message
 // makes for all, would be a fifth of an idle worker's heap.
 type Message interface {
-	proto.Message
+	described
 	SizeVT() int
 	MarshalToSizedBufferVT([]byte) (int, error)
 	UnmarshalVT([]byte) error
@@ -230,7 +229,7 @@ func (r *Record) Decode(m Message) error {
 	if r.trusted {
 		err = m.UnmarshalVT(r.Body)
 	} else {
-		err = proto.Unmarshal(r.Body, m)
+		err = unmarshal(r.Body, m)
 	}
 	if err != nil {
 		return violation("%v: %v", r.Type, err)

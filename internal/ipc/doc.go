@@ -28,6 +28,10 @@
 // every worker's memory. main and sec-mod read what workers send with protobuf, which
 // wants strings to be UTF-8 (Conn.Trust).
 //
+// Built with the tag lean, as a program that is nothing but a worker is, the messages
+// are the same types without protobuf's description of them, and nothing of protobuf's
+// runtime is linked (lean/).
+//
 // The generated types are for transport: code that decides something
 // converts at its edge.
 //
@@ -40,3 +44,4 @@ package ipc
 
 //go:generate sh -c "protoc --plugin=protoc-gen-go=$(go tool -n protoc-gen-go) --go_out=. --go_opt=paths=source_relative --plugin=protoc-gen-go-vtproto=$(go tool -n protoc-gen-go-vtproto) --go-vtproto_out=. --go-vtproto_opt=paths=source_relative,features=marshal+unmarshal+size ipc.proto"
 //go:generate ./lazily ipc.pb.go
+//go:generate go run ./lean ipc.pb.go ipc_vtproto.pb.go ipc_lean.pb.go

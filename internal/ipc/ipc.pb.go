@@ -1,3 +1,5 @@
+//go:build !lean
+
 // The messages between main, sec-mod and the workers. doc.go says how they
 // travel; the type numbers are in types.go. Addresses are in the binary form
 // of net/netip: Addr.MarshalBinary, AddrPort.MarshalBinary, Prefix.MarshalBinary.

@@ -112,11 +112,48 @@ func TestGeneratedFilesAreCurrent(t *testing.T) {
 	if out, err := exec.Command("../../internal/ipc/lazily", filepath.Join(dir, "ipc.pb.go")).CombinedOutput(); err != nil {
 		t.Fatalf("lazily: %v\n%s", err, out)
 	}
+	makeLean(t, dir)
 	strip := regexp.MustCompile(`(?m)^//\s+protoc.*$`) // versions of the tools
-	for _, name := range []string{"ipc.pb.go", "ipc_vtproto.pb.go"} {
+	for _, name := range []string{"ipc.pb.go", "ipc_vtproto.pb.go", "ipc_lean.pb.go"} {
 		if strip.ReplaceAllString(read(t, dir+"/"+name), "") != strip.ReplaceAllString(read(t, "../../internal/ipc/"+name), "") {
 			t.Errorf("internal/ipc/%s is not what ipc.proto makes: run make gen", name)
 		}
+	}
+}
+
+// makeLean has a folder's messages made without their description.
+func makeLean(t *testing.T, dir string) {
+	t.Helper()
+	cmd := exec.Command("go", "run", "./internal/ipc/lean", dir+"/ipc.pb.go", dir+"/ipc_vtproto.pb.go", dir+"/ipc_lean.pb.go")
+	cmd.Dir = "../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("lean: %v\n%s", err, out)
+	}
+}
+
+// TestLeanIsCurrent: the messages without their description are those with it, and a
+// program of such a worker has nothing of protobuf's runtime.
+func TestLeanIsCurrent(t *testing.T) {
+	dir, names := t.TempDir(), []string{"ipc.pb.go", "ipc_vtproto.pb.go", "ipc_lean.pb.go"}
+	for _, name := range names[:2] {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(read(t, "../../internal/ipc/"+name)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	makeLean(t, dir)
+	for _, name := range names {
+		if read(t, dir+"/"+name) != read(t, "../../internal/ipc/"+name) {
+			t.Errorf("internal/ipc/%s is not what internal/ipc/lean makes: run make gen", name)
+		}
+	}
+	cmd := exec.Command("go", "list", "-tags", "lean", "-deps", "./cmd/rocserv-worker")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil || !strings.Contains(string(out), "\nrocserv/internal/ipc\n") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if strings.Contains(string(out), "\ngoogle.golang.org/protobuf") {
+		t.Error("a worker's program has protobuf's runtime")
 	}
 }
 
