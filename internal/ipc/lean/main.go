@@ -21,6 +21,10 @@ const (
 var version = regexp.MustCompile(`(?s)const \(\n\t// Verify that this generated code.*?\n\)\n\n`)
 
 func main() {
+	if len(os.Args) != 4 {
+		fmt.Fprintln(os.Stderr, "usage: lean ipc.pb.go ipc_vtproto.pb.go ipc_lean.pb.go")
+		os.Exit(2)
+	}
 	if err := run(os.Args[1], os.Args[2], os.Args[3]); err != nil {
 		fmt.Fprintln(os.Stderr, "lean:", err)
 		os.Exit(1)
