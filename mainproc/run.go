@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"rocserv/internal/ipc"
+	"rocserv/internal/slack"
 )
 
 const stopGrace = 5 * time.Second // from TERMINATE to SIGKILL when the server stops
@@ -32,6 +33,7 @@ func Run(opts Options) error {
 		return err
 	}
 	closeOnExec()
+	slack.Relax() // and all that is started; it may be impossible, and is no worse then
 	st, err := inheritedState()
 	if err != nil {
 		return err

@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"rocserv/internal/slack"
 )
 
 // errStopped is what spawn returns once the leader forks no more.
@@ -135,6 +137,9 @@ func (p *procs) fork(req spawnRequest) (*child, error) {
 		return nil, fmt.Errorf("mainproc: start of %s: %w", req.role.name, err)
 	}
 	defer done()
+	if req.role == roleScript {
+		defer slack.Lend()() // whose timers are the operator's
+	}
 	pid, err := syscall.ForkExec(exe, req.argv, &syscall.ProcAttr{
 		Env:   req.env,
 		Files: req.files,

@@ -18,6 +18,7 @@ import (
 	"rocserv/internal/config"
 	"rocserv/internal/control"
 	"rocserv/internal/ipc"
+	"rocserv/internal/slack"
 )
 
 // Another program can take this one's place without an end of any tunnel:
@@ -307,6 +308,7 @@ func (r execRequest) exec() error {
 			return fmt.Errorf("mainproc: descriptor %d: %w", fd, err)
 		}
 	}
+	defer slack.Lend()() // the program relaxes itself, if it can
 	// Until the program notices signals itself these would end it.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR2)
 	var errs []error

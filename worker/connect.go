@@ -15,6 +15,7 @@ import (
 
 	"rocserv/internal/ipc"
 	"rocserv/internal/secret"
+	"rocserv/internal/slack"
 	"rocserv/internal/wire"
 	"rocserv/worker/dtls"
 )
@@ -50,6 +51,7 @@ func (c *client) open(connect *wire.Connect) (*session, error) {
 	if err := ipc.ReadSealedMessage(rec.FDs[0], cfg); err != nil {
 		return nil, err
 	}
+	slack.Restore() // from now on timers are for packets
 	c.Log.Info("session opened", slog.String("user", rep.User), slog.String("session", rep.ShortId))
 	offer := c.offerTunnel(connect, rep, cfg)
 	s, err := newSession(c, offer)

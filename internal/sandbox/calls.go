@@ -77,6 +77,7 @@ func workerFilter() *filter {
 			{why: "a share of the server's own port, and so of all clients' datagrams", then: denied, calls: []uintptr{unix.SYS_SETSOCKOPT},
 				when: []match{{is(1, unix.SOL_SOCKET), is(2, unix.SO_REUSEPORT)}, {is(1, unix.SOL_SOCKET), is(2, unix.SO_REUSEADDR)}}},
 			{why: "the client's and the outside's datagrams, in batches", then: allow, calls: []uintptr{unix.SYS_SENDMMSG, unix.SYS_RECVMMSG}},
+			{why: "timers that are on time, once there are packets", then: allow, calls: []uintptr{unix.SYS_PRCTL}, when: []match{{is(0, unix.PR_SET_TIMERSLACK)}}},
 		},
 		runtimeRules(),
 		[]rule{

@@ -108,6 +108,7 @@ func TestVerdicts(t *testing.T) {
 		{"executable memory", unix.SYS_MMAP, args{0, 4096, unix.PROT_READ | unix.PROT_EXEC}, kill, kill, allow},
 		{"executable later", unix.SYS_MPROTECT, args{0, 4096, unix.PROT_EXEC | high}, kill, kill, allow},
 		{"names of mappings", unix.SYS_PRCTL, args{unix.PR_SET_VMA}, allow, allow, allow},
+		{"late timers", unix.SYS_PRCTL, args{unix.PR_SET_TIMERSLACK, 50000}, allow, denied, allow},
 		{"dumpable again", unix.SYS_PRCTL, args{unix.PR_SET_DUMPABLE, 1}, denied, denied, allow},
 		{"own limit", unix.SYS_PRLIMIT64, args{0, unix.RLIMIT_NOFILE}, allow, allow, allow},
 		{"another's limit", unix.SYS_PRLIMIT64, args{other}, denied, denied, allow},

@@ -18,8 +18,8 @@ const module = "rocserv"
 var mayImport = map[string][]string{
 	"cmd":                 {"mainproc", "worker", "secmod", "internal/config", "internal/control", "internal/quickstart", "internal/passwd", "secmod/helper", "secmod/helper/radius", "internal/getopt", "internal/doctor", "internal/rolelog", "internal/occtl", "internal/getopt", "internal/build"},
 	"cmd/rocserv-worker":  {"worker", "internal/build"},
-	"mainproc":            {"internal/secret", "internal/capacity", "mainproc/scripts", "internal/build", "internal/ipc", "internal/config", "internal/lease", "internal/ban", "internal/session", "internal/control", "internal/sandbox", "internal/rolelog", "internal/wire/dtlshello", "internal/wire/proxyproto", "internal/nat64"},
-	"worker":              {"internal/secret", "internal/wire", "internal/dtlsrecord", "internal/packet", "internal/pipe", "internal/moderation", "internal/ipc", "internal/rolelog", "secmod/secclient", "netstack", "nat", "egress", "internal/blocklist", "internal/sandbox", "worker"},
+	"mainproc":            {"internal/secret", "internal/capacity", "mainproc/scripts", "internal/build", "internal/ipc", "internal/config", "internal/lease", "internal/ban", "internal/session", "internal/control", "internal/sandbox", "internal/rolelog", "internal/wire/dtlshello", "internal/wire/proxyproto", "internal/nat64", "internal/slack"},
+	"worker":              {"internal/secret", "internal/wire", "internal/dtlsrecord", "internal/packet", "internal/pipe", "internal/moderation", "internal/ipc", "internal/rolelog", "secmod/secclient", "netstack", "nat", "egress", "internal/blocklist", "internal/sandbox", "internal/slack", "worker"},
 	"secmod":              {"internal/secret", "internal/ipc", "internal/config", "internal/session", "internal/sandbox", "internal/rolelog", "internal/ocpasswd", "internal/oath", "internal/blocklist", "secmod/keys", "secmod/attempts"},
 	"netstack":            {"internal/packet", "nat", "egress", "netstack"},
 	"egress":              {"internal/secret", "internal/packet", "internal/moderation", "internal/nat64", "internal/blocklist", "egress"},

@@ -196,6 +196,32 @@ func Private(pid int) (int64, error) {
 	return kib << 10, nil
 }
 
+// TimerSlack is that of each thread of a process; none has one that has ended.
+func TimerSlack(pid int) (all []time.Duration, err error) {
+	threads, err := os.ReadDir(procFile(pid, "task"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range threads {
+		b, err := os.ReadFile("/proc/" + t.Name() + "/timerslack_ns")
+		if errors.Is(err, os.ErrNotExist) {
+			continue // it has just ended
+		}
+		if err != nil {
+			return nil, err
+		}
+		d, err := time.ParseDuration(strings.TrimSpace(string(b)) + "ns")
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, d)
+	}
+	return all, nil
+}
+
 // WorkerOf finds the process among procs that holds a TCP connection from an
 // address.
 func WorkerOf(procs []Proc, peer netip.Addr) (Proc, error) {
