@@ -51,7 +51,7 @@ func (c *client) open(connect *wire.Connect) (*session, error) {
 	if err := ipc.ReadSealedMessage(rec.FDs[0], cfg); err != nil {
 		return nil, err
 	}
-	slack.Restore() // from now on timers are for packets
+	slack.Restore() // where the client has begun with its CONNECT
 	c.Log.Info("session opened", slog.String("user", rep.User), slog.String("session", rep.ShortId))
 	offer := c.offerTunnel(connect, rep, cfg)
 	s, err := newSession(c, offer)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"rocserv/internal/slack"
 	"rocserv/internal/wire"
 )
 
@@ -54,6 +55,7 @@ func (c *client) login() (*wire.Connect, error) {
 		if err := c.reply(req, rep); err != nil || rep.Close || req.Close {
 			return nil, err
 		}
+		slack.Restore() // before a password comes; nothing the second time
 	}
 }
 

@@ -12,10 +12,11 @@
 //
 // So main relaxes itself, and with itself every process that it starts: that thread
 // begins before any code of ours, so that it can only inherit. A worker takes the usual
-// slack back when its client's tunnel opens: what moves packets waits for timers of the
-// runtime, too, and an upload over TLS was slower by a third.
-// Main, sec-mod and the helpers have no timers that a millisecond matters to. Programs
-// of the operator's get the usual slack.
+// slack back before there are packets: what moves them waits for timers of the runtime,
+// too, and an upload over TLS was slower by a third. It does so when its client has had
+// the first answer, since afterwards passwords come (see Restore). Main, sec-mod and
+// the helpers have no timers that a millisecond matters to. Programs of the operator's
+// get the usual slack.
 //
 // Where the runtime cannot reach all threads, in a program with cgo, nothing is relaxed,
 // for it could not be taken back.

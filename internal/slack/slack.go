@@ -1,6 +1,7 @@
 package slack
 
 import (
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -12,12 +13,26 @@ const (
 	relaxed = time.Millisecond      // more brings nothing more
 )
 
+// restored says that every thread has the usual slack.
+var restored atomic.Bool
+
 // Relax gives every thread of this process much slack, and what it starts from now on.
 // The error is syscall.ENOTSUP in a program with cgo, or the kernel's.
-func Relax() error { return setAll(relaxed) }
+func Relax() error {
+	restored.Store(false)
+	return setAll(relaxed)
+}
 
-// Restore gives every thread the usual slack again. The errors are those of Relax.
-func Restore() error { return setAll(usual) }
+// Restore gives every thread the usual slack again, and does nothing if it has been called
+// since. It sends each a signal, with which the kernel writes the thread's registers to
+// its signal stack: what a secret was moved through lately is in memory then. The errors
+// are those of Relax.
+func Restore() error {
+	if restored.Swap(true) {
+		return nil
+	}
+	return setAll(usual)
+}
 
 func setAll(d time.Duration) error {
 	_, _, errno := syscall.AllThreadsSyscall(unix.SYS_PRCTL, unix.PR_SET_TIMERSLACK, uintptr(d), 0)
