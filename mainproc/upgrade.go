@@ -308,7 +308,7 @@ func (r execRequest) exec() error {
 			return fmt.Errorf("mainproc: descriptor %d: %w", fd, err)
 		}
 	}
-	defer slack.Lend()() // the program relaxes itself, if it can
+	defer slack.Lend()() // the program may be one that knows nothing of it
 	// Until the program notices signals itself these would end it.
 	signal.Ignore(syscall.SIGHUP, syscall.SIGUSR2)
 	var errs []error

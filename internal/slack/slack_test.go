@@ -48,8 +48,8 @@ func (all threads) want(t *testing.T, want time.Duration) {
 	}
 }
 
-// child is the slack of a process that this thread starts.
-func child(t *testing.T) time.Duration {
+// wantChild is about a process that this thread starts.
+func wantChild(t *testing.T, want time.Duration) {
 	t.Helper()
 	out, err := exec.Command("cat", "/proc/self/timerslack_ns").Output()
 	if err != nil {
@@ -59,7 +59,9 @@ func child(t *testing.T) time.Duration {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return d
+	if d != want {
+		t.Errorf("a child has %v, not %v", d, want)
+	}
 }
 
 // TestRelax: every thread there is, and what is started, is relaxed and restored; with
@@ -76,23 +78,19 @@ func TestRelax(t *testing.T) {
 	case errors.Is(err, syscall.ENOTSUP):
 		want, after = began, began
 		if os.Getenv(staticEnv) != "" {
-			t.Fatal("nothing can be relaxed without cgo")
+			t.Fatal("nothing is relaxed in a program without cgo")
 		}
 	case err != nil:
 		t.Fatal(err)
 	}
 	all.want(t, want)
 	newThreads(t, 2).want(t, want)
-	if got := child(t); got != want {
-		t.Errorf("a child has %v, not %v", got, want)
-	}
+	wantChild(t, want)
 	if err := Restore(); err != nil && !errors.Is(err, syscall.ENOTSUP) {
 		t.Fatal(err)
 	}
 	all.want(t, after)
-	if got := child(t); got != after {
-		t.Errorf("a child has %v, not %v", got, after)
-	}
+	wantChild(t, after)
 }
 
 // TestStatic runs TestRelax in a program as releases are: without cgo.
@@ -128,12 +126,8 @@ func TestLend(t *testing.T) {
 	others.want(t, began)
 	set(relaxed)
 	back := Lend()
-	if got := child(t); got != usual {
-		t.Errorf("a child has %v, not %v", got, usual)
-	}
+	wantChild(t, usual)
 	back()
-	if got := child(t); got != relaxed {
-		t.Errorf("a child has %v afterwards, not %v", got, relaxed)
-	}
+	wantChild(t, relaxed)
 	others.want(t, began)
 }

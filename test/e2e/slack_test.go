@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,12 +18,12 @@ const (
 	relaxedSlack = time.Millisecond
 )
 
-// Every thread of every process has much timer slack, but for those of a worker with a
-// tunnel; what the server starts for the operator has the usual one. After an upgrade
-// it is the same.
+// Every thread of every process has much timer slack, but for those of a worker whose
+// client is to say its password, has its tunnel, or came back to it; what the server
+// starts for the operator has the usual one. After an upgrade it is the same.
 func TestTimerSlack(t *testing.T) {
 	rocservOnly(t, "it has no threads that look after others")
-	r := newLab(t, 1)
+	r := newLab(t, 2)
 	script, said := r.state.Path("slack"), r.state.Path("run", "slack")
 	r.must(os.WriteFile(script, []byte("#!/bin/sh\ncat /proc/self/timerslack_ns > "+said+"\n"), 0o755))
 	r.must(r.state.Configure("use-occtl = true", "occtl-socket-file = "+r.socket(), "connect-script = "+script))
@@ -32,10 +33,10 @@ func TestTimerSlack(t *testing.T) {
 	r.must(err)
 	c := r.connect(lab.Dial{})
 	r.must(hello4.run(r, c))
-	tunnel, err := srv.Worker(lab.ClientAddr4(0))
-	r.must(err)
-	r.punctual(tunnel.PID)
-	r.relaxed(tunnel.PID)
+	goOn := r.asked(r.Cli[1], nil)
+	tunnel, asks := r.punctual(0), r.punctual(1)
+	r.relaxed(tunnel, asks)
+	goOn(loss{})
 	b, err := os.ReadFile(said)
 	r.must(err)
 	if got := strings.TrimSpace(string(b)); got != "50000" {
@@ -49,27 +50,33 @@ func TestTimerSlack(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.must(hello4.run(r, c))
-	r.punctual(tunnel.PID)
-	r.relaxed(tunnel.PID)
-}
-
-// punctual wants a worker with a tunnel to have timers that are on time.
-func (r *rig) punctual(pid int) {
-	r.Helper()
-	if !r.slack("worker with a tunnel", pid, usualSlack) {
-		r.Errorf("worker %d is gone", pid)
+	r.relaxed(r.punctual(0), r.punctual(1))
+	r.again(c, func() error { return c.Signal(syscall.SIGUSR2) }) // its new worker's first request is CONNECT
+	if now := r.punctual(0); now == tunnel {
+		t.Error("the client has the worker it had")
 	}
 }
 
-// relaxed wants it of every process but one.
-func (r *rig) relaxed(but int) {
+// punctual wants the worker of a client to have timers that are on time, and returns its pid.
+func (r *rig) punctual(client int) int {
+	r.Helper()
+	p, err := r.srv.Worker(lab.ClientAddr4(client))
+	r.must(err)
+	if !r.slack("worker of a client", p.PID, usualSlack) {
+		r.Errorf("worker %d is gone", p.PID)
+	}
+	return p.PID
+}
+
+// relaxed wants it of every process but these.
+func (r *rig) relaxed(but ...int) {
 	r.Helper()
 	roles, err := r.srv.Processes()
 	r.must(err)
 	for _, role := range []string{lab.RoleMain, lab.RoleSecMod, lab.RoleWorker} {
 		n := 0
 		for _, p := range roles[role] {
-			if p.PID != but && r.slack(role, p.PID, relaxedSlack) {
+			if !slices.Contains(but, p.PID) && r.slack(role, p.PID, relaxedSlack) {
 				n++
 			}
 		}
