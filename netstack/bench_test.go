@@ -51,7 +51,7 @@ func injectOnly() (*Stack, *nullDispatcher) {
 	d := new(nullDispatcher)
 	s := new(Stack)
 	s.link = &link{dispatcher: d}
-	s.repair = newRepairer(s.link, &s.mtu, tcpip.NewStdClock())
+	s.repair = newRepairer(s.link, tcpip.NewStdClock())
 	s.in.gro.link = s.link
 	s.in.fragments.stats = &s.stats
 	return s, d
@@ -123,6 +123,7 @@ func superSegment(payload, mss int) *stack.PacketBuffer {
 	})
 	t := header.TCP(pkt.TransportHeader().Push(header.TCPMinimumSize + optLen))
 	t.Encode(&header.TCPFields{SrcPort: 80, DstPort: 1000, Flags: ack, DataOffset: header.TCPMinimumSize + optLen})
+	copy(t[header.TCPMinimumSize:], timestamps(1, 2))
 	pkt.TransportProtocolNumber = header.TCPProtocolNumber
 	ip := header.IPv4(pkt.NetworkHeader().Push(header.IPv4MinimumSize))
 	ip.Encode(&header.IPv4Fields{
@@ -140,7 +141,7 @@ func BenchmarkWrite(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			pkt := superSegment(n, 1382)
 			defer pkt.DecRef()
-			l := &link{sink: new(nullSink), stats: new(counters), path: recovery.New(recovery.Config{})}
+			l := &link{sink: new(nullSink), stats: new(counters), tunnel: tunnelOf(1434), path: recovery.New(recovery.Config{})}
 			b.ReportAllocs()
 			for i := 0; i < b.N; i += max(1, n/1382) {
 				l.WritePacket(pkt)
@@ -155,7 +156,7 @@ func TestWriteAllocates(t *testing.T) {
 	pkt := superSegment(42*1382, 1382)
 	defer pkt.DecRef()
 	sink := new(nullSink)
-	l := &link{sink: sink, stats: new(counters), path: recovery.New(recovery.Config{})}
+	l := &link{sink: sink, stats: new(counters), tunnel: tunnelOf(1434), path: recovery.New(recovery.Config{})}
 	if n := testing.AllocsPerRun(100, func() { l.WritePacket(pkt) }); n > 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -46,8 +46,7 @@ func (p *buffers) put(b *[]byte) {
 // become, so that no short packet interrupts a run of equal ones.
 func (s *Stack) readSize(f *flow, n int) int {
 	n = s.cfg.Down.Quantum(min(n, s.budget.share()))
-	mss := f.payloadOf(int(s.mtu.Load())) - header.TCPMinimumSize - tsOptionLen
-	if n > 4*mss {
+	if mss := f.segment(int(s.mtu.Load())); n > 4*mss {
 		n -= n % mss
 	}
 	return n

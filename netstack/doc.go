@@ -94,7 +94,8 @@
 // seconds: losses are netstack/recovery's affair, and gVisor sees a way that loses
 // nothing. SACK, so that clients offer it, and no Nagle. Receive buffers grow by ModerateRecvBuf, which whoever reads
 // has to call. TIME-WAIT is 5 s: the only path is the tunnel. Received checksums
-// are not verified (see link.Capabilities).
+// are not verified (see link.Capabilities). gVisor sets room aside for SACK blocks in
+// each segment, and is told of longer ones therefore (options.go).
 //
 // Of gVisor's contracts these are easily broken: ep.Write spins if a Payloader
 // says io.EOF before it is empty; ep.Read panics on a short write without error
@@ -114,9 +115,9 @@
 //
 // # Standards
 //
-// RFC 9293 (TCP), RFC 1122 section 4.2, RFC 7323, RFC 2018, RFC 6298; RFC 5382
-// (NAT behaviour: REQ-5 timeouts; the mapping is the host's socket); RFC 1812
-// section 4.3 and RFC 4443 (ICMP errors, their rate); RFC 1191, RFC 8201 (path
-// MTU); RFC 791, RFC 8200 section 4.5, RFC 5722 (reassembly); RFC 7126, RFC 5095
-// (source routes). Not kept: ECN (gVisor), the 60 s of reassembly.
+// RFC 9293 (TCP), RFC 1122 section 4.2, RFC 6691 (MSS and options), RFC 7323, RFC
+// 2018, RFC 6298; RFC 5382 (NAT behaviour: REQ-5 timeouts; the mapping is the host's
+// socket); RFC 1812 section 4.3 and RFC 4443 (ICMP errors, their rate); RFC 1191, RFC
+// 8201 (path MTU); RFC 791, RFC 8200 section 4.5, RFC 5722 (reassembly); RFC 7126, RFC
+// 5095 (source routes). Not kept: ECN (gVisor), the 60 s of reassembly.
 package netstack

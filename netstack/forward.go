@@ -324,7 +324,9 @@ func (s *Stack) setOptions(ep tcpip.Endpoint) {
 
 // shrinkTo tells the flow's endpoint that packets of at most mtu bytes get
 // through, as an ICMP "packet too big" would. RFC 1191, RFC 8201.
-func (f *flow) shrinkTo(mtu int) { f.ep.HandleError(tooBig(f.payloadOf(mtu)), nil) }
+func (f *flow) shrinkTo(mtu int) {
+	f.ep.HandleError(tooBig(f.payloadOf(mtu)+f.setAside()), nil)
+}
 
 // payloadOf is what an IP packet of mtu bytes carries for the flow.
 func (f *flow) payloadOf(mtu int) int {

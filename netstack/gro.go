@@ -20,8 +20,6 @@ const (
 	// minMSS is the least a client's MSS option is believed: eight-byte segments
 	// would cost more to make than they carry.
 	minMSS = 256
-
-	tsOptionLen = 12 // NOP, NOP, timestamps: what every segment of a flow carries
 )
 
 // gro merges the segments of a receive batch, so that the stack is woken once
@@ -264,27 +262,6 @@ func (g *gro) putHead(s *groSlot) int {
 		raiseMSS(t[header.TCPMinimumSize:])
 	}
 	return n + len(t)
-}
-
-// raiseMSS raises the MSS option of a SYN to what is reasonable.
-func raiseMSS(opts []byte) {
-	for len(opts) > 0 {
-		switch opts[0] {
-		case header.TCPOptionEOL:
-			return
-		case header.TCPOptionNOP:
-			opts = opts[1:]
-			continue
-		}
-		if len(opts) < 2 || opts[1] < 2 || int(opts[1]) > len(opts) {
-			return
-		}
-		if opts[0] == header.TCPOptionMSS && opts[1] == header.TCPOptionMSSLength {
-			mss := binary.BigEndian.Uint16(opts[2:])
-			binary.BigEndian.PutUint16(opts[2:], max(mss, minMSS))
-		}
-		opts = opts[opts[1]:]
-	}
 }
 
 func (g *gro) trim() { g.parts = nil }

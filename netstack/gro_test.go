@@ -375,6 +375,12 @@ func TestRaiseMSS(t *testing.T) {
 		{[]byte{2, 9, 0, 1}, []byte{2, 9, 0, 1}},
 		{[]byte{2}, []byte{2}},
 		{[]byte{5, 1, 2, 4, 0, 1}, []byte{5, 1, 2, 4, 0, 1}},
+		{[]byte{2, 4, 5, 100, 4, 2}, []byte{2, 4, 5, 136, 4, 2}}, // with room for SACK
+		{synOf(true, true, 1360), synOf(true, true, 1388)},
+		{synOf(true, false, 1360), synOf(true, false, 1396)},
+		{synOf(false, true, 1360), synOf(false, true, 1360)},
+		{synOf(true, true, 1), synOf(true, true, minMSS+28)},
+		{synOf(true, true, 0xfff0), synOf(true, true, 0xffff)},
 	}
 	for _, test := range tests {
 		got := slices.Clone(test.in)

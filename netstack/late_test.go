@@ -46,7 +46,7 @@ func TestLate(t *testing.T) {
 	four, six := netip.MustParseAddr("10.9.0.2"), netip.MustParseAddr("fd00::2")
 	sink := new(pages)
 	due := 0
-	l := &link{sink: sink, stats: new(counters)}
+	l := &link{sink: sink, stats: new(counters), tunnel: tunnelOf(testMTU)}
 	if l.putOff(ackHead(four, 1, 1)) {
 		t.Error("waits though nobody will send it")
 	}

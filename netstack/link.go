@@ -26,7 +26,7 @@ const gsoMax = 60000
 // WritePacket, and not in lists made for each of them.
 type link struct {
 	sink       packet.Sink
-	mtu        atomic.Uint32 // of the interface
+	mtu        atomic.Uint32 // of the interface: more than the tunnel's (setMTU)
 	tunnel     *atomic.Int64 // Stack.mtu
 	closed     atomic.Bool
 	dispatcher stack.NetworkDispatcher
@@ -98,9 +98,10 @@ func (l *link) writeTCP(pkt *stack.PacketBuffer) {
 		return
 	}
 	l.sink.Begin() // may wait: recovery is to know when it was sent
-	if l.take(pkt, head) != recovery.Held {
+	mss := l.longest(pkt, head)
+	if l.take(pkt, head, mss) != recovery.Held {
 		l.late.drop(head)
-		l.cut(head, l.payload, int(pkt.GSOOptions.MSS))
+		l.cut(head, l.payload, mss)
 	}
 	l.sink.End()
 	clear(l.payload) // the views go back to their pools
@@ -108,7 +109,7 @@ func (l *link) writeTCP(pkt *stack.PacketBuffer) {
 
 // writeBare makes a segment without data a batch, unless it may be late.
 func (l *link) writeBare(pkt *stack.PacketBuffer, head []byte) {
-	verdict := l.take(pkt, head)
+	verdict := l.take(pkt, head, 0)
 	if verdict == recovery.Held {
 		return
 	}
@@ -122,6 +123,22 @@ func (l *link) writeBare(pkt *stack.PacketBuffer, head []byte) {
 	l.sink.Begin()
 	l.cut(head, nil, 0)
 	l.sink.End()
+}
+
+// longest is how much payload a packet of the stack's segment may have: what the
+// client can take and the tunnel carries, less the options that are there.
+func (l *link) longest(pkt *stack.PacketBuffer, head []byte) int {
+	t := header.TCP(head[len(pkt.NetworkHeader().Slice()):])
+	return min(int(pkt.GSOOptions.MSS)-sackLen(t), l.room(head))
+}
+
+// room is the payload of the longest packet with such a header that the tunnel carries.
+func (l *link) room(head []byte) int {
+	mtu := int(l.tunnel.Load())
+	if head[0]>>4 == 6 {
+		mtu = max(mtu, header.IPv6MinimumMTU) // RFC 8201 section 4
+	}
+	return mtu - len(head)
 }
 
 // cut gives packets to the open batch of the Sink. With GSO the stack computes no
@@ -164,9 +181,9 @@ func (l *link) clampMSS(t header.TCP, networkHeader int) {
 	}
 }
 
-// take shows a packet to recovery, which may keep it; what is Held must not be sent,
-// because it has been.
-func (l *link) take(pkt *stack.PacketBuffer, head []byte) recovery.Verdict {
+// take shows a packet to recovery, which may keep it, to be cut into packets with
+// mss bytes of payload; what is Held must not be sent, because it has been.
+func (l *link) take(pkt *stack.PacketBuffer, head []byte, mss int) recovery.Verdict {
 	size := 0
 	for _, b := range l.payload {
 		size += len(b)
@@ -174,7 +191,7 @@ func (l *link) take(pkt *stack.PacketBuffer, head []byte) recovery.Verdict {
 	pkt.IncRef() // recovery's, which may release it at once
 	verdict := l.path.Sent(recovery.Segment{
 		Head: head, TCP: len(pkt.NetworkHeader().Slice()), Payload: l.payload, Size: size,
-		MSS: int(pkt.GSOOptions.MSS), Owner: (*owner)(pkt),
+		MSS: mss, Owner: (*owner)(pkt),
 	})
 	if verdict != recovery.Kept {
 		pkt.DecRef()

@@ -32,11 +32,14 @@ func testMTUShrinks(t *testing.T, o rigOptions, host netip.Addr, mtu int) {
 		longest = max(mtu, header.IPv6MinimumMTU)
 	}
 	var shrunk atomic.Bool
-	var late atomic.Int64
+	var late, full atomic.Int64
 	o.config = func(c *Config) {
 		c.Sink = watchedSink{c.Sink, func(n int) {
-			if shrunk.Load() && n > longest {
+			switch {
+			case shrunk.Load() && n > longest:
 				late.Add(1)
+			case shrunk.Load() && n == longest:
+				full.Add(1)
 			}
 		}}
 	}
@@ -59,6 +62,9 @@ func testMTUShrinks(t *testing.T, o rigOptions, host netip.Addr, mtu int) {
 	}
 	if late.Load() > 0 {
 		t.Errorf("%d packets longer than %d", late.Load(), longest)
+	}
+	if n := int(full.Load()); n < 8<<20/longest {
+		t.Errorf("%d packets of %d bytes: most should be as long as they can be", n, longest)
 	}
 	// A new flow begins with the new length.
 	dst = port(host, 81)
@@ -113,11 +119,11 @@ func TestMTUIsAskedFor(t *testing.T) {
 // TestMTUBounds: nonsense is not believed.
 func TestMTUBounds(t *testing.T) {
 	b := newBare(t, Limits{}, func(c *Config) { c.Addrs = []netip.Addr{lease4}; c.MTU = 1 })
-	if n := b.stack.link.MTU(); n != minMTU {
+	if n := b.stack.link.MTU(); n != minMTU+sackRoom {
 		t.Errorf("MTU %d", n)
 	}
 	b.stack.SetMTU(1 << 20)
-	if n := b.stack.link.MTU(); n != maxMTU {
+	if n := b.stack.link.MTU(); n != maxMTU+sackRoom {
 		t.Errorf("MTU %d", n)
 	}
 }

@@ -26,7 +26,7 @@ func (s *Stack) setMTU(mtu int) {
 			mtu = max(mtu, header.IPv6MinimumMTU)
 		}
 	}
-	s.link.mtu.Store(uint32(mtu))
+	s.link.mtu.Store(uint32(mtu + sackRoom))
 }
 
 // narrow takes the Sink and the endpoints' locks, and so waits while the tunnel

@@ -3,7 +3,6 @@ package netstack
 import (
 	"encoding/binary"
 	"runtime"
-	"sync/atomic"
 	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -21,7 +20,6 @@ const repairBatch = 64
 // own: who finds it, Inject or a timer, must not wait for the tunnel.
 type repairer struct {
 	link *link
-	mtu  *atomic.Int64 // Stack.mtu
 	path *recovery.Path
 	due  chan struct{} // capacity 1: something is to be sent again
 	late chan struct{} // capacity 1: acknowledgements wait (late.go)
@@ -31,8 +29,8 @@ type repairer struct {
 	payload   [][]byte
 }
 
-func newRepairer(l *link, mtu *atomic.Int64, clock tcpip.Clock) *repairer {
-	r := &repairer{link: l, mtu: mtu, due: make(chan struct{}, 1), late: make(chan struct{}, 1)}
+func newRepairer(l *link, clock tcpip.Clock) *repairer {
+	r := &repairer{link: l, due: make(chan struct{}, 1), late: make(chan struct{}, 1)}
 	begun := clock.NowMonotonic()
 	r.path = recovery.New(recovery.Config{
 		Now: func() time.Duration { return clock.NowMonotonic().Sub(begun) },
@@ -125,17 +123,7 @@ func (r *repairer) cut(x *recovery.Resend) bool {
 		}
 		size -= len(b)
 	}
-	return r.segmenter.Reset(head, r.payload, min(mss, r.room(head)))
-}
-
-// room is the payload of the longest packet with such a header: less than what
-// was sent, if the tunnel's MTU has become smaller since.
-func (r *repairer) room(head []byte) int {
-	mtu := int(r.mtu.Load())
-	if head[0]>>4 == 6 {
-		mtu = max(mtu, header.IPv6MinimumMTU)
-	}
-	return mtu - len(head)
+	return r.segmenter.Reset(head, r.payload, min(mss, r.link.room(head)))
 }
 
 // owner holds a packet buffer for recovery.

@@ -25,17 +25,22 @@ const (
 )
 
 func newLone(t *testing.T) *lone {
-	mtu := new(atomic.Int64)
-	mtu.Store(1400)
 	n := &lone{sink: new(pages), clock: faketime.NewManualClock()}
-	n.link = &link{sink: n.sink, stats: new(counters), tunnel: mtu}
-	n.repairer = newRepairer(n.link, mtu, n.clock)
+	n.link = &link{sink: n.sink, stats: new(counters), tunnel: tunnelOf(1400)}
+	n.repairer = newRepairer(n.link, n.clock)
 	t.Cleanup(n.repairer.path.Close)
 	n.link.path, n.link.late.due = n.repairer.path, func() { nudge(n.repairer.late) }
 	n.repairer.path.Open(recoveryName(Flow{Src: netip.AddrPortFrom(lease4, 1000), Dst: netip.AddrPortFrom(host4, 80)}), 7, true)
 	n.write(header.TCPFlagSyn|header.TCPFlagAck, loneISS-1, loneAck, 1, 0)
 	n.write(header.TCPFlagAck, loneISS, loneAck, 1, 0)
 	return n
+}
+
+// tunnelOf is what a link knows of a tunnel with that MTU.
+func tunnelOf(mtu int64) *atomic.Int64 {
+	t := new(atomic.Int64)
+	t.Store(mtu)
+	return t
 }
 
 // write has the stack send a segment with a timestamp.

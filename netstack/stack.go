@@ -143,7 +143,7 @@ type Stack struct {
 	gv        *stack.Stack
 	link      *link
 	forwarder *tcp.Forwarder
-	mtu       atomic.Int64 // as given; link.MTU is at least what IPv6 wants
+	mtu       atomic.Int64 // as given; link.MTU is more (setMTU)
 	retired   atomic.Bool
 
 	repair  *repairer
@@ -178,7 +178,7 @@ func New(cfg Config) (*Stack, error) {
 		Clock:              cfg.Clock,
 	})
 	s.link = &link{sink: cfg.Sink, stats: &s.stats, tunnel: &s.mtu}
-	s.repair = newRepairer(s.link, &s.mtu, cfg.Clock)
+	s.repair = newRepairer(s.link, cfg.Clock)
 	s.link.path, s.link.late.due = s.repair.path, func() { nudge(s.repair.late) }
 	s.setMTU(cfg.MTU)
 	s.budget.init(s.gv, cfg.Limits.Buffers)
